@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import functools
+import gc
 import os
 import shutil
 import signal
@@ -14,6 +16,8 @@ from types import SimpleNamespace
 
 import hypothesis
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import HealthCheck
 from support.hub_server import TOKEN, Hub, serving
 
@@ -42,6 +46,12 @@ hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
 
+def pytest_collection_finish() -> None:
+    """Do not look for garbage again and again among libraries and collected tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data files named by `PAIRKIT_TEST_DATA`; without it the test is skipped."""
@@ -49,6 +59,16 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def commands_made_once() -> Iterator[None]:
+    """Let typer make the commands of an app once: 70 ms, which otherwise every command of a test pays."""
+    make = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.main.get_command", make)
+        patch.setattr("typer.testing._get_command", make)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,8 @@ import re
 import pytest
 from support.promises.counting import ROOT, attacks, functions_of
 from support.promises.page import PAGE, every_test, figure, name_of, page
-from support.promises.table import TABLE, Tried
+from support.promises.table import TABLE
+from support.promises.tried import Tried
 
 
 def test_the_page_is_the_table() -> None:

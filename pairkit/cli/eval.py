@@ -1,4 +1,4 @@
-"""`pairkit eval`: measure a model or a judge."""
+"""`pairkit eval`: measure a model, a judge or a ranker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pairkit.cli.evaluations.ifeval import ifeval
 from pairkit.cli.evaluations.judge import judge
 from pairkit.cli.evaluations.matrix import matrix
 from pairkit.cli.evaluations.mt_bench import mt_bench
+from pairkit.cli.evaluations.ranker import ranker
 from pairkit.cli.evaluations.tasks import tasks
 from pairkit.cli.overrides import SETTINGS
 
-app = typer.Typer(help="Measure a model or a judge.", no_args_is_help=True)
+app = typer.Typer(help="Measure a model, a judge or a ranker.", no_args_is_help=True)
 app.command("alpaca_eval", context_settings=SETTINGS)(alpaca_eval)
 app.command("arena_hard", context_settings=SETTINGS)(arena_hard)
 app.command("mt_bench", context_settings=SETTINGS)(mt_bench)
@@ -24,4 +25,5 @@ app.command(context_settings=SETTINGS)(gsm8k)
 app.command(context_settings=SETTINGS)(ifeval)
 app.command(context_settings=SETTINGS)(tasks)
 app.command(context_settings=SETTINGS)(judge)
+app.command(context_settings=SETTINGS)(ranker)
 app.command()(compare)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import flatten, is_list, listed, struct_fields
 from pairkit.json_depth import is_deep_text
-from pairkit.readers.json_fields import json_text
+from pairkit.readers.written.json_fields import json_text
 
 JSON = pa.json_()  # the type that `datasets` calls Json: a text in the file, its value when it is read
 CHAT = pa.list_(JSON)

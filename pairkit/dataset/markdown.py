@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ def fence(text: str, language: str = "text") -> str:
     return f"{marks}{language}\n{printable}\n{marks}"
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
-    """Open the templates of cards, with the filters that they use."""
+    """Open the templates of cards, with the filters that they use; each is compiled once per process."""
     package = Path(recipes.__file__).parent
     # A wheel has the templates inside the package, a checkout next to it.
     folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]

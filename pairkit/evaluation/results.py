@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from pairkit.errors import InputError
 from pairkit.evaluation.measures import Measured, Metric, measure
 from pairkit.files import read_json, replacing, undamaged, write_json, write_text
 from pairkit.masking import masked
+from pairkit.reports.html import Html
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -86,6 +87,7 @@ class Outcome(NamedTuple):
             judge_statistics: name -> {number, of, mean, low, high}, the shares that a judge's biases have.
         verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
         notes: sentences that qualify the numbers, shown beside them.
+        sections: makes further sections of the page, after those about numbers.
     """
 
     benchmark: str
@@ -97,6 +99,7 @@ class Outcome(NamedTuple):
     about: Mapping[str, Any]
     verdicts: pa.Table | None = None
     notes: Sequence[str] = ()
+    sections: Callable[[], Sequence[Html]] = lambda: ()
 
 
 def metrics(outcome: Outcome, seed: int) -> list[Metric]:
@@ -148,7 +151,9 @@ def _page(out: Path, outcome: Outcome, results: Mapping[str, Any]) -> str:
     # Here, because matplotlib is slow to import and only a finished evaluation has a page.
     from pairkit.evaluation.report.page import render
 
-    return render(out, results, outcome.measured, outcome.details, outcome.verdicts)
+    return render(
+        out, results, outcome.measured, outcome.details, outcome.verdicts, sections=outcome.sections()
+    )
 
 
 def scores_table(outcome: Outcome) -> pa.Table:

@@ -14,11 +14,11 @@ from typing import Any
 
 from pairkit.errors import InputError
 from pairkit.readers.blocks import BadLine, Block, RawBlock, bounded
-from pairkit.readers.json_fields import TOO_DEEP
 from pairkit.readers.json_rows import parse_lines, row_tables, with_texts
 from pairkit.readers.json_shapes import rows_of
 from pairkit.readers.text import UTF8_MARK, CutLine, convert, lines_of, open_text
 from pairkit.readers.written.exact_json import dumps_exact
+from pairkit.readers.written.json_fields import TOO_DEEP
 from pairkit.readers.written.json_values import WHOLE_BYTES, json_rows
 from pairkit.readers.written.shallow_json import loads_shallow
 from pairkit.readers.written.value_stream import JsonRow
@@ -131,7 +131,9 @@ def _load_lines(lines: list[bytes], first: int, count: int) -> RawBlock:
 
 def _load_values(rows: list[JsonRow], first: int) -> RawBlock:
     numbered = dict(enumerate(rows, first))
-    tables, bad = row_tables([(number, row.value) for number, row in numbered.items() if not row.is_deep])
+    tables, bad = row_tables(
+        [(number, row.value) for number, row in numbered.items() if not row.is_deep], odd_as_json=True
+    )
     deep = [
         BadLine(number, "invalid_json", None, TOO_DEEP, json.dumps(row.text))
         for number, row in numbered.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,17 @@ import pyarrow.json as pajson
 
 from pairkit.json_depth import is_deep, is_deep_value
 from pairkit.readers.blocks import COLUMNS, BadLine, RowTable
-from pairkit.readers.json_fields import TOO_DEEP, WRITTEN, TooDeep, is_too_deep, with_json_texts, with_parts
 from pairkit.readers.text import UTF8_MARK, CutLine
 from pairkit.readers.written.exact_json import json_row, loads_exact, repeated_key, unrepeated
-from pairkit.readers.written.truths import floats_in, holds_truths
+from pairkit.readers.written.json_fields import (
+    TOO_DEEP,
+    WRITTEN,
+    TooDeep,
+    is_too_deep,
+    with_json_texts,
+    with_parts,
+)
+from pairkit.readers.written.row_groups import NOT_ARROW, array_of, group_by_schema, row_table
 
 
 def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[BadLine]]:
@@ -137,7 +144,7 @@ def _parse_line_by_line(lines: list[bytes], first: int) -> tuple[list[RowTable],
             values.append((number, loads_exact(text)))
         except ValueError as error:
             bad.append(BadLine(number, "invalid_json", None, _why_no_row(text, error), json.dumps(text)))
-    tables, more = row_tables(values)
+    tables, more = row_tables(values, odd_as_json=True)
     return [with_texts(table, texts) for table in tables], sorted(bad + more)
 
 
@@ -157,8 +164,13 @@ def with_texts(rows: RowTable, texts: Mapping[int, str]) -> RowTable:
     )
 
 
-def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadLine]]:
-    """Convert numbered JSON values to tables. A value that is no object, or fits no Arrow type, is bad."""
+def row_tables(
+    values: list[tuple[int, Any]], *, odd_as_json: bool = False
+) -> tuple[list[RowTable], list[BadLine]]:
+    """Convert numbered JSON values to tables. A value that is no object, or fits no Arrow type, is bad.
+
+    With `odd_as_json`, a field with values of several kinds in one list is a column of the type Json.
+    """
     bad = [
         BadLine(number, "invalid_json", None, "is not an object with fields", json_row(value))
         for number, value in values
@@ -170,9 +182,9 @@ def row_tables(values: list[tuple[int, Any]]) -> tuple[list[RowTable], list[BadL
     if not rows:
         return [], bad
     try:
-        return [_row_table(rows)], bad
+        return [row_table(rows)], bad
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
-        tables, odd = _group_by_schema(rows)
+        tables, odd = group_by_schema(rows, odd_as_json=odd_as_json)
         written = dict(values)
         lines = [_odd_row(number, row, written[number], error) for number, row, error in odd]
         return tables, sorted(bad + lines)
@@ -195,27 +207,14 @@ def _readable(
     return read, bad
 
 
-# pyarrow's errors for a value of mixed types and for a lone surrogate.
-NOT_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError)
-
-
 def as_array(values: list[Any]) -> pa.Array | None:
     """Return parsed JSON as an array of whatever type fits all values, None if there is no such type."""
     for form in (list, with_parts):
         try:
-            return _array(form(values))
+            return array_of(form(values))
         except NOT_ARROW:
             continue
     return None
-
-
-def _array(values: list[Any], kind: pa.DataType | None = None) -> pa.Array:
-    """Return values as an array. Raises one of `NOT_ARROW`, also for truth values among numbers."""
-    array = pa.array(values, kind)
-    floats = floats_in(array.type)
-    if floats is not None and any(holds_truths(value, floats) for value in values):
-        raise pa.ArrowTypeError("truth values among numbers")
-    return array
 
 
 def loads(text: str | bytes, *, strict: bool = True) -> Any:
@@ -231,66 +230,6 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= 4000 else float(digits)  # int() refuses more than 4300
 
 
-def _row_table(rows: list[tuple[int, dict[str, Any]]], kind: pa.StructType | None = None) -> RowTable:
-    structs = _array([value for _, value in rows], kind)
-    return RowTable(pa.Table.from_struct_array(structs), np.array([number for number, _ in rows]))
-
-
-class _Group(NamedTuple):
-    kind: pa.StructType
-    rows: list[tuple[int, dict[str, Any]]]
-
-
-def _group_by_schema(
-    rows: list[tuple[int, dict[str, Any]]],
-) -> tuple[list[RowTable], list[tuple[int, dict[str, Any], Exception]]]:
-    """Return tables, and the rows that have no type in Arrow with the reason."""
-    groups: list[_Group] = []
-    bad = []
-    for number, row in rows:
-        try:
-            value, kind = _typed(row)
-        except NOT_ARROW as error:
-            bad.append((number, row, error))
-            continue
-        for place, group in enumerate(groups):
-            joined = _unify(group.kind, kind)
-            if joined is not None:
-                group.rows.append((number, value))
-                groups[place] = _Group(joined, group.rows)
-                break
-        else:
-            groups.append(_Group(kind, [(number, value)]))
-    return [table for group in groups for table in _group_tables(group)], bad
-
-
-def _typed(row: dict[str, Any]) -> tuple[dict[str, Any], pa.StructType]:
-    """Return a row that has a type in Arrow, and the type. Raises one of `NOT_ARROW`."""
-    try:
-        kind = pa.infer_type([row])
-    except pa.ArrowInvalid:
-        row = with_parts(row)
-        kind = pa.infer_type([row])
-    # The type may be found although the value has no form in Arrow.
-    _array([row], kind)
-    return row, kind
-
-
-def _group_tables(group: _Group) -> list[RowTable]:
-    try:
-        return [_row_table(group.rows, group.kind)]
-    except NOT_ARROW:  # an integer beyond 2**53 among floats: no common type after all
-        return [_row_table([row]) for row in group.rows]
-
-
-def _unify(left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
-    try:
-        schemas = [pa.schema(list(left)), pa.schema(list(right))]
-        return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return None
-
-
 def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -> BadLine:
     reason, detail = _explain(error)
     return BadLine(number, reason, _odd_field(row), detail, json_row(written))
@@ -299,7 +238,7 @@ def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -
 def _odd_field(value: dict[str, Any]) -> str | None:
     for name, item in value.items():
         try:
-            _array([item])
+            array_of([item])
         except NOT_ARROW:
             return name
     return None  # the name of a field is what Arrow cannot hold

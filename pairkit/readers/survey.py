@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pairkit.arrow import is_json
 from pairkit.progress import progress
 from pairkit.readers.blocks import refuse_columns
 from pairkit.readers.formats import blocks, format_of
@@ -56,7 +57,12 @@ def survey(path: Path) -> Survey:
             columns.setdefault(name, Kinds()).add(kind)
             non_null[name] = non_null.get(name, 0) + part.non_null[name]
         refuse_columns(columns, path)
-    return Survey(rows, {name: kinds.types() for name, kinds in columns.items()}, non_null)
+    return Survey(rows, {name: _told(kinds.types()) for name, kinds in columns.items()}, non_null)
+
+
+def _told(kinds: tuple[pa.DataType, ...]) -> tuple[pa.DataType, ...]:
+    """Return the types that tell what a column holds: not that of a few odd values among others."""
+    return tuple(kind for kind in kinds if not is_json(kind)) or kinds
 
 
 def _shown(parts: Iterator[Part], name: str) -> Iterator[Part]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from pairkit.readers.blocks import CHUNK
-from pairkit.readers.json_fields import type_with_json_texts
 from pairkit.readers.json_rows import dates_as_texts, parse_lines, read_block
 from pairkit.readers.survey_parts import Part, part_of
 from pairkit.readers.text import CutLine, line_chunks, open_text
+from pairkit.readers.written.json_fields import type_with_json_texts
 
 WORKERS = pa.cpu_count()
 LINES = 1000  # per parse of a chunk that Arrow refuses as a whole

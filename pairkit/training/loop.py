@@ -55,8 +55,12 @@ def train_steps(
     held_out: Split | None,
     out: Path,
     curve: Curve | None = None,
+    start: Path | None = None,
 ) -> nn.Module:
-    """Train the model of `step_model` to the end of the recipe, from the last checkpoint under `out` if any.
+    """Train the model of `step_model` to the end of `order`, from the last checkpoint under `out` if any.
+
+    Without one it begins with the state in `start`, the checkpoint of a segment before this one; a segment
+    that others follow leaves a checkpoint of its last step.
 
     SIGINT, or another signal that raises an exception, ends the current step, writes a checkpoint and raises
     `Interrupted`. A step whose loss or gradient is not finite changes neither weights nor running statistics;
@@ -64,32 +68,33 @@ def train_steps(
     because then the steps after it are those of a run that skipped nothing.
     """
     model, loss, processes = step_model.model, step_model.loss, step_model.processes
-    steps = order.step_count
+    first, end, steps = order.first, order.end, order.whole
     optimizer = make_optimizer(recipe.optimizer, model)
     speed = speed_of(step_model)
     largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
     interval = save_interval(recipe.save_every, steps)
     skipped = Skipped()
-    at_start, moves_at = step_model.unmoved(), first_update(recipe.optimizer, steps)
+    at_start, moves_at = step_model.unmoved(), first_update(recipe.optimizer, steps, first)
     state = checkpoint.State(model, optimizer, loss, skipped)
     checkpoints = out / checkpoint.CHECKPOINTS
     # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
     # resumed run is the run that was stopped.
-    done = checkpoint.restore(checkpoints, state, processes)
+    done = checkpoint.restore(checkpoints, state, processes, start)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
     step_model.kind.set_training(model)
 
     with (
-        MetricsLog(out, done, recipe, active=processes.main) as log,
+        MetricsLog(out, done, recipe, first=first, active=processes.main) as log,
         _interruptible() as interrupted,
-        progress("training", order.sets_before(steps), unit="sets", done=order.sets_before(done)) as advance,
+        progress("training", order.sets_before(end), unit="sets", done=order.sets_before(done)) as advance,
     ):
         # One more round than there are steps: `step` is the number of steps done, and after the last one
-        # there is an evaluation, but a checkpoint only of the best, because the model itself is saved.
-        best = _best(recipe, out, processes)
-        for step in range(done, steps + 1):
-            last = step == steps
+        # there is an evaluation, but a checkpoint only of the best, because the model itself is saved, or for
+        # the segment that follows: the saved model may be rounded, and has no moments.
+        best = _best(recipe, out, processes, first)
+        for step in range(done, end + 1):
+            last = step == end
             # Two passes of one model differ by rounding, which a margin of 0 would show.
             current = at_start if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
@@ -97,18 +102,20 @@ def train_steps(
 
             # Evaluated and logged before the checkpoint, because a run that resumes from this checkpoint does
             # not evaluate this step again.
-            resumed_here = 0 < step == done
-            due = last or step == 0 or _every(recipe.eval_every, step)
+            resumed_here = first < step == done
+            due = last or step == first or _every(recipe.eval_every, step)
             if held_out and due and not resumed_here:
                 log.write(step, "eval", evaluate(current, held_out))
-                best = _best(recipe, out, processes)
-            if curve and curve.due(step, last=last) and not resumed_here:
+                best = _best(recipe, out, processes, first)
+            # Not at the start of a later segment: the one before has measured the same weights.
+            if curve and curve.due(step, last=last) and not (resumed_here or 0 < step == first):
                 log.write(step, "generate", curve.measure(step))
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.
-            periodic = _every(interval, step) and not last
-            due = (stop and not last) or ((periodic or step == best) and not skipped.in_a_row)
+            periodic = _every(interval, step) and first < step and not last
+            followed = last and end < steps
+            due = followed or (stop and not last) or ((periodic or step == best) and not skipped.in_a_row)
             if due and not resumed_here:
                 files = checkpoint.content(state, processes)  # on all, because gathering is collective
                 if processes.main:
@@ -164,7 +171,7 @@ def train_steps(
             # Without evaluation and checkpoint, because rates are those of training alone.
             seconds = time.perf_counter() - started
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
-            if (step + 1) % recipe.log_every == 0 or step + 1 == steps:
+            if (step + 1) % recipe.log_every == 0 or step + 1 == end:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
                 if batch.routing is not None:
@@ -180,12 +187,12 @@ def train_steps(
     return model
 
 
-def _best(recipe: TrainRecipe, out: Path, processes: Processes) -> int | None:
-    """Return the best step so far by the recipe's metric; the main process reads it for all."""
+def _best(recipe: TrainRecipe, out: Path, processes: Processes, first: int) -> int | None:
+    """Return the best step after `first` by the recipe's metric; the main process reads it for all."""
     metric = recipe.keep_best
     if metric is None:
         return None
-    return processes.broadcast_from_main(lambda: best_step(read_metrics(out, "eval"), metric))
+    return processes.broadcast_from_main(lambda: best_step(read_metrics(out, "eval"), metric, first))
 
 
 def _every(interval: int | None, step: int) -> bool:

@@ -24,6 +24,7 @@ from pairkit.training.kinds import KINDS, Kind
 from pairkit.training.lora import check_base
 from pairkit.training.output.content import Content, Unwritten, content_of
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.segment import Segment
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.router import routers_of
@@ -47,6 +48,7 @@ class Plan:
     unwritten: Unwritten
     notes: tuple[str, ...] = ()  # what a person should know of how the template was applied
     hashes: Mapping[str, str] = field(default_factory=dict)  # of the dataset's files, in the main process
+    segment: Segment | None = None  # which part of a longer training it is; None = it is all of it
 
     @property
     def kind(self) -> Kind:
@@ -77,8 +79,10 @@ class Plan:
     def order(self) -> StepOrder:
         """Which examples each step takes."""
         recipe = self.recipe
-        sets = len(self.examples)
-        return StepOrder(sets, recipe.seed, recipe.epochs, recipe.sets_per_step, recipe.max_steps)
+        stream = len(self.examples), recipe.seed, recipe.epochs, recipe.sets_per_step
+        if self.segment is None:
+            return StepOrder(*stream, recipe.max_steps)
+        return StepOrder(*stream, self.segment.steps, self.segment.first, self.segment.total)
 
     @property
     def longest(self) -> int:
@@ -115,11 +119,18 @@ class Plan:
                 yield {"split": split, "set_id": set_id, "reason": reason, "detail": detail}
 
 
-def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT, *, allow_changed_data: bool = False) -> Plan:
+def plan(
+    recipe: TrainRecipe,
+    store: TokenStore = NOT_KEPT,
+    *,
+    allow_changed_data: bool = False,
+    segment: Segment | None = None,
+) -> Plan:
     """Read the data, and tokenize what `store` does not have.
 
     Args:
         allow_changed_data: read files of the dataset that are not those that its manifest lists.
+        segment: which part of a longer training the run is; its steps take the place of the recipe's.
 
     Raises:
         InputError: no set can be used, or the dataset was changed.
@@ -164,6 +175,7 @@ def plan(recipe: TrainRecipe, store: TokenStore = NOT_KEPT, *, allow_changed_dat
         unwritten,
         notes(format, train.noted),
         hashes,
+        segment,
     )
     # The reference too, because it scores the same texts and may have fewer positions.
     for name in dict.fromkeys([recipe.model, planned.reference]):

@@ -16,26 +16,28 @@ from pairkit.files import OnExisting, stoppable
 from pairkit.models.chat.format import ChatFormat
 from pairkit.ownership import outside_others
 from pairkit.progress import console, log, warn
+from pairkit.training.at_reference import precision, starts_at_reference
 from pairkit.training.cost.report import report
 from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
 from pairkit.training.logprobs.reference_cache import reference_sums
-from pairkit.training.logprobs.same_model import adds_nothing, agrees, same_checkpoint
 from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff
 from pairkit.training.models import policy, reference, reference_key, to_save
-from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, load_weights
 from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.longer import Finished
-from pairkit.training.output.trackers import check_installed
+from pairkit.training.output.start import check_start
+from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel
-from pairkit.training.step.examples import Split, split_for
+from pairkit.training.step.examples import split_for
 from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.router import routers_of
@@ -50,6 +52,7 @@ def train(
     on_existing: OnExisting = "resume",
     allow_changed_data: bool = False,
     benchmarks: MakeBenchmark | None = None,
+    segment: Segment | None = None,
 ) -> Path:
     """Run a recipe and return the directory of the trained model, `out`/model.
 
@@ -59,8 +62,14 @@ def train(
     With `allow_changed_data`, files of the dataset need not be those that its manifest lists. `benchmarks`
     reads the benchmark that the recipe's `eval.generate` names.
 
+    With `segment` the run is a part of a longer training: it takes the segment's steps, whatever length the
+    recipe has, and begins with the state in `segment.start`. `recipe.model` is that of the first segment in
+    all of them. One that others follow leaves the checkpoint of its last step, from which the next starts:
+    `checkpoint_path(out / CHECKPOINTS, segment.end)`.
+
     Raises:
-        InputError: the dataset was changed, or none of its sets can be used.
+        InputError: the dataset was changed, or none of its sets can be used; the start of the segment is
+            missing or damaged.
         ExistingOutputError: `out` contains another run, or anything at all with on_existing="raise".
         Interrupted: SIGINT; the run resumes from its checkpoint when started again.
         OutputError: `out` cannot be written to.
@@ -73,13 +82,17 @@ def train(
     check_installed(recipe.trackers)
     processes = _processes(recipe)
     benchmark = check_curve(recipe.eval.generate, benchmarks, processes)
+    if segment is not None:
+        recipe = recipe.model_copy(update={"max_steps": segment.steps})
+        if processes.main:
+            check_start(segment)
     # One process prints, or every line would come once per process.
     console.quiet = not processes.main
     # Before the plan, which writes the tokens next to `out`.
     outside_others(out)
     with stoppable(out, lambda: _stopped(out)):
         store = TokenStore(out.parent / "tokens", processes=processes)
-        planned = plan(recipe, store, allow_changed_data=allow_changed_data)
+        planned = plan(recipe, store, allow_changed_data=allow_changed_data, segment=segment)
         _check_single_process(planned, processes)
         with _claimed(planned, out, on_existing, processes) as complete:
             processes.wait()  # until `out` is this run's, because the others look into it next
@@ -88,6 +101,8 @@ def train(
                 log(f"{out}: this run is complete")
                 return model_folder
             _announce(planned)
+            if segment and processes.main:
+                continue_trackers(out, segment)
             # One process removes the directory, because the others would find it half removed.
             with discarding(out, complete) if processes.main else nullcontext():
                 try:
@@ -126,10 +141,11 @@ def _claimed(
         on_existing,
         data_digest=planned.data.digest,
         content=planned.content,
-        steps=planned.order.step_count,
+        steps=planned.order.end,
         plan=lambda: report(planned),
         refused=planned.refused(),
         processes=processes,
+        segment=planned.segment,
     ) as complete:
         yield complete
 
@@ -192,12 +208,15 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
         held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
     # After the reference's log-probs, because its model is freed by then: one model at a time is in memory.
     model = policy(planned, processes)
+    start = planned.segment.start if planned.segment else None
+    if start:  # before anything is compared with it; the loop loads the whole state
+        load_weights(start, model)
     live = None
     if "token_kl" in needs:
         shares = recipe.adapters_off_is_reference  # no second model is in memory then
         live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
     _check_packed(model, planned)
-    at_reference = _starts_at_reference(model, planned, train_split, processes)
+    at_reference = starts_at_reference(model, planned, train_split, processes)
     routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
     step_model = StepModel(planned.loss, model, live, budget, processes, at_reference, routers)
@@ -207,7 +226,7 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
         chat = ChatFormat(planned.tokenizer, "none" if recipe.template == "none" else None)
         curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat, processes)
     model = train_steps(
-        recipe, step_model, planned.order, planned.negatives, train_split, held_out, out, curve
+        recipe, step_model, planned.order, planned.negatives, train_split, held_out, out, curve, start
     )
     return to_save(model, planned, processes)
 
@@ -216,34 +235,8 @@ def _check_packed(model: nn.Module, planned: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
     sets = planned.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
-    first = [sets[i] for i in planned.order.step_sets(0)]
-    planned.kind.check(model, first, _precision(planned.recipe))
-
-
-def _precision(recipe: TrainRecipe) -> torch.dtype:
-    """Return what the models compute in."""
-    return torch.bfloat16 if recipe.bf16 or recipe.dtype == "bfloat16" else torch.float32
-
-
-def _starts_at_reference(model: nn.Module, planned: Plan, split: Split, processes: Processes) -> bool:
-    """Tell whether the policy, whose weights have not moved yet, is the reference."""
-    recipe, name = planned.recipe, planned.reference
-    # A copy of the base model is loaded in full precision, whatever the adapters' base is.
-    quantized = recipe.lora is not None and recipe.lora.base is not None and name != recipe.model
-    if quantized or not same_checkpoint(recipe.model, name, revision=recipe.revision):
-        return False
-    # Adapters that are continued are a part of the reference.
-    continued = recipe.lora is not None and recipe.lora.continue_adapters
-    if not continued and not adds_nothing(model):
-        return False
-    if split.reference is None:  # no reference, or one that runs next to the policy
-        return True
-    rows = planned.order.step_sets(0)
-    sums = [split.reference[i] for i in rows]
-    sets = [planned.examples[i] for i in rows]
-    same = agrees(model, sets, sums, _precision(recipe), recipe.tokens_per_micro_batch)
-    # Agreed on by all, because a process that scored a reference of its own would make other passes.
-    return not processes.any(not same)
+    first = [sets[i] for i in planned.order.step_sets(planned.order.first)]
+    planned.kind.check(model, first, precision(planned.recipe))
 
 
 def _processes(recipe: TrainRecipe) -> Processes:
@@ -264,9 +257,8 @@ def _announce(planned: Plan) -> None:
     examples = f"{len(planned.train.sets):,} sets"
     if planned.recipe.expand:
         examples += f" ({len(planned.examples):,} pairs)"
-    log(
-        f"{planned.loss.name} on {examples}, {planned.order.step_count:,} steps, model {planned.recipe.model}"
-    )
+    steps = planned.segment.name if planned.segment else f"{planned.order.step_count:,} steps"
+    log(f"{planned.loss.name} on {examples}, {steps}, model {planned.recipe.model}")
     for tokenized in (planned.train, planned.held_out):
         if tokenized and tokenized.refused:
             log(f"not used: {tokenized.refusals()}")

@@ -21,6 +21,7 @@ from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.judge.run import EvalJudgeRecipe
 from pairkit.evaluation.matrix.recipe import MatrixRecipe
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
+from pairkit.evaluation.ranker.recipe import EvalRankerRecipe
 from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.hub import card_on_hub
 from pairkit.pipeline.recipe import BuildRecipe
@@ -36,6 +37,7 @@ RECIPES = {
     "pairkit train": TrainRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,
+    "pairkit eval ranker": EvalRankerRecipe,
     "pairkit eval alpaca_eval": AlpacaEvalRecipe,
     "pairkit eval arena_hard": ArenaHardRecipe,
     "pairkit eval gsm8k": Gsm8kRecipe,

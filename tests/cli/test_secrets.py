@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from support.bad_input.running import Run
+from support.serving import Handler, listening
 
 from pairkit import masking
 from pairkit.pipeline.recipe import load
@@ -20,7 +19,7 @@ from pairkit.pipeline.recipe import load
 PASSWORD, KEY, TOKEN = "hunter2-of-the-url", "key4of8the15server", "token-in-the-body"
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(Handler):
     """A server that repeats in what it answers whatever a client tells it."""
 
     status = 200
@@ -44,9 +43,6 @@ class Echo(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
 
 def answer(**message: Any) -> dict[str, Any]:
@@ -85,11 +81,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Echo, "status", 200)
     monkeypatch.setattr(Echo, "form", "text")
     monkeypatch.setenv("ECHO_KEY", KEY)
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}/v1"
-    httpd.shutdown()
-    httpd.server_close()
+    with listening(Echo) as httpd:
+        yield f"http://127.0.0.1:{httpd.server_port}/v1"
 
 
 def command(server: str, more: str = "") -> str:

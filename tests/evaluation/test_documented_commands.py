@@ -17,6 +17,7 @@ from support.evaluations import measured, write_evaluation
 from support.ifeval import write_prompts
 from support.labeled import jsonl
 from support.lm_tasks import write_tasks
+from support.tiny import random_sets, write_data
 
 from pairkit.cli.eval import app
 
@@ -47,6 +48,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mt_bench.save(Path("mt_bench_question.jsonl"), mt_bench.question_rows())
     mt_bench.save(Path("mt_bench_reference.jsonl"), mt_bench.reference_rows())
     mt_bench.save(Path("test_split.jsonl"), [{"prompt": "One?"}, {"prompt": "Two?"}])
+    Path("runs/data").mkdir()
+    write_data(Path("runs/data/mine"), random_sets(1), random_sets(2))
+    right = {"prompt": "One?", "chosen": ["a"], "rejected": ["b", "c", "d"], "subset": "Math"}
+    mt_bench.save(Path("reward-bench-2.jsonl"), [right])
     mt_bench.save(Path("alpaca_eval.jsonl"), [{"instruction": "One?"}])
     for model in ("mcpo", "gpt4"):
         mt_bench.save(Path(f"{model}.jsonl"), [{"instruction": "One?", "output": model, "generator": model}])

@@ -60,14 +60,20 @@ def test_a_damaged_record_of_a_stopped_build(name: str, content: str, stopped: P
     assert pipeline.build(recipe(stopped), out, on_existing="delete")["counts"]["source"]["rows"] == 40
 
 
+@pytest.fixture(scope="module")
+def complete(stopped: Path) -> Path:
+    """A dataset that no test may change."""
+    pipeline.build(recipe(stopped), stopped / "complete")
+    return stopped / "complete"
+
+
 FILES = ['{"a": 1}', '{"a": {}}', '{"a": []}', '{"a": {"sha256": null}}']
 MANIFESTS = [*DAMAGE, *(f'{{"recipe": {{}}, "input": {{}}, "files": {files}}}' for files in FILES)]
 
 
 @pytest.mark.parametrize("content", MANIFESTS, ids=range(len(MANIFESTS)))
-def test_a_damaged_manifest(content: str, stopped: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    pipeline.build(recipe(stopped), out)
+def test_a_damaged_manifest(content: str, stopped: Path, complete: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(complete, tmp_path / "out"))
     (out / "pairkit.json").write_text(content)
     with pytest.raises(PairkitError, match=r"pairkit\.json"):
         pipeline.build(recipe(stopped), out)
@@ -87,11 +93,11 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edited_manifest_is_no_complete_dataset(edit: str, stopped: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    made = pipeline.build(recipe(stopped), out)
-    before = (out / "pairkit.json").read_bytes()
-    changed = json.loads(before)
+def test_an_edited_manifest_is_no_complete_dataset(
+    edit: str, stopped: Path, complete: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(complete, tmp_path / "out"))
+    made, changed = (json.loads((out / "pairkit.json").read_bytes()) for _ in range(2))
     EDITS[edit](changed)
     (out / "pairkit.json").write_text(json.dumps(changed))
     with pytest.raises(PairkitError, match=r"pairkit\.json: is damaged \(it was changed since it"):

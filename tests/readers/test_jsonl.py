@@ -40,7 +40,12 @@ BAD_LINES = [
         "invalid_score",
         "score_chosen",
     ),
-    (b'{"prompt": "p", "chosen": "c", "rejected": "r", "x": [1, "a"]}', "mixed_types", "x"),
+    (
+        b'{"prompt": "p", "chosen": "c", "rejected": "r", "score_chosen": [1, "a"]}',
+        "mixed_types",
+        "score_chosen",
+    ),
+    (b'{"prompt": "p", "chosen": [1, "a"], "rejected": "r"}', "mixed_types", "chosen"),
     (
         b'{"prompt": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}],'
         b' "chosen": "c", "rejected": "r"}',

@@ -172,3 +172,36 @@ def test_rows_of_pairkit_next_to_others(tmp_path: Path) -> None:
         found = [row["metadata"] for row in said(path, unit)[0]]
         wrong = '{"set_id":"s","prompt_id":"p","source":"x","metadata":"no json"}'
         assert found == ['{"x":7}', '{"note":5}', wrong]
+
+
+ODD = [[1, "a", None, {"b": 2}, [3]], {"x": [1, "two"]}, [1, True, 2.5], [2**60, 0.5], [[1], ["a"]]]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("unit", [1, 3, 1000])
+def test_lists_of_several_kinds_are_metadata(tmp_path: Path, name: str, unit: int) -> None:
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    values = [each for odd in ODD for each in (odd, [1, 2], "text", None)]
+    rows = [{**pair, "tags": value, "other": place} for place, value in enumerate(values)]
+    path = tmp_path / name
+    if name.endswith("l"):
+        write_lines(path, rows)
+    else:
+        path.write_text(json.dumps(rows))
+    kept, waste = said(path, unit)
+    wanted = [
+        {"tags": row["tags"], "other": row["other"]} if row["tags"] is not None else {"other": row["other"]}
+        for row in rows
+    ]
+    assert [json.loads(row["metadata"]) for row in kept] == wanted
+    assert not waste
+
+
+@pytest.mark.parametrize("field", ["chosen", "prompt", "score_chosen"])
+def test_lists_of_several_kinds_are_no_field(tmp_path: Path, field: str) -> None:
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r", "score_chosen": 1.0, "score_rejected": 0.5}
+    path = tmp_path / "rows.jsonl"
+    write_lines(path, [pair, {**pair, field: ["c", 1]}, pair])
+    kept, waste = said(path, 1000)
+    assert (len(kept), [row["reason"] for row in waste]) == (2, ["mixed_types"])
+    assert json.loads(waste[0]["row"])[field] == ["c", 1]

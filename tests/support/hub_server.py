@@ -17,26 +17,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 from support import hub_names
 from support.hub_state import INVALID, OWNERS, READ_TOKEN, TOKEN, Hub, Repo, git_oid, sha256
+from support.serving import Handler as Answering
+from support.serving import listening
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering):
     protocol_version = "HTTP/1.1"
 
     @property
     def hub(self) -> Hub:
         return self.server.hub  # type: ignore[attr-defined]
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
 
     def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -321,17 +318,10 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     """Serve the hub at an address of its own, its `endpoint`."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with listening(Handler) as server:
         server.hub = hub  # type: ignore[attr-defined]
         hub.endpoint = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+        yield hub
 
 
 def environment(hub: Hub, home: Path, *, token: str = TOKEN, **more: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.serving import Handler, listening
 
 Body = dict[str, Any]
 # The status, and the answer: an object that becomes JSON, or the bytes of a stream.
@@ -310,11 +310,8 @@ def odd_server() -> Iterator[OddServer]:
     """Run the server in a thread; it ends with the block."""
     running = OddServer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Odd(Handler):
         protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            """Print nothing."""
 
         def do_GET(self) -> None:
             self.send(200, {"data": [{"id": "tiny"}]})
@@ -334,14 +331,6 @@ def odd_server() -> Iterator[OddServer]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    running.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with listening(Odd) as server:
+        running.port = server.server_port
         yield running
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -10,6 +10,7 @@ processes.py skips RECIPE.json...                         the same, of all
 processes.py steps CASES.json DATA MODEL OUT STEPS        takes steps of losses with their keywords, and
                                                           writes their outcomes to OUT/RANK.pt
 processes.py tokens RECIPE.json STORE OUT                 writes its sets, and what it tokenized, to RANK.json
+processes.py segments RUN.json...                         trains each: its recipe, directory and segment
 processes.py tasks TASKS.json                             all of a list of such commands, one after another:
                                                           a launch takes seconds before it does anything
 """
@@ -43,6 +44,7 @@ from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
+from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel, prepare
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.objective import Averages
@@ -222,6 +224,12 @@ def run(processes: Processes, mode: str, *arguments: str) -> None:
                 with watched() as steps:
                     train(validate(TrainRecipe, json.loads(path.read_text())), path.parent / "run")
             torch.save(steps, path.parent / f"{processes.rank}.pt")
+    elif mode == "segments":
+        for argument in arguments:
+            content = json.loads(Path(argument).read_text())
+            segment = content["segment"]
+            segment["start"] = segment["start"] and Path(segment["start"])
+            train(validate(TrainRecipe, content["recipe"]), Path(content["out"]), segment=Segment(**segment))
     elif mode == "steps":
         cases, data, model, out, steps = arguments
         folder = Path(out) / f"reference-{processes.rank}"

@@ -120,16 +120,32 @@ def kill_in_a_save(process: subprocess.Popen[str], out: Path) -> None:
 
 
 @pytest.mark.timeout(280)
+@pytest.mark.parametrize(
+    "interrupt", [False, pytest.param(True, marks=pytest.mark.full)], ids=["killed", "interrupted and killed"]
+)
 def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
-    data: Path, model: Path, tmp_path: Path
+    data: Path, model: Path, tmp_path: Path, interrupt: bool
 ) -> None:
     """Real signals to real processes: SIGINT after a step, then SIGKILL in a save.
 
-    They are started as a launcher does, which changes neither precision nor objective.
+    They are started as a launcher does, which changes neither precision nor objective. By default only the
+    second: tests/cli/test_stops.py interrupts a run in its own process.
     """
-    steps, whole, out = 30, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    steps, whole, out = 20, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
     settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
     train(settings, whole)
+    if interrupt:
+        interrupt_and_check(data, model, out, steps)
+    process = start(data, model, out, steps)
+    kill_in_a_save(process, out)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    assert list(out.glob("checkpoints/.step-*"))
+    train(settings, out)
+    assert_same(out, whole)
+
+
+def interrupt_and_check(data: Path, model: Path, out: Path, steps: int) -> None:
     process = start(data, model, out, steps)
     try:
         while process.poll() is None and not done(out):
@@ -143,14 +159,6 @@ def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
     assert "Traceback" not in errors
     assert done(out) == entries(out)[-1]["step"] < steps
     assert not (out / "model").exists()
-
-    process = start(data, model, out, steps)
-    kill_in_a_save(process, out)
-    _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors
-    assert list(out.glob("checkpoints/.step-*"))
-    train(settings, out)
-    assert_same(out, whole)
 
 
 @pytest.mark.slow
@@ -175,8 +183,9 @@ class Renames:
         self.real(old, new)
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
 def test_a_stop_at_any_rename_ends_with_the_same_weights(
-    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    every: int, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = recipe(data, model, max_steps=3, keep=1)
     whole, renames = tmp_path / "whole" / "run", Renames()
@@ -186,7 +195,7 @@ def test_a_stop_at_any_rename_ends_with_the_same_weights(
     # tokens of both splits; record, recipe, refused; reference log-probs of both splits; metrics; two saves
     # and a removal; the record again; model
     assert renames.done == 13
-    for number in range(renames.done):
+    for number in range(0, renames.done, every):  # the last one too
         out = tmp_path / str(number) / "run"
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", Renames(stop=number))

@@ -39,8 +39,13 @@ def render(
     measured: Sequence[Measured],
     details: Mapping[str, Mapping[str, Any]],
     verdicts: pa.Table | None,
+    *,
+    sections: Sequence[Html] = (),
 ) -> str:
-    """Make the page from the content of results.json, the scores, and the answers stored in `out`."""
+    """Make the page from the content of results.json, the scores, and the answers stored in `out`.
+
+    `sections` are further ones of the benchmark's own.
+    """
     model, thoughts = results["model"], results.get("thoughts", "strip")
     texts = read_texts(out / ANSWERS, thoughts, model=model)
     reference = read_texts(out / REFERENCE_ANSWERS, thoughts)
@@ -48,6 +53,7 @@ def render(
         metrics_section(results),
         categories_section(measured, results["metrics"]),
         judge_section(results, verdicts),
+        *sections,
     ]
     if measured:
         headline = by_prompt(measured)

@@ -19,7 +19,10 @@ from pairkit.reports.scores import Point, points
 _OF = "/"
 
 # In results.json, but shown in a section of their own.
-_SHOWN = {"metrics", "missing", "notes", "prompts", "benchmark", "version", "model", "judge_statistics"}
+_SHOWN = {
+    *("metrics", "missing", "notes", "prompts", "benchmark", "version", "model", "judge_statistics"),
+    "calibration",
+}
 
 
 def is_part(metric: str) -> bool:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.arrow import interleave, is_json, is_text, present, repeat
-from pairkit.readers.json_fields import with_json_texts
 from pairkit.readers.json_rows import as_array, loads
+from pairkit.readers.written.json_fields import with_json_texts
 from pairkit.sources.layouts.field_map import COLLECTED, JOINED, columns_of, is_constant
 from pairkit.sources.layouts.paths import values_at
 from pairkit.sources.reading.cells import LIST, PROMPT, REPLY, WHOLE, Cells
@@ -132,5 +132,6 @@ def _array(columns: Columns, name: str, values: list[Any]) -> pa.Array:
     array = as_array(values)
     if array is not None:
         return array
-    columns.report(present(columns.arrays[name]), "mixed_types", "holds lists of several kinds", name)
+    detail = "holds values of several kinds in one list"
+    columns.report(present(columns.arrays[name]), "mixed_types", detail, name)
     return pa.nulls(columns.size)

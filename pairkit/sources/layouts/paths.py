@@ -16,9 +16,9 @@ import pyarrow as pa
 from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, struct_fields
 from pairkit.errors import RecipeError
 from pairkit.readers.formats import blocks
-from pairkit.readers.json_fields import with_json_texts
 from pairkit.readers.json_rows import as_array
 from pairkit.readers.survey import SURVEY_ROWS
+from pairkit.readers.written.json_fields import with_json_texts
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 

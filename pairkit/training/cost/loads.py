@@ -44,8 +44,9 @@ def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
         others = sets.of_sets(others) if isinstance(sets, PairSets) else others
     steps = []
     # The loop's own functions decide, so that the estimate cannot differ from the run.
-    for number in range(min(planned.order.step_count, COUNTED)):
-        rows = planned.order.step_sets(number)
+    order = planned.order
+    for number in range(order.first, min(order.end, order.first + COUNTED)):
+        rows = order.step_sets(number)
         usable = usable_completions(loss, (sets[i] for i in rows))
         balanced = recipe.router_aux_loss is not None
         passes = step_passes(loss, negatives, usable, shared=shared and not balanced)

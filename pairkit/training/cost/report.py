@@ -15,6 +15,7 @@ from pairkit.training.step.pairs import pair_tokens
 def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     """Describe the plan of a run.
 
+    `steps` are those taken at its end, also those of segments before it.
     `longest` is a prompt with its completion, `a_step` the mean of prompts and completions, each once;
     `earlier_turns` are tokens of prompts that count for a part of a sum.
     `step` holds means over the first steps: tokens that pass with gradient, a prompt once for all its
@@ -28,13 +29,13 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
     # Of all examples: a prompt and its chosen completion again in each pair where pairs are the examples.
     examples = pair_tokens(train.lengths) if recipe.expand else prompt + completion
-    passed = order.sets_before(order.step_count)  # examples of the whole run, again in each epoch
+    passed = order.sets_before(order.end)  # examples of the whole run, again in each epoch
     return {
         "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
         "model": recipe.model,
         "loss": planned.loss.describe(),
         "negatives": {} if planned.loss.completions == "first" or recipe.expand else planned.negatives,
-        "steps": order.step_count,
+        "steps": order.end,
         "train_sets": train.counts() | ({"pairs": len(planned.examples)} if recipe.expand else {}),
         "eval_sets": held_out.counts() if held_out else None,
         "tokens": {

@@ -18,8 +18,8 @@ def warnings(planned: Plan) -> Iterator[str]:
     order, recipe = planned.order, planned.recipe
     few = too_few(
         recipe.optimizer,
-        order.step_count,
-        order.sets_before(order.step_count),
+        order.whole,
+        order.sets_before(order.end),
         recipe.sets_per_step,
         chosen=recipe.max_steps is not None,
     )

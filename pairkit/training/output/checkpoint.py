@@ -115,19 +115,16 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=steps_done)  # by value, because from a million on names have seven digits
 
 
-def restore(folder: Path, state: State, processes: Processes) -> int:
-    """Load the last undamaged checkpoint; return the number of steps done, 0 without one.
+def restore(folder: Path, state: State, processes: Processes, start: Path | None = None) -> int:
+    """Load the last undamaged checkpoint, or else `start`; return the number of steps done, 0 without one.
 
     The main process chooses it for all, because two that resumed from different steps would never meet, and
     removes what a killed one left of others.
     """
-    last = processes.broadcast_from_main(lambda: newest_undamaged(folder))
+    last = processes.broadcast_from_main(lambda: newest_undamaged(folder) or start)
     if last is not None:
-        # Tensors only, because unpickling anything else could run code.
-        # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
-        weights = torch.load(last / WEIGHTS_FILE, weights_only=True, map_location="cpu")
-        fill(state.model, weights)
-        parts = torch.load(last / STATE_FILE, weights_only=True, map_location="cpu")
+        load_weights(last, state.model)
+        parts = _load(last / STATE_FILE)
         moments = parts["optimizer"]["state"]  # by the parameter's number; moments have its shape
         # In the order in which the optimizer's own state dict numbers them.
         parameters = state.optimizer.weights
@@ -140,11 +137,22 @@ def restore(folder: Path, state: State, processes: Processes) -> int:
     return steps_done(last) if last is not None else 0
 
 
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Load the weights of a checkpoint into a model, in parts if it is sharded."""
+    fill(model, _load(checkpoint / WEIGHTS_FILE))
+
+
 def fill(model: nn.Module, weights: dict[str, Any]) -> None:
     """Load the weights that `trained` collected; the others stay as they are."""
     current = model.state_dict()
     parts = {name: shard_like(value, current[name]) for name, value in weights.items()}
     model.load_state_dict(parts, strict=False)  # not strict, because frozen weights are not among them
+
+
+def _load(path: Path) -> Any:
+    # Tensors only, because unpickling anything else could run code.
+    # On the CPU first: every process reads the whole checkpoint, and keeps its part of it.
+    return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def newest_undamaged(folder: Path) -> Path | None:

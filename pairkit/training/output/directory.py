@@ -41,7 +41,9 @@ from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKEN
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
+from pairkit.training.output.start import SEGMENT, segment_differences, segment_identity
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.segment import Segment
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
@@ -61,6 +63,7 @@ def claimed(
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes = ALONE,
+    segment: Segment | None = None,
 ) -> Iterator[Finished | None]:
     """Make `out` this run's directory for the block, or find that it is already; a complete run is unchanged.
 
@@ -70,9 +73,10 @@ def claimed(
         data_digest: sha256 of the dataset's manifest; with the recipe, the content of its template file and
             `content` it identifies the run.
         content: hashes of the weights, the tokenizer, the data and the reference.
-        steps: of the whole run.
+        steps: taken at the end of the run, with those of segments before it.
         plan: makes the report on the plan for `run.json`; called only where one is written.
         refused: the sets that cannot be used, one line of `refused.jsonl` each.
+        segment: which part of a longer training the run is.
 
     Raises:
         ExistingOutputError: `out` contains another run or something else, or any run at all with
@@ -94,6 +98,7 @@ def claimed(
                 plan=plan,
                 refused=refused,
                 processes=processes,
+                segment=segment,
             )
     finally:
         with suppress(OSError):  # not empty, as a rule
@@ -111,10 +116,11 @@ def _claim(
     plan: Callable[[], dict[str, Any]],
     refused: Iterable[dict[str, str]],
     processes: Processes,
+    segment: Segment | None,
 ) -> Finished | None:
     record = out / RECORD
     identity = {"recipe": masked(recipe.model_dump(mode="json")), "data": data_digest, **_template(recipe)}
-    identity[CONTENT] = content
+    identity |= {CONTENT: content, **segment_identity(segment)}
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
@@ -185,7 +191,8 @@ def _read_record(record: Path) -> dict[str, Any]:
         content = before.get(CONTENT)
         if content is not None:
             content = {part: dict(hashes) for part, hashes in content.items()}
-        return read | {TEMPLATE: before.get(TEMPLATE), CONTENT: content}
+        optional = {key: before.get(key) for key in (TEMPLATE, SEGMENT)}
+        return read | optional | {CONTENT: content}
     # Any JSON, edited by hand, or no file.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExistingOutputError(
@@ -209,6 +216,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         renamed.add("data")
     if before[CONTENT] is not None:
         different += differences(before[CONTENT], now[CONTENT], renamed)
+    different += segment_differences(before[SEGMENT], now.get(SEGMENT))
     # Another file is a difference of the recipe already.
     same_file = theirs.get("template.file") == ours.get("template.file")
     if same_file and before[TEMPLATE] != now.get(TEMPLATE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from pairkit.training.recipe import TrainRecipe
 
 
 class MetricsLog:
-    """`metrics.jsonl` under `out`, and the recipe's trackers; a resumed run continues after step `done`.
+    """`metrics.jsonl` under `out`, and the recipe's trackers; a run from `first` resumes after step `done`.
 
     Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
     finite, because JSON has no such numbers. A sign of collapse, found by comparing an evaluation with the
@@ -27,21 +28,27 @@ class MetricsLog:
     one is `active`; the others write nothing.
     """
 
-    def __init__(self, out: Path, done: int, recipe: TrainRecipe, *, active: bool = True) -> None:
+    def __init__(
+        self, out: Path, done: int, recipe: TrainRecipe, *, first: int = 0, active: bool = True
+    ) -> None:
         self._active = active
         if not active:
             return
         self._path = out / METRICS
         written = read_entries(self._path)
         # What was logged after the checkpoint is dropped, because those steps are taken and logged again.
-        remaining = [entry for entry in written if done and entry["step"] <= done]
+        remaining = [entry for entry in written if first < done and entry["step"] <= done]
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
         # From before a resume too, because a collapse is a difference from the start of the run.
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
         self._warned = {str(entry.get("warning")) for entry in remaining if entry["kind"] == "warning"}
         repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
         self._trackers = Trackers(
-            recipe.trackers, out, done, masked(recipe.model_dump(mode="json")), repeated
+            recipe.trackers,
+            out,
+            done if first < done else 0,
+            masked(recipe.model_dump(mode="json")),
+            repeated,
         )
         self._file = self._path.open("a", encoding="utf-8")
 
@@ -98,6 +105,27 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
             if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
                 raise ValueError("an entry has no step or no kind")
         return entries
+
+
+def join_metrics(out: Path, runs: Mapping[Path, int]) -> None:
+    """Write `metrics.jsonl` under `out` with the entries of several runs one after another.
+
+    Each entry also has the number of its run (`segment`, from 1). Of a step at which one segment ends and the
+    next begins there may be two evaluations: of the same weights, on other held-out sets.
+
+    Args:
+        runs: of each run's directory, in order, what is added to its steps: 0 for a `Segment`, whose steps
+            have the numbers of the whole training; the steps before it for a run that counts from 0.
+
+    Raises:
+        InputError: the metrics of a run are damaged.
+        OSError: `out` cannot be written to.
+    """
+    lines = []
+    for number, (run, before) in enumerate(runs.items(), 1):
+        for entry in read_entries(run / METRICS):
+            lines.append({**entry, "step": entry["step"] + before, "segment": number})
+    write_text(out / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _lines(path: Path) -> list[str]:

@@ -16,10 +16,12 @@ from typing import Any
 
 from pairkit.errors import RecipeError
 from pairkit.files import read_json, undamaged, write_json
+from pairkit.training.segment import Segment
 
 PROJECT = "pairkit"
 RECORD = "trackers.json"
 Entries = frozenset[tuple[int, str]]  # steps and kinds
+ADVICE = "remove it to begin another run of the trackers"
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -28,6 +30,20 @@ def check_installed(names: Sequence[str]) -> None:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:  # no origin: a folder of that name, not the package
             raise RecipeError(f"tracker {name!r} is not installed: pip install 'pairkit[{name}]'")
+
+
+def continue_trackers(out: Path, segment: Segment) -> None:
+    """Let W&B and trackio have one run for all segments of a training: that of the segment before."""
+    path = out / RECORD
+    if path.exists():
+        return
+    before = segment.start.parents[1] / RECORD if segment.start else path
+    with undamaged(before, ADVICE):
+        record = dict(read_json(before)) if before.exists() else {}
+    if segment.training:
+        record["name"] = segment.training
+    if record:  # the entries of this segment have not been sent, whatever was before
+        write_json(path, {**record, "trackers": []})
 
 
 class Trackers:
@@ -48,15 +64,16 @@ class Trackers:
         self, names: Sequence[str], out: Path, done: int, config: Mapping[str, Any], repeated: Entries
     ) -> None:
         path = out / RECORD
-        with undamaged(path, "remove it to begin another run of the trackers"):
+        with undamaged(path, ADVICE):
             record = read_json(path) if path.exists() else {}
             run, before = str(record.get("id", uuid.uuid4().hex[:12])), set(record.get("trackers", ()))
+            title = str(record.get("name", out.name))
         self._trackers = [
-            (_start(name, out, done, config, run), repeated if name in before else Entries())
+            (_start(name, title, out, done, config, run), repeated if name in before else Entries())
             for name in names
         ]
         if others := set(names) - {"tensorboard"}:
-            write_json(path, {"id": run, "trackers": sorted(before | others)})
+            write_json(path, {**record, "id": run, "trackers": sorted(before | others)})
 
     def log(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Send the numbers of an entry to every tracker, each as `kind/name`."""
@@ -76,21 +93,21 @@ class Trackers:
                 tracker.finish()
 
 
-def _start(name: str, out: Path, done: int, config: Mapping[str, Any], run: str) -> Any:
+def _start(name: str, title: str, out: Path, done: int, config: Mapping[str, Any], run: str) -> Any:
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     if name == "tensorboard":
         tracker = TensorBoardTracker("tensorboard", str(out), purge_step=done + 1 if done else 0)
         tracker.start()
     elif name == "trackio":  # the id is part of the name, because trackio identifies a run by its name
-        settings = {"name": f"{out.name}-{run}", "resume": "allow", "config": dict(config)}
+        settings = {"name": f"{title}-{run}", "resume": "allow", "config": dict(config)}
         tracker = TrackioTracker(PROJECT, embed=False, **settings)
         with redirect_stdout(sys.stderr):  # because standard output is for results
             tracker.start()
     else:
         import wandb
 
-        settings = {"name": out.name, "id": run, "resume": "allow", "config": dict(config)}
+        settings = {"name": title, "id": run, "resume": "allow", "config": dict(config)}
         # Without the console, because a progress bar would be uploaded once per update.
         tracker = WandBTracker(PROJECT, dir=str(out), settings={"console": "off"}, **settings)
         try:

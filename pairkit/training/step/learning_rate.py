@@ -64,9 +64,9 @@ def learning_rate(settings: Optimizer, step: int, steps: int) -> float:
     return settings.learning_rate * share
 
 
-def first_update(settings: Optimizer, steps: int) -> int:
-    """Return the first step that moves weights: the first rate of a warm-up is 0."""
-    return next((step for step in range(steps) if learning_rate(settings, step, steps) > 0), steps)
+def first_update(settings: Optimizer, steps: int, first: int = 0) -> int:
+    """Return the first step from `first` on that moves weights: the first rate of a warm-up is 0."""
+    return next((step for step in range(first, steps) if learning_rate(settings, step, steps) > 0), steps)
 
 
 def too_few(settings: Optimizer, steps: int, sets: int, sets_per_step: int, *, chosen: bool) -> str | None:

@@ -30,6 +30,9 @@ class StepOrder:
         epochs: length of the stream; `max_steps` comes before it.
         sets_per_step: size of a global batch; the last one of the stream may be smaller.
         max_steps: number of steps, None for as many as the epochs have.
+        first: how many steps of a longer training were taken before; the steps of this run are numbered from
+            there, its stream begins there.
+        total: steps of the longer training, None where this run is all of it.
     """
 
     sets: int
@@ -37,27 +40,39 @@ class StepOrder:
     epochs: float
     sets_per_step: int
     max_steps: int | None
+    first: int = 0
+    total: int | None = None
 
     @property
     def step_count(self) -> int:
-        """Steps of the whole run."""
+        """Steps of this run."""
         return self.max_steps or math.ceil(self._length / self.sets_per_step)
 
+    @property
+    def end(self) -> int:
+        """Steps taken when this run has ended, those before it included."""
+        return self.first + self.step_count
+
+    @property
+    def whole(self) -> int:
+        """Steps of the whole training, by which the learning rate is scheduled."""
+        return self.total or self.end
+
     def sets_before(self, step: int) -> int:
-        """Count the sets of the steps before `step` (from 0); a set counts once per epoch."""
+        """Count the sets of this run's steps before `step` (from `first`); a set counts once per epoch."""
         # Not cut at the end of the epochs where steps are given: the stream then starts another epoch.
-        position = step * self.sets_per_step
+        position = (step - self.first) * self.sets_per_step
         return position if self.max_steps else min(position, self._length)
 
     def step_sets(self, step: int) -> list[int]:
-        """List the sets of step `step` (from 0) by their number in the split."""
+        """List the sets of step `step` (from `first`) by their number in the split."""
         positions = range(self.sets_before(step), self.sets_before(step + 1))
         return [int(_permutation(self.sets, at // self.sets, self.seed)[at % self.sets]) for at in positions]
 
     def next_epoch(self, step: int) -> int:
         """Return the first step that begins in a later epoch than step `step` does."""
-        epoch = step * self.sets_per_step // self.sets
-        return math.ceil((epoch + 1) * self.sets / self.sets_per_step)
+        epoch = (step - self.first) * self.sets_per_step // self.sets
+        return self.first + math.ceil((epoch + 1) * self.sets / self.sets_per_step)
 
     @property
     def _length(self) -> int:

@@ -21,14 +21,15 @@ def save_interval(save_every: int | None, steps: int) -> int:
     return save_every or max(SHORTEST, math.ceil(steps / PARTS))
 
 
-def best_step(evaluations: Iterable[Mapping[str, Any]], metric: Metric) -> int | None:
+def best_step(evaluations: Iterable[Mapping[str, Any]], metric: Metric, first: int = 0) -> int | None:
     """Return the step after which the metric was best, the first of equal ones; None without any.
 
-    The evaluation before the first step does not count: its model is not a result of the run.
+    The evaluation before the first step (after step `first`) does not count: its model is not a result of the
+    run.
     """
     values = [
         (line[metric] if metric in LOWER else -line[metric], line["step"])
         for line in evaluations
-        if line["step"] > 0 and line.get(metric) is not None
+        if line["step"] > first and line.get(metric) is not None
     ]
     return min(values)[1] if values else None

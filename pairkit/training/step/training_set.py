@@ -18,11 +18,12 @@ from pairkit.training.step.passes import usable_completions
 def observe_training_set(step_model: StepModel, split: Split, order: StepOrder, step: int) -> None:
     """Score the training set for the parts of the loss whose statistics are due at `step` (from 0).
 
+    At the first step of a run all are, because a segment of a longer training has sets of its own.
     They see every (chosen, negative) pair, whatever the step draws, under the current weights. Whether a pass
     is due is a function of the step alone: a run that resumes here makes it again, with the same result.
     """
     parts = [part for _, part in step_model.loss.parts if observes(part, "dataset")]
-    due = [part for part in parts if step in (0, next_pass(part, order, step - 1))]
+    due = [part for part in parts if step in (order.first, next_pass(part, order, step - 1))]
     if not due:
         return
     log(f"step {step + 1}: scoring the training set for the statistics of {due[0].name}")
@@ -49,7 +50,7 @@ def next_pass(part: Loss, order: StepOrder, step: int) -> int:
 def _warn_of_rounding(part: Loss, order: StepOrder, step: int) -> None:
     following = next_pass(part, order, step)
     then = f"the next pass is before step {following + 1}"
-    if following >= order.step_count:
+    if following >= order.end:
         then = f"no other pass is due in this run of {order.step_count} steps: lower loss.stats_every"
     warn(
         f"{part.name}: on the training set policy and reference differ by rounding alone, which changes no "

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.alpaca import gamed_rows, save
 from support.loopback import chat_server
+from support.serving import Handler, listening
 from support.tiny import dice_model
 from typer.testing import CliRunner, Result
 
@@ -110,7 +109,7 @@ def test_a_server_that_refuses_log_probs_is_one_sentence(folder: Path) -> None:
     """As reasoning models do: no question but the first is sent."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Plain(Handler):
         def do_GET(self) -> None:
             self.reply(200, {"data": [{"id": "tiny"}]})
 
@@ -126,16 +125,11 @@ def test_a_server_that_refuses_log_probs_is_one_sentence(folder: Path) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+    with listening(Plain) as server:
         result = invoke(
             "--answers", "outputs.json", "--judge", "tiny", "judge.engine=openai",
             f"judge.base_url=http://127.0.0.1:{server.server_port}/v1",
         )  # fmt: skip
-        server.shutdown()
     assert isinstance(result.exception, EngineError)
     assert "the judge 'tiny' gives no log-probs" in str(result.exception)
     assert "--verdict both_orders" in str(result.exception)

@@ -14,65 +14,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.candidates import quarantined
 from support.rendering import encode
+from support.reward_models import save
 from support.tiny import WORDS, candidate_sets, completion
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    LlamaConfig,
-    LlamaForCausalLM,
     LlamaForSequenceClassification,
 )
 
 from pairkit.errors import ModelError
 from pairkit.models.chat.render import DEFAULT_TEMPLATE, render
-from pairkit.models.load import train_bpe
 from pairkit.rankers import annotations
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model
 from pairkit.recipes import validate
 from pairkit.schema import SETS, check_sets
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
 # Refuses system messages, as Gemma's does.
 REFUSING = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + DEFAULT_TEMPLATE
 )
-
-
-def save(
-    folder: Path,
-    kind: str = "llama",
-    *,
-    template: str | None = DEFAULT_TEMPLATE,
-    pad: int | None = None,
-    labels: int = 1,
-    **changes: Any,
-) -> Path:
-    """Save a model with random weights, large enough that scores differ, and its tokenizer."""
-    tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
-    tokenizer.chat_template = template
-    common = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        **SIZES,
-        "num_labels": labels,
-    }
-    torch.manual_seed(0)
-    if kind == "bert":
-        model: Any = BertForSequenceClassification(BertConfig(**common, pad_token_id=0, **changes))
-    else:
-        config = LlamaConfig(**common, pad_token_id=pad, max_position_embeddings=256, **changes)
-        model = LlamaForCausalLM(config) if kind == "causal" else LlamaForSequenceClassification(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(8)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

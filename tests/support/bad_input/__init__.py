@@ -16,6 +16,7 @@ from support.bad_input import (
     mt_bench,
     other,
     push,
+    ranker,
     train,
 )
 from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
@@ -32,6 +33,7 @@ CASES = [
     *compare.CASES,
     *mt_bench.CASES,
     *matrix.CASES,
+    *ranker.CASES,
     *ifeval.CASES,
     *lm_tasks.CASES,
     *other.CASES,

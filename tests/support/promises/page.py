@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from support.promises.counting import ROOT, attacks
-from support.promises.table import TABLE, Tests, Tried
+from support.promises.table import TABLE
+from support.promises.tried import Tests, Tried
 
 PAGE = ROOT / "docs" / "promises.md"
 

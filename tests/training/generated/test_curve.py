@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import torch
+from support.segments import segments_of
 from support.tiny import WORDS, completion, random_sets, write_data
 from support.training import recipe, weights
 from transformers import AutoModelForCausalLM
@@ -97,6 +98,16 @@ def test_the_curve_changes_nothing_else(
     assert lines(curved) == lines(tmp_path / "plain" / "run")
     plain = weights(tmp_path / "plain" / "run" / "model")
     assert all(torch.equal(value, plain[name]) for name, value in weights(curved / "model").items())
+
+
+def test_segments_have_one_curve(data: Path, model: Path, asked: Path, tmp_path: Path) -> None:
+    """Where one ends and another begins the weights are the same: there is one point."""
+    outs = []
+    for out, segment in segments_of((2, 3), tmp_path):
+        train(recipe(data, model, **settings(asked)), out, benchmarks=benchmark_of, segment=segment)
+        outs.append(out)
+    steps = [[point["step"] for point in read_metrics(out, "generate")] for out in outs]
+    assert steps == [[0, 2], [4, 5]]
 
 
 def test_measuring_keeps_modes_and_random_numbers(model: Path, asked: Path) -> None:

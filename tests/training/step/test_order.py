@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 
 from pairkit.training.step.order import StepOrder
@@ -24,3 +25,14 @@ def test_every_epoch_is_a_permutation_and_the_last_step_may_be_smaller() -> None
     assert [order(1.5).sets_before(step) for step in range(6)] == [0, 4, 8, 12, 15, 15]
     assert [order(max_steps=7).sets_before(step) for step in (0, 7)] == [0, 28]
     assert [len(order(1.5).step_sets(step)) for step in range(5)] == [4, 4, 4, 3, 0]
+
+
+def test_a_segment_has_the_step_numbers_of_the_whole_and_an_order_of_its_own() -> None:
+    alone, segment = order(max_steps=6), replace(order(max_steps=6), first=100, total=200)
+    assert (alone.end, alone.whole) == (6, 6)
+    assert (segment.step_count, segment.end, segment.whole) == (6, 106, 200)
+    for step in range(6):
+        assert segment.step_sets(100 + step) == alone.step_sets(step)
+        assert segment.sets_before(100 + step) == alone.sets_before(step)
+        assert segment.next_epoch(100 + step) == 100 + alone.next_epoch(step)
+    assert segment.next_epoch(99) == 100

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -323,7 +322,7 @@ def test_a_killed_process_leaves_no_file_of_half_the_sets(tmp_path: Path) -> Non
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"half\n"
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
     (left,) = tmp_path.iterdir()
     assert left.name.endswith(".part")
