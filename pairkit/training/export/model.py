@@ -160,9 +160,8 @@ def _checkpoint_model(
     tokenizer = format.tokenizer
     tokenizer.chat_template = saved_template(format)
     vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
-    model = start_model(
-        recipe, vocabulary, new_ids=new_ids(tokenizer, recipe.tokens), padding=tokenizer.pad_token_id
-    )
+    added = new_ids(tokenizer, recipe.tokens)
+    model = start_model(recipe, vocabulary, new_ids=added, tokenizer=tokenizer)
     weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
     current = model.state_dict()
     for name, value in weights.items():
