@@ -61,8 +61,8 @@ class LossSpec:
         ordered: pairs of keywords of which the first may not exceed the second.
         statistics: statistics of the global batch that the loss observes.
         trains: the kind of model that it trains, which decides what `Logps.sum` is: "policy" a language
-            model, log-probs in nats; "reward" a reward model, one number per completion; "pairrm" a model that
-            compares two completions, the logits of both orders.
+            model, log-probs in nats; "reward" a reward model, one number per completion; "pairrm" a model
+            that compares two completions, the logits of both orders.
     """
 
     function: Callable[..., LossOutput]

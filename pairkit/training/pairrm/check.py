@@ -1,7 +1,7 @@
 """Before the first step: a check that the logits of a batch are those of transformers' own DeBERTa.
 
-Attention is computed by `rankers.pairrm.deberta`, in batches that are padded; the run's own texts are compared
-once with transformers' model, each alone.
+Attention is computed by `rankers.pairrm.deberta`, in batches that are padded; the run's own texts are
+compared once with transformers' model, each alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from pairkit.errors import TrainingError
-from pairkit.training.logprobs.self_check import TOLERANCE
 from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.logprobs.self_check import TOLERANCE
 from pairkit.training.pairrm.forward import pair_inputs, score_pairs
 from pairkit.training.pairrm.start import TrainedPairRM
 from pairkit.training.tokens.sets import TokenSet

@@ -1,7 +1,7 @@
-"""What a run of PairRM has in the place of a chat format: the ranker's own encoding of prompts and completions.
+"""What a run of PairRM has in the place of a chat format: the ranker's own encoding of texts.
 
-`max_length` and `max_prompt_length` lower the limits of the checkpoint and never raise them; PairRM's own, 1224
-tokens of source and 412 of each completion, fit the default of 2048.
+`max_length` and `max_prompt_length` lower the limits of the checkpoint and never raise them; PairRM's own,
+1224 tokens of source and 412 of each completion, fit the default of 2048.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pairkit.training.tokens.comparisons import CUT_COMPLETIONS, CUT_PROMPTS, SA
 
 
 class PairFormat:
-    """How prompts and completions become ids; the attributes are those of a `ChatFormat` that a plan reads."""
+    """How prompts and completions become ids; with what a plan reads of a `ChatFormat`."""
 
     own_template = None
     settings = TemplateSettings()
@@ -57,8 +57,8 @@ def pair_format(recipe: TrainRecipe, texts: Iterator[str]) -> PairFormat:
     # Others have no absolute positions, and buckets for distances of any size.
     if start.config.get("position_biased_input", True) and most and longest > most:
         raise ModelError(
-            f"a pair has up to {longest} tokens, but the model {recipe.model!r} has only {most} positions; set "
-            f"max_length={most}"
+            f"a pair has up to {longest} tokens, but the model {recipe.model!r} has only {most} positions; "
+            f"set max_length={most}"
         )
     tokenizer = tokenizer_of(recipe.model, recipe.revision, recipe.tokenizer)
     return PairFormat(Encoder(tokenizer, limits))

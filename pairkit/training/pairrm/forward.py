@@ -55,5 +55,6 @@ def pair_inputs(texts: Sequence[tuple[Ids, Column]]) -> tuple[Tensor, Tensor, Te
         size = len(prompt) + len(column.ids)
         ids[row, :size] = np.concatenate([prompt, column.ids])
         mask[row, :size] = 1
+        assert column.scored is not None, "a column of `RankedPairs`"
         places[row] = [PREFIX_AT, *(len(prompt) + np.flatnonzero(column.scored))]
     return torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(places)

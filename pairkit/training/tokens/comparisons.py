@@ -86,9 +86,7 @@ def _set(
 ) -> TokenSet | Refused:
     kept: dict[bytes, Column] = {}
     for completion, ids in zip(completions, encoded.completions, strict=True):
-        column = Column(
-            ids.astype(np.int32), completion["rank"], completion["score"], completion["origin"]
-        )
+        column = Column(ids.astype(np.int32), completion["rank"], completion["score"], completion["origin"])
         # The first is the best, because completions are stored best first.
         kept.setdefault(ids.tobytes(), column)
     columns = tuple(kept.values())
