@@ -111,7 +111,9 @@ class Plan:
         return new_ids(self.tokenizer, self.recipe.tokens)
 
     def truncation(self) -> dict[str, Truncation]:
-        """Return what was cut of each split, by the split's name."""
+        """Return what was cut of each split, by the split's name; nothing where it is noted of the sets."""
+        if self.kind.pairs is not None:
+            return {}
         recipe = self.recipe
         splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
         return {
