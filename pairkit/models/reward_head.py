@@ -40,16 +40,20 @@ def with_one_logit(config: Any, name: str) -> None:
     config.num_labels = 1
 
 
+def _is_no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()
+
+
 @contextmanager
 def quiet_report() -> Iterator[None]:
     """Hide transformers' report on a head that is missing or not used: `complete_head` says what is done."""
     logger = logging.getLogger("transformers.modeling_utils")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    # Not by the logger's level, above which transformers reports on something else.
+    logger.addFilter(_is_no_report)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.removeFilter(_is_no_report)
 
 
 def complete_head(model: nn.Module, missing: Collection[str], name: str, seed: int) -> bool:

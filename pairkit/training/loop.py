@@ -25,13 +25,13 @@ from pairkit.progress import progress, warn
 from pairkit.training.cost.speed import rates_note, speed_of
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors
-from pairkit.training.evaluate import evaluate
 from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split
 from pairkit.training.step.learning_rate import first_update, learning_rate, warmup_steps
 from pairkit.training.step.narrow import Unmoved, make_optimizer, unmoved_warning

@@ -114,9 +114,8 @@ class TrainRecipe(Strict):
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
-    thoughts: Literal["train", "mask", "strip"] = (
-        "train"  # scored, part of a completion but not scored, removed
-    )
+    # scored, part of a completion but not scored, removed; reward models: removed by default
+    thoughts: Literal["train", "mask", "strip"] = "train"
     # all = earlier turns are scored too, for sft alone or as a part of a sum
     assistant_turns: Literal["last", "all"] = "last"
 
@@ -171,6 +170,8 @@ class TrainRecipe(Strict):
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
         if loss.trains == "reward":
+            if "thoughts" not in self.model_fields_set:  # as the ranker `reward_model` reads a text
+                object.__setattr__(self, "thoughts", "strip")
             self._check_reward(loss)
         if loss.trains == "pairrm":
             check_settings(self.loss_name, dict(self))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
 Wanted = Literal["all", "first", "ranked", "scored", "labelled", "ordered", "ordered_scored", "rated"]
+ORDERED = ("ordered", "ordered_scored")
 
 
 class Unusable(Exception):
@@ -37,12 +38,12 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
         return [best]
     if best["rank"] is None:
-        raise Unusable("unranked", "its completions have no ranks; --loss sft needs none")
+        raise Unusable("unranked", f"its completions have no ranks; {_other_loss(wanted)} needs none")
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable("no_choice", "no completion stands above another; --loss sft needs one only")
-    if wanted in ("ordered", "ordered_scored"):
+        raise Unusable("no_choice", f"no completion stands above another; {_other_loss(wanted)} needs one only")
+    if wanted in ORDERED:
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
         return [best, *below]
@@ -50,6 +51,11 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     if best["score"] is None or not scored:
         raise Unusable("unscored", "fewer than two completions have a score, which the loss needs")
     return [best, *scored]
+
+
+def _other_loss(wanted: Wanted) -> str:
+    """Return a loss that trains the same kind of model and compares no completions."""
+    return "--loss reward_mse, which learns scores," if wanted in ORDERED else "--loss sft"
 
 
 def _rated(completions: Sequence[Completion]) -> list[Completion]:

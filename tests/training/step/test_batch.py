@@ -13,12 +13,12 @@ from support.training import network_of, recipe, split_of, step_model, token_set
 
 from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
-from pairkit.training.evaluate import evaluate
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.plan import plan
 from pairkit.training.step.batch import prepare
+from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split, examples
 from pairkit.training.step.negatives import draw
 from pairkit.training.step.objective import Averages

@@ -21,8 +21,8 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
-from pairkit.training.evaluate import evaluate
 from pairkit.training.step.batch import prepare
+from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch

@@ -21,10 +21,10 @@ from torch.nn.functional import log_softmax, logsigmoid
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.cost.operations import token_load
-from pairkit.training.evaluate import evaluate
 from pairkit.training.logprobs import hidden, packing
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.step.batch import prepare
+from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split
 from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
