@@ -114,7 +114,7 @@ class TrainRecipe(Strict):
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
-    # scored, part of a completion but not scored, removed; reward models: removed by default
+    # scored, part of a completion but not scored, removed; reward models and PairRM: removed by default
     thoughts: Literal["train", "mask", "strip"] = "train"
     # all = earlier turns are scored too, for sft alone or as a part of a sum
     assistant_turns: Literal["last", "all"] = "last"
@@ -169,9 +169,10 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
+        # As the rankers `reward_model` and `pairrm` read a text.
+        if loss.trains != "policy" and "thoughts" not in self.model_fields_set:
+            object.__setattr__(self, "thoughts", "strip")
         if loss.trains == "reward":
-            if "thoughts" not in self.model_fields_set:  # as the ranker `reward_model` reads a text
-                object.__setattr__(self, "thoughts", "strip")
             self._check_reward(loss)
         if loss.trains == "pairrm":
             check_settings(self.loss_name, dict(self))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pairkit import recipes
 from pairkit.dataset.reader import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
 from pairkit.files import OnExisting, admit, names_in, read_json, read_record, sha256, stoppable
+from pairkit.losses import LOSSES
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
@@ -145,6 +147,9 @@ def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
     # Of the recipe only what saving reads: adapters of elsewhere have none.
     recipe = _recipe(run) if (run / RECORD).is_file() else TrainRecipe(data="", model=str(source))
     recipe = recipe.model_copy(update={"model": str(source)})
+    if recipe.trains == "pairrm":  # which has a loader of its own
+        tokenizer = chat_format(recipe, iter(())).tokenizer
+        return start_model(recipe, None, tokenizer=tokenizer), tokenizer, recipe
     code = recipe.trust_remote_code
     tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
     model = load_for_generation(
@@ -196,8 +201,16 @@ def _recipe(run: Path) -> TrainRecipe:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     # No loss is computed, so that none is imported; and no kernels of the Hub are needed.
-    unused = {"loss": {"name": "sft"}, "negatives": {}, "expand": None, "attention": None}
+    unused = {"loss": {"name": _of_kind(content)}, "negatives": {}, "expand": None, "attention": None}
     return recipes.validate(TrainRecipe, content | unused)
+
+
+def _of_kind(content: Mapping[str, Any]) -> str:
+    """Return a loss that trains the kind of model that the recipe's does; one from outside is a policy's."""
+    loss = content.get("loss")
+    name = loss.get("name") if isinstance(loss, Mapping) else None
+    first = re.split(r"[:+]", str(name))[0]
+    return first if first in LOSSES and LOSSES[first].trains != "policy" else "sft"
 
 
 def _has_adapters(source: Path) -> bool:
