@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairkit.models.chat.settings import TemplateSettings
+from pairkit.rankers.pairrm.text import EDGES
 
+TEXT = EDGES + 1  # tokens of the shortest text: what is around it, and one
 TEXTS = "the ranker's own form of texts is used"
 
 
@@ -18,8 +20,14 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
         fields: those of a recipe.
 
     Raises:
-        ValueError: such a field is set.
+        ValueError: such a field is set, or a length is too short for any text.
     """
+    for field, least in (("max_length", 3 * TEXT), ("max_prompt_length", TEXT)):
+        if fields[field] is not None and fields[field] < least:
+            raise ValueError(
+                f"{field} must be at least {least} with {name}, which reads three texts of {TEXT} tokens or "
+                f"more, got {fields[field]}"
+            )
     tokenizer, scratch = fields["tokenizer"], fields["model"].endswith(".json")
     trained = tokenizer is not None and tokenizer.startswith("bpe:")
     useless = {

@@ -70,9 +70,9 @@ def lowered(limits: Limits, recipe: TrainRecipe) -> Limits:
     if whole > recipe.max_length:
         # In their proportion; at least one token of each text.
         source = max(EDGES + 1, recipe.max_length * limits.source // whole)
-        limits = Limits(source, min(limits.completion, max(EDGES + 1, (recipe.max_length - source) // 2)))
-    source = min(limits.source, max(EDGES + 1, recipe.max_prompt_length or limits.source))
-    return limits._replace(source=source)
+        source = min(source, recipe.max_length - 2 * (EDGES + 1))
+        limits = Limits(source, min(limits.completion, (recipe.max_length - source) // 2))
+    return limits._replace(source=min(limits.source, recipe.max_prompt_length or limits.source))
 
 
 def finish(model: Any, tokenizer: Any, recipe: TrainRecipe) -> None:
