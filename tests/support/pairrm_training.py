@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -48,4 +50,8 @@ def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:
 def beside(model: Path) -> Path:
     """Return a PairRM next to a model, made when it is first asked for."""
     folder = model.with_name(f"{model.name}-pairrm")
-    return folder if folder.exists() else pairrm_model.save(folder, "PairRM-hf")
+    if not folder.exists():
+        mine = pairrm_model.save(folder.with_name(uuid4().hex), "PairRM-hf")
+        with suppress(OSError):  # another process was first
+            mine.rename(folder)
+    return folder
