@@ -17,7 +17,7 @@ from pairkit.imports import CodeRefused, import_named
 from pairkit.losses.loss import Loss, WeightedSum
 from pairkit.losses.parameters import Parameter, resolve
 from pairkit.losses.sampling import NEEDS_POLICY, SETTINGS
-from pairkit.losses.spec import LossSpec, spec_of
+from pairkit.losses.spec import LossSpec, Trained, spec_of
 from pairkit.losses.table import LOSSES
 
 PART = re.compile(r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?::(?P<weight>[-+.\w]+))?")
@@ -47,6 +47,12 @@ def build(name: str, **hyperparameters: Any) -> Loss | WeightedSum:
     if len(parts) == 1 and parts[0][1] is None:  # with a weight it is a sum of one part
         return _single(parts[0][0], loss_spec(parts[0][0]), hyperparameters)
     return _sum(name, parts, hyperparameters)
+
+
+def trained_by(name: str) -> Trained:
+    """Return the kind of model that a loss trains, without importing anything: functions train a policy."""
+    first = BETWEEN.split(name)[0].strip().partition(":")[0]
+    return LOSSES[first].trains if first in LOSSES else "policy"
 
 
 def loss_spec(name: str) -> LossSpec:

@@ -23,14 +23,13 @@ from pairkit.losses.anchored import (
     observe_rewards,
 )
 from pairkit.losses.bounded import exo, ipo, spo, sppo, stapo
-from pairkit.losses.comparisons import pairrm
 from pairkit.losses.likelihood import sft
 from pairkit.losses.listwise import pro, rnce, rrhf
 from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
 from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
 from pairkit.losses.parameters import Choice, Flag, Integer, Number, not_negative, positive, smoothing
 from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
-from pairkit.losses.rewards import reward_bt, reward_mse, reward_pl
+from pairkit.losses.rewards import pairrm, reward_bt, reward_mse, reward_pl
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.scored import exo_rw, infonca, lipo, nca
 from pairkit.losses.spec import LossSpec, Statistics

@@ -29,14 +29,13 @@ from pairkit.training.logprobs.probe import packs, static_refusal
 from pairkit.training.logprobs.selection import OF_POLICY, Logged, Scored, SetSelection
 from pairkit.training.logprobs.self_check import check_packed
 from pairkit.training.pairrm.check import check_pairs
+from pairkit.training.pairrm.format import Lengths, pair_format
 from pairkit.training.pairrm.format import finish as finish_pairrm
 from pairkit.training.pairrm.format import notes as pair_notes
-from pairkit.training.pairrm.format import pair_format
 from pairkit.training.pairrm.forward import score_pairs
 from pairkit.training.pairrm.pairs import RankedPairs
 from pairkit.training.pairrm.save import save_pairrm
 from pairkit.training.pairrm.start import empty_pairrm, load_trained
-from pairkit.training.recipe import TrainRecipe
 from pairkit.training.reward.check import check_rewards
 from pairkit.training.reward.forward import score_rewards
 from pairkit.training.reward.padding import set_padding_token
@@ -67,7 +66,8 @@ class Kind:
 
     Attributes:
         wanted: which completions of a set the loss can use.
-        format: makes what stands in for a chat format, of a recipe and texts; None: a chat format.
+        format: makes what stands in for a chat format, of a model's name, its revision, another tokenizer and
+            lengths; None: a chat format.
         tokens: from tables of sets and a format to batches of `tokens.sets.SCHEMA`.
         cuts: whether texts are cut to their lengths, so that `tokens` takes `max_prompt_length` and
             `assistant_turns` too.
@@ -78,7 +78,7 @@ class Kind:
         prepare: changes the tokenizer of a format, in place, before anything else sees it.
         load: takes what `models.load.load_model` does.
         empty: takes what `models.load.empty_model` does.
-        finish: changes a loaded model, in place, given the tokenizer and the recipe.
+        finish: changes a loaded model, in place, given the tokenizer and lengths.
         task: peft's name of the task of adapters.
         whole: modules that are trained and saved as a whole next to adapters.
         score: a pass over some sets.
@@ -93,7 +93,7 @@ class Kind:
     """
 
     wanted: Callable[[Loss | WeightedSum], Wanted]
-    format: Callable[[TrainRecipe, Iterator[str]], Any] | None
+    format: Callable[[str, str | None, str | None, Lengths], Any] | None
     tokens: Callable[..., Iterator[pa.RecordBatch]]
     cuts: bool
     notes: Callable[[Any, Mapping[str, int]], tuple[str, ...]]
@@ -102,7 +102,7 @@ class Kind:
     prepare: Callable[[ChatFormat], None]
     load: Callable[..., nn.Module]
     empty: Callable[..., nn.Module]
-    finish: Callable[[nn.Module, Any, TrainRecipe], None]
+    finish: Callable[[nn.Module, Any, Lengths], None]
     task: str
     whole: tuple[str, ...]
     score: ScoreSets
@@ -135,7 +135,7 @@ def _nothing(*_: object) -> None:
     """Change nothing."""
 
 
-def _with_padding(model: nn.Module, tokenizer: Any, _: TrainRecipe) -> None:
+def _with_padding(model: nn.Module, tokenizer: Any, _: Lengths) -> None:
     if tokenizer.pad_token_id is not None:
         set_padding(model, tokenizer.pad_token_id)
 

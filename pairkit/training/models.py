@@ -111,7 +111,7 @@ def start_model(
     """
     kind = KINDS[recipe.trains]
     model = _load(recipe, recipe.model, vocabulary, processes, new_ids, last_adapters=not _continued(recipe))
-    kind.finish(model, tokenizer, recipe)
+    kind.finish(model, tokenizer, (recipe.max_length, recipe.max_prompt_length))
     if _continued(recipe):
         place = resolve(recipe.model, recipe.revision)
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)

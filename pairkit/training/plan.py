@@ -223,7 +223,8 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
     """
     kind = KINDS[recipe.trains]
     if kind.format is not None:
-        return kind.format(recipe, texts)  # type: ignore[no-any-return]
+        lengths = recipe.max_length, recipe.max_prompt_length
+        return kind.format(recipe.model, recipe.revision, recipe.tokenizer, lengths)  # type: ignore[no-any-return]
     tokenizer = load_tokenizer(
         recipe.tokenizer or recipe.model,
         revision=recipe.revision,

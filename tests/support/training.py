@@ -47,11 +47,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def network_of(loss: Any, model: Path) -> torch.nn.Module:
     """The model that a loss trains, as a run loads it, in the mode of use."""
     built = build(loss) if isinstance(loss, str) else loss
-    name, settings = str(start_of(built, model)), {"dtype": "float32", "revision": None, "trust_remote_code": False}
+    name = str(start_of(built, model))
+    settings: dict[str, Any] = {"dtype": "float32", "revision": None, "trust_remote_code": False}
     load = KINDS[built.trains].load
     network: torch.nn.Module = load(name, **settings, attention=None, vocabulary=None, seed=0)
     tokenizer = SimpleNamespace(pad_token_id=0)  # all that a reward model asks for; a PairRM has its ids
-    KINDS[built.trains].finish(network, tokenizer, recipe(model, model))
+    KINDS[built.trains].finish(network, tokenizer, (96, None))
     return network.eval()
 
 

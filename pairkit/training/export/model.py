@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pairkit import recipes
 from pairkit.dataset.reader import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
 from pairkit.files import OnExisting, admit, names_in, read_json, read_record, sha256, stoppable
-from pairkit.losses import LOSSES
+from pairkit.losses.building import trained_by
 from pairkit.models.adapters import merged
 from pairkit.models.chat.saved import saved_template
 from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
@@ -25,6 +24,7 @@ from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
 from pairkit.ownership import none_empty, outside_others, owned_name
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
+from pairkit.training.kinds import KINDS
 from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
 from pairkit.training.output.directory import save_model
@@ -147,14 +147,20 @@ def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
     # Of the recipe only what saving reads: adapters of elsewhere have none.
     recipe = _recipe(run) if (run / RECORD).is_file() else TrainRecipe(data="", model=str(source))
     recipe = recipe.model_copy(update={"model": str(source)})
-    if recipe.trains == "pairrm":  # which has a loader of its own
-        tokenizer = chat_format(recipe, iter(())).tokenizer
-        return start_model(recipe, None, tokenizer=tokenizer), tokenizer, recipe
     code = recipe.trust_remote_code
-    tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
-    model = load_for_generation(
-        str(source), None, dtype="float32" if merge else "auto", trust_remote_code=code
-    )
+    if KINDS[recipe.trains].format is None:
+        tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
+    else:
+        tokenizer = chat_format(recipe, iter(())).tokenizer
+    if recipe.trains == "policy":
+        dtype = "float32" if merge else "auto"
+        return load_for_generation(str(source), None, dtype=dtype, trust_remote_code=code), tokenizer, recipe
+    kind = KINDS[recipe.trains]
+    model = kind.load(
+        str(source), revision=None, dtype="float32", trust_remote_code=code, attention=None, vocabulary=None,
+        seed=0,
+    )  # fmt: skip
+    kind.finish(model, tokenizer, (recipe.max_length, recipe.max_prompt_length))
     return model, tokenizer, recipe
 
 
@@ -192,6 +198,7 @@ def _recipe(run: Path) -> TrainRecipe:
     path = run / RECORD
     try:
         content = dict(read_json(path)["recipe"])
+        trained = trained_by(content["loss"]["name"])
     except FileNotFoundError as error:
         raise InputError(
             f"{run}: has no {RECORD}, by which a checkpoint is exported; give the checkpoint within its run"
@@ -201,16 +208,10 @@ def _recipe(run: Path) -> TrainRecipe:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the record of a training run: {error}") from error
     # No loss is computed, so that none is imported; and no kernels of the Hub are needed.
-    unused = {"loss": {"name": _of_kind(content)}, "negatives": {}, "expand": None, "attention": None}
+    unused: dict[str, Any] = {"negatives": {}, "expand": None, "attention": None}
+    if trained == "policy":
+        unused["loss"] = {"name": "sft"}
     return recipes.validate(TrainRecipe, content | unused)
-
-
-def _of_kind(content: Mapping[str, Any]) -> str:
-    """Return a loss that trains the kind of model that the recipe's does; one from outside is a policy's."""
-    loss = content.get("loss")
-    name = loss.get("name") if isinstance(loss, Mapping) else None
-    first = re.split(r"[:+]", str(name))[0]
-    return first if first in LOSSES and LOSSES[first].trains != "policy" else "sft"
 
 
 def _has_adapters(source: Path) -> bool:

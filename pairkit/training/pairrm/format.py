@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
@@ -17,8 +17,9 @@ from pairkit.models.chat.settings import TemplateSettings
 from pairkit.rankers.pairrm import text
 from pairkit.rankers.pairrm.text import CLS, EDGES, PAD, SEP, UNK, Encoder, Limits
 from pairkit.training.pairrm.start import TrainedPairRM, read_start, tokenizer_of, with_ids
-from pairkit.training.recipe import TrainRecipe
 from pairkit.training.tokens.comparisons import CUT_COMPLETIONS, CUT_PROMPTS, SAME
+
+Lengths = tuple[int, int | None]  # a recipe's `max_length` and `max_prompt_length`
 
 
 class PairFormat:
@@ -43,42 +44,46 @@ class PairFormat:
         return ""
 
 
-def pair_format(recipe: TrainRecipe, texts: Iterator[str]) -> PairFormat:
-    """Make the format of a recipe; `texts` are not read, because no tokenizer is trained.
+def pair_format(name: str, revision: str | None, other: str | None, lengths: Lengths) -> PairFormat:
+    """Make the format of a run.
+
+    Args:
+        name: the model.
+        other: where the tokenizer of a configuration file is, if not next to it.
 
     Raises:
         ModelError: the model is no PairRM and no DeBERTa, its tokenizer is missing, or has too few positions
             for its limits.
     """
-    start = read_start(recipe.model, recipe.revision)
-    limits = lowered(start.limits, recipe)
+    start = read_start(name, revision)
+    limits = lowered(start.limits, lengths)
     most = start.config.get("max_position_embeddings")
     longest = limits.source + 2 * limits.completion
     # Others have no absolute positions, and buckets for distances of any size.
     if start.config.get("position_biased_input", True) and most and longest > most:
         raise ModelError(
-            f"a pair has up to {longest} tokens, but the model {recipe.model!r} has only {most} positions; "
+            f"a pair has up to {longest} tokens, but the model {name!r} has only {most} positions; "
             f"set max_length={most}"
         )
-    tokenizer = tokenizer_of(recipe.model, recipe.revision, recipe.tokenizer)
-    return PairFormat(Encoder(tokenizer, limits))
+    return PairFormat(Encoder(tokenizer_of(name, revision, other), limits))
 
 
-def lowered(limits: Limits, recipe: TrainRecipe) -> Limits:
-    """Return limits that fit `max_length`, the source in `max_prompt_length`."""
+def lowered(limits: Limits, lengths: Lengths) -> Limits:
+    """Return limits of which a pair fits `max_length`, and the source `max_prompt_length`."""
+    max_length, max_prompt_length = lengths
     whole = limits.source + 2 * limits.completion
-    if whole > recipe.max_length:
+    if whole > max_length:
         # In their proportion; at least one token of each text.
-        source = max(EDGES + 1, recipe.max_length * limits.source // whole)
-        source = min(source, recipe.max_length - 2 * (EDGES + 1))
-        limits = Limits(source, min(limits.completion, (recipe.max_length - source) // 2))
-    return limits._replace(source=min(limits.source, recipe.max_prompt_length or limits.source))
+        source = max(EDGES + 1, max_length * limits.source // whole)
+        source = min(source, max_length - 2 * (EDGES + 1))
+        limits = Limits(source, min(limits.completion, (max_length - source) // 2))
+    return limits._replace(source=min(limits.source, max_prompt_length or limits.source))
 
 
-def finish(model: Any, tokenizer: Any, recipe: TrainRecipe) -> None:
+def finish(model: Any, tokenizer: Any, lengths: Lengths) -> None:
     """Give a loaded model what is saved with it: the limits of the run, and a new one the ids of prefixes."""
     network: TrainedPairRM = model
-    network.limits = lowered(network.limits, recipe)
+    network.limits = lowered(network.limits, lengths)
     if network.is_new:
         network.settings = with_ids(network.settings, tokenizer.backend_tokenizer)
 

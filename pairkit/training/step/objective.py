@@ -152,7 +152,9 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
             alone = view.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
                 labelled[name] = result.rewards[:, 0][alone & side]
-    return Applied(terms, margins, TIE * loss.beta, labelled, metrics)
+    # A trained reward starts at no reference, whose margins would be rounding.
+    tie = TIE * loss.beta if loss.trains == "policy" else 0.0
+    return Applied(terms, margins, tie, labelled, metrics)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:

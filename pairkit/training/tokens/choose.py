@@ -42,7 +42,9 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable("no_choice", f"no completion stands above another; {_other_loss(wanted)} needs one only")
+        raise Unusable(
+            "no_choice", f"no completion stands above another; {_other_loss(wanted)} needs one only"
+        )
     if wanted in ORDERED:
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
