@@ -18,7 +18,7 @@ from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
 from pairkit.training.generated.settings import EvalSettings
 from pairkit.training.lora import Lora
-from pairkit.training.pairrm_fields import check_settings
+from pairkit.training.pairrm.settings import check_settings
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
 from pairkit.training.step.saving import Metric
