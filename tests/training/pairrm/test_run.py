@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from support.tiny import candidate_sets
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.errors import ExistingOutputError, Interrupted
+from pairkit.errors import ExistingOutputError, Interrupted, RecipeError
 from pairkit.rankers.pairrm.checkpoint import load_pairrm_checkpoint
+from pairkit.training.distributed.processes import ALONE
 from pairkit.training.export.model import export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
@@ -199,3 +201,13 @@ def test_a_start_that_is_moved_away_is_missed(red: Path, checkpoint: Path, tmp_p
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExistingOutputError, match="the model was changed since"):
         train(recipe(red, model), tmp_path / "run")
+
+
+def test_weights_in_parts_are_refused(
+    red: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by the launcher, of which a recipe says nothing."""
+    monkeypatch.setattr("pairkit.training.run.launched_sharded", lambda: True)
+    monkeypatch.setattr("pairkit.training.run.current_processes", lambda: replace(ALONE, size=2))
+    with pytest.raises(RecipeError, match="a model of pairrm cannot be sharded; set shard=false"):
+        train(recipe(red, checkpoint), tmp_path / "run")
