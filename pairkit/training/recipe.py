@@ -230,6 +230,10 @@ class TrainRecipe(Strict):
             "router_aux_loss": (self.router_aux_loss, "it is for policies only"),
             "lora.base": (self.lora and self.lora.base, "a reward model is trained in full precision"),
             "thoughts=mask": (self.thoughts == "mask", "use thoughts=train or thoughts=strip"),
+            f"keep_best={self.keep_best}": (
+                self.keep_best is not None and "logp" in self.keep_best,
+                "use loss, reward_accuracy or reward_margin",
+            ),
             "assistant_turns=all": (self.assistant_turns == "all", "no token is scored"),
             f"negatives.sampling={sampling}": (
                 sampling in NEEDS_POLICY,

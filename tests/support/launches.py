@@ -28,12 +28,16 @@ RUNS: dict[str, dict[str, Any]] = {
     "mcpo-one": {"loss": "mcpo", "sets_per_step": 1, "gradient_checkpointing": True},  # idle in every step
     "dpo-merged": {"loss": "dpo", "lora": LORA | {"merge": True}},
     "dpo-bf16": {"loss": "dpo", "bf16": True},
+    "reward_bt": {},
     "dpo": {},
     "alpha_dpo": {},
     "sft": {"gradient_checkpointing": True},
     "simpo": {"share_prompts": False},
     "mcpo-recomputed": {"loss": "mcpo", "gradient_checkpointing": True},
     "mcpo-adapters": {"loss": "mcpo", "lora": LORA},
+    "reward_pl": {"gradient_checkpointing": True},
+    "reward-merged": {"loss": "reward_bt", "lora": LORA | {"merge": True}},
+    "reward-adapters": {"loss": "reward_mse", "lora": LORA},
 }
 
 # A PairRM is whole in every process.
@@ -67,8 +71,8 @@ def launch_two(folder: Path, *, few: bool) -> Launch:
         folder,
         write_data(folder / "sets", random_sets(24), random_sets(8, seed=1)),
         model_folder(folder / "start" / "model"),
-        ["dpo", "sft", "kto", "alpha_dpo", "tdpo1", SUM] if few else [*IN_PARTS, SUM],
-        list(RUNS)[:5] if few else list(RUNS),
+        ["dpo", "sft", "kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*IN_PARTS, SUM],
+        list(RUNS)[:6] if few else list(RUNS),
     )
     names = ("Llama", "Gemma2", "Mixtral") if few else tuple(ARCHITECTURES)
     data, model = str(result.data), str(result.model)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import pairrm_training
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from pairkit.losses import build
 from pairkit.recipes import validate
@@ -36,10 +36,11 @@ def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The weights of a saved model."""
-    (kind,) = AutoConfig.from_pretrained(folder).architectures
-    if kind == "DebertaV2PairRM":
+    config = folder / "config.json"  # adapters have none: they are loaded on their base model
+    kind = config.read_text() if config.is_file() else ""
+    if "DebertaV2PairRM" in kind:
         return load_file(folder / "model.safetensors")
-    reward = kind.endswith("SequenceClassification")
+    reward = "ForSequenceClassification" in kind
     loader = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     return dict(loader.from_pretrained(folder).state_dict())
 

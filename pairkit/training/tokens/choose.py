@@ -38,13 +38,11 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
         return [best]
     if best["rank"] is None:
-        raise Unusable("unranked", f"its completions have no ranks; {_other_loss(wanted)} needs none")
+        raise Unusable("unranked", f"its completions have no ranks; {_instead(wanted, 'none')}")
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable(
-            "no_choice", f"no completion stands above another; {_other_loss(wanted)} needs one only"
-        )
+        raise Unusable("no_choice", f"no completion stands above another; {_instead(wanted, 'one only')}")
     if wanted in ORDERED:
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
@@ -55,9 +53,9 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     return [best, *scored]
 
 
-def _other_loss(wanted: Wanted) -> str:
-    """Return a loss that trains the same kind of model and compares no completions."""
-    return "--loss reward_mse, which learns scores," if wanted in ORDERED else "--loss sft"
+def _instead(wanted: Wanted, needed: str) -> str:
+    """Name a loss that trains the same kind of model and compares no completions."""
+    return "--loss reward_mse learns scores" if wanted in ORDERED else f"--loss sft needs {needed}"
 
 
 def _rated(completions: Sequence[Completion]) -> list[Completion]:

@@ -17,6 +17,7 @@ from support.bad_input import (
     other,
     push,
     ranker,
+    reward,
     train,
 )
 from support.bad_input.rows import BAD_ROWS, NOTES, STOPS
@@ -27,6 +28,7 @@ CASES = [
     *build_layouts.CASES,
     *build_models.CASES,
     *train.CASES,
+    *reward.CASES,
     *models.CASES,
     *push.CASES,
     *changed.CASES,

@@ -15,6 +15,7 @@ from support.training import recipe, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from pairkit.errors import RecipeError
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.training.export.model import export_model
 from pairkit.training.output.checkpoint import checkpoints
@@ -186,3 +187,25 @@ def test_recomputed_activations_change_nothing(tmp_path: Path, red: Path, model:
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(recomputed)[name], value)
         torch.testing.assert_close(weights(alone)[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reference": "model"}, "reference cannot be set with reward_bt: a reward model has no reference"),
+        ({"expand": "pairs"}, "expand cannot be set with reward_bt: the loss takes the pairs"),
+        ({"template": "none"}, "reward_bt trains on conversations in the chat template"),
+        ({"template": {"prefill": "x"}}, "template.prefill cannot be set with reward_bt"),
+        ({"max_prompt_length": 9}, "max_prompt_length cannot be set with reward_bt: conversations are not"),
+        ({"router_aux_loss": 0.1}, "router_aux_loss cannot be set with reward_bt"),
+        ({"lora": {"base": "nf4"}}, "lora.base cannot be set with reward_bt"),
+        ({"thoughts": "mask"}, "thoughts=mask cannot be set with reward_bt: use thoughts=train"),
+        ({"assistant_turns": "all"}, "assistant_turns=all cannot be set with reward_bt"),
+        ({"negatives": {"sampling": "max"}}, "negatives.sampling=max cannot be set with reward_bt"),
+        ({"keep_best": "chosen_logp", "eval_every": 1}, "keep_best=chosen_logp cannot be set with reward_bt"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_settings_without_a_use_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe(Path("data"), Path("model"), "reward_bt", **fields)

@@ -43,6 +43,8 @@ def test_rates_are_those_of_transformers_bit_by_bit(schedule: Any, warmup: float
         ({"loss": "sft"}, 2e-5),
         ({"loss": "sft", "lora": {}}, 2e-4),
         ({"loss": "dpo+sft"}, 5e-7),
+        ({"loss": "reward_bt"}, 1e-5),
+        ({"loss": "reward_mse", "lora": {}}, 1e-4),
         ({"loss": "dpo", "model": "config.json"}, 3e-4),
         ({"loss": "dpo", "lora": {}, "optimizer": {"learning_rate": 1e-3}}, 1e-3),
         ({"loss": "dpo", "optimizer": {"warmup": 0.5}}, 5e-7),
