@@ -29,6 +29,7 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
                 f"more, got {fields[field]}"
             )
     tokenizer, scratch = fields["tokenizer"], fields["model"].endswith(".json")
+    best = fields["keep_best"]
     trained = tokenizer is not None and tokenizer.startswith("bpe:")
     useless = {
         "lora": (fields["lora"], "all of its weights are trained"),
@@ -47,6 +48,7 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
         "thoughts=mask": (fields["thoughts"] == "mask", "use thoughts=train or thoughts=strip"),
         "assistant_turns=all": (fields["assistant_turns"] == "all", "no token is scored"),
         "eval.generate": (fields["eval"].generate, "a PairRM generates nothing"),
+        f"keep_best={best}": (best and "logp" in best, "a PairRM has no log-probs"),
         "router_aux_loss": (fields["router_aux_loss"] is not None, "it is for policies only"),
     }
     for field, (value, reason) in useless.items():

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from support import pairrm_runs
 from support.pairrm_training import recipe, red_sets
 from support.tiny import candidate_sets
+from transformers import DebertaV2Config, DebertaV2ForMaskedLM
 from typer.testing import CliRunner
 
 from pairkit.cli import app
@@ -128,6 +129,31 @@ def test_an_encoder_gets_a_head_and_rows_for_the_prefixes(
     assert not torch.equal(saved[0]["head_layer.1.weight"], saved[2]["head_layer.1.weight"])
     opened = load_pairrm_checkpoint(str(tmp_path / "a"))
     assert opened.tokenizer.token_to_id("<|candidate|>") == len(rows) - 1
+
+
+def test_an_encoder_with_heads_and_spare_rows(llm_blender: Path, tmp_path: Path, red: Path) -> None:
+    """As microsoft/deberta-v3-base is published: for masked words, with more rows than tokens.
+
+    As in llm-blender, the prefixes get rows that it has.
+    """
+    base = tmp_path / "deberta"
+    shutil.copytree(llm_blender.with_name(f"{llm_blender.name}-base"), base)
+    config = DebertaV2Config.from_pretrained(base)
+    tokens, config.vocab_size = config.vocab_size, config.vocab_size + 9
+    DebertaV2ForMaskedLM(config).save_pretrained(base)
+    published = load_file(base / "model.safetensors")
+    still = {"optimizer": {"learning_rate": 1e-30}, "max_steps": 1}
+    saved = load_file(train(recipe(red, base, **still), tmp_path / "run") / "model.safetensors")
+    encoder = {key: value for key, value in published.items() if key.startswith("deberta.")}
+    assert len(encoder) < len(published)  # the head for masked words is left out
+    assert {key for key in saved if not key.startswith("head_layer")} == {
+        key.replace("deberta.", "pretrained_model.", 1) for key in encoder
+    }
+    name = "embeddings.word_embeddings.weight"
+    rows = saved[f"pretrained_model.{name}"]
+    assert len(rows) == tokens + 4
+    torch.testing.assert_close(rows, published[f"deberta.{name}"][: tokens + 4])
+    pairrm_runs.run(tmp_path / "run", red_sets(3))
 
 
 def test_a_stopped_run_ends_in_the_same_bytes(
