@@ -62,9 +62,10 @@ def test_llm_blender_scores_a_trained_model_as_the_ranker_does(
     theirs, run = scored[name]
     ours, _ = pairrm_runs.run(run, HELD_OUT)
     flat = [np.array(pairrm_runs.flat(both)) for both in (ours, theirs)]
-    assert np.abs(flat[0] - flat[1]).max() < 1e-5
-    # Other scores than before, which differ from completion to completion.
-    assert flat[1].std() > (0.001 if name == "encoder" else 0.05)
+    # Of a new head, after a few steps, scores are small: the difference has to be small next to them.
+    spread = flat[1].std()
+    assert spread > (1e-4 if name == "encoder" else 0.05)
+    assert np.abs(flat[0] - flat[1]).max() < min(1e-5, 0.01 * spread)
 
 
 def test_the_loss_is_that_of_llm_blender_over_both_orders(tmp_path: Path) -> None:
