@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from pairkit.cli import app
+from pairkit.online.recipe import OnlineRecipe
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import Strict
 from pairkit.training.recipe import TrainRecipe
@@ -76,7 +77,11 @@ def page() -> str:
 def defaults_module() -> str:
     """Write pairkit/cli/defaults.py as text."""
     return HEADER + "\n".join(
-        [_table("BUILD", defaults(BuildRecipe)), _table("TRAIN", defaults(TrainRecipe))]
+        [
+            _table("BUILD", defaults(BuildRecipe)),
+            _table("TRAIN", defaults(TrainRecipe)),
+            _table("ONLINE", own_defaults(OnlineRecipe)),
+        ]
     )
 
 
@@ -90,6 +95,11 @@ def defaults(recipe: type[Strict]) -> dict[str, Any]:
         elif not field.is_required():
             values |= _leaves(name, field.get_default(call_default_factory=True))
     return values
+
+
+def own_defaults(recipe: type[Strict]) -> dict[str, Any]:
+    """Collect the defaults of a recipe's plain fields, without those of the recipes in it."""
+    return {key: value for key, value in defaults(recipe).items() if "." not in key}
 
 
 def _leaves(name: str, value: Any) -> dict[str, Any]:

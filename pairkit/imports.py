@@ -34,6 +34,11 @@ def only_named(modules: Iterable[str]) -> Iterator[None]:
         _named.reset(before)
 
 
+def named() -> frozenset[str] | None:
+    """Return the modules that may be imported for a recipe, for a process that works for this one."""
+    return _named.get()
+
+
 def import_own(path: str) -> Any:
     """Import `package.module:name` of pairkit itself, from one of its tables."""
     module, _, name = path.partition(":")

@@ -25,6 +25,7 @@ OUTPUTS = {
     (".build/state.json",): "an unfinished build",
     ("run.json", "recipe.yaml"): "a training run",
     ("quickstart.json",): "a quickstart",
+    ("online.json",): "an online training",
     ("export.json", "hashes.json"): "an exported model",
 }
 # What this process writes to: steps of a command may write inside its own output.
@@ -83,6 +84,29 @@ def outside_others(out: Path) -> None:
                 raise ExistingOutputError(
                     f"{out}: is inside {folder}, to which {_owner(lock)} is writing; choose another --out"
                 )
+
+
+@contextmanager
+def inside(out: Path, owner: int) -> Iterator[None]:
+    """Write inside `out` for the block, as a process that works for its owner, the process `owner`.
+
+    Raises `ExistingOutputError` if that process has not the lock of `out`.
+    """
+    lock = out / LOCK
+    held = lock.with_name(f"{lock.name}.held")
+    try:
+        about = read_json(held if held.exists() else lock)
+        theirs = about["pid"] == owner and about["host"] == platform.node() and _is_held(lock)
+    except (OSError, ValueError, KeyError, TypeError):
+        theirs = False
+    if not theirs:
+        raise ExistingOutputError(f"{out}: process {owner} does not write to it, so neither can one for it")
+    place = out.resolve()
+    _mine.add(place)
+    try:
+        yield
+    finally:
+        _mine.discard(place)
 
 
 @contextmanager

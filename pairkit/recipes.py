@@ -22,7 +22,8 @@ from pairkit.yaml12 import check_values
 KIND_KEYS = ("ranker",)
 # Keys whose value on a command line is text and not YAML: "# Use" is no comment, "Use: any" no mapping.
 PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
-COMMANDS = {"pipelines": "build", "train": "train"}  # the command that runs each kind of shipped recipe
+# The command that runs each kind of shipped recipe.
+COMMANDS = {"pipelines": "build", "train": "train", "online": "online"}
 # Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
 NAMES = "names"
 

@@ -18,6 +18,7 @@ from pairkit.cli.build import build
 from pairkit.cli.export import export
 from pairkit.cli.inspect import inspect
 from pairkit.cli.losses import losses
+from pairkit.cli.online import online
 from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(inspect)
 app.command(context_settings=SETTINGS)(train)
+app.command(context_settings=SETTINGS)(online)
 app.add_typer(evaluations.app, name="eval")
 app.command()(export)
 app.command(context_settings=SETTINGS)(push)

@@ -105,3 +105,13 @@ TRAIN: dict[str, Any] = {
     "card.description": None,
     "card.text": None,
 }
+
+ONLINE: dict[str, Any] = {
+    "segments": 3,
+    "prompts_per_segment": None,
+    "reference": "start",
+    "mix": None,
+    "restart": None,
+    "serve": None,
+    "seed": 0,
+}

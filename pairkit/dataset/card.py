@@ -20,10 +20,10 @@ from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.licenses import LICENSES
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
 from pairkit.rankers.judge.statistics import describe_judges
-from pairkit.schema import SETS, VERDICTS
+from pairkit.schema import DROPPED, SETS, VERDICTS
 from pairkit.sources import Source
 
-CONFIGS = {"candidates": "data", "pairs": "pairs", "verdicts": "verdicts"}
+CONFIGS = {"candidates": "data", "pairs": "pairs", "verdicts": "verdicts", "dropped": "dropped"}
 # Enough to see the shape of a set; the card is read in a browser and must stay short.
 EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
@@ -84,7 +84,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     license_field = {"license": licence} if licence in LICENSES else other
     configs, infos = [], []
     pairs = views.CHAT_PAIRS if any(_held(manifest).values()) else views.PAIRS
-    schemas = {"candidates": SETS, "pairs": pairs, "verdicts": VERDICTS}
+    schemas = {"candidates": SETS, "pairs": pairs, "verdicts": VERDICTS, "dropped": DROPPED}
     for name, kind in CONFIGS.items():
         files = _files(manifest, kind)
         if not files:

@@ -67,6 +67,8 @@ class MineRecipe(Strict):
     require_choice    a set with completions but no choice (one completion, or all ranked ones tied) goes to
                       quarantine; false keeps it, for demonstrations. Prompts without completions, and sets
                       without ranks, are always kept.
+    record_dropped    writes the completions that are dropped from sets that stay to `dropped/`, each with its
+                      set and the reason, so that nothing of what was sampled is lost.
     """
 
     chosen: Chosen = "best"
@@ -76,3 +78,4 @@ class MineRecipe(Strict):
     min_margin: PositiveFloat | None = None
     require_choice: bool = True
     noise: NoiseRecipe = NoiseRecipe()
+    record_dropped: bool = False

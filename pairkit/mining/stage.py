@@ -17,7 +17,7 @@ from pairkit.mining.additions import add_noise
 from pairkit.mining.flips import flip
 from pairkit.mining.noise import KINDS
 from pairkit.mining.recipe import MineRecipe
-from pairkit.schema import QUARANTINE, SETS, StageResult, quarantine_rows
+from pairkit.schema import DROPPED, QUARANTINE, SETS, StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, best_first, completions, numbers
 
 COUNTS = (
@@ -56,19 +56,23 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
     # All of them from 0, so that a manifest has the same counts whether they occur or not.
     counts = Counter(dict.fromkeys(COUNTS, 0))
     # With an empty table, because a concatenation needs at least one.
-    kept, refused = [], [QUARANTINE.empty_table()]
+    kept, refused, dropped = [], [QUARANTINE.empty_table()], [DROPPED.empty_table()]
     for batch in batches(sets):
-        staying, quarantine = _mine(batch, recipe, seed, counts)
+        staying, quarantine, without = _mine(batch, recipe, seed, counts)
         kept.append(staying)
         refused.append(quarantine)
+        dropped.append(without)
     return StageResult(
-        pa.Table.from_batches(kept, schema=SETS), pa.concat_tables(refused), counts=dict(counts)
+        pa.Table.from_batches(kept, schema=SETS),
+        pa.concat_tables(refused),
+        dropped=pa.concat_tables(dropped),
+        counts=dict(counts),
     )
 
 
 def _mine(
     batch: pa.RecordBatch, recipe: MineRecipe, seed: int, counts: Counter[str]
-) -> tuple[pa.RecordBatch, pa.Table]:
+) -> tuple[pa.RecordBatch, pa.Table, pa.Table]:
     pool, set_ids = completions(batch), batch["set_id"].to_pylist()
     frame = policies.drop(_columns(batch, pool, set_ids, recipe, seed), recipe)
     verdicts = policies.judge(frame, recipe)
@@ -80,6 +84,7 @@ def _mine(
 
     # Before noise is added, because `completions_in` and `dropped_*` are about the source's completions.
     counts.update(_counts(stays, frame, staying, refused))
+    dropped = _dropped(staying, pool, batch["set_id"]) if recipe.record_dropped else DROPPED.empty_table()
     pool, frame, made = add_noise(staying, pool, set_ids, recipe.noise, seed)
     counts.update(made)
     rows = frame["row"].to_numpy()
@@ -93,7 +98,17 @@ def _mine(
         refused["reason"].to_list(),
         [_explain(verdict) for verdict in refused.iter_rows(named=True)],
     )
-    return assemble(batch, pool, frame["set"].to_numpy(), rows, stays), quarantine
+    return assemble(batch, pool, frame["set"].to_numpy(), rows, stays), quarantine, dropped
+
+
+def _dropped(staying: pl.DataFrame, pool: pa.StructArray, set_ids: pa.Array) -> pa.Table:
+    without = staying.filter(~policies.KEPT).sort("row")
+    columns = [
+        set_ids.take(without["set"].to_arrow()),
+        without["dropped"].to_arrow().cast(pa.string()),
+        pool.take(without["row"].to_arrow()),
+    ]
+    return pa.table(columns, schema=DROPPED)
 
 
 def _columns(

@@ -244,7 +244,7 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
     # Before the data: while the manifest is there, a reader may open what is being removed.
     for name in (MANIFEST, CARD, QUARANTINE_FILE, LOG):
         (directory.out / name).unlink(missing_ok=True)
-    for kind in ("data", "pairs", "verdicts"):
+    for kind in ("data", "pairs", "verdicts", "dropped"):
         folder = directory.out / kind
         for path in [path for path in folder.glob("*") if _PUBLISHED.fullmatch(path.name)]:
             path.unlink()

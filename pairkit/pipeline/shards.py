@@ -1,6 +1,6 @@
 """Shards: the units of a build streamed straight into the files that will be published.
 
-A shard is a folder: one file for each of data/train, data/test, pairs/train, pairs/test, verdicts/all that
+A shard is a folder: one file for each of data/train, data/test, pairs/*, verdicts/all and dropped/all that
 has rows, the quarantined rows, the ids of the source's prompts, and `shard.json`, which describes its
 content. It is written under a temporary name and becomes a shard by one rename, so that it is either
 complete or absent. A build that stopped continues after its last shard.
@@ -28,7 +28,7 @@ from pairkit.dataset.histograms import Histograms
 from pairkit.files import read_json, write_json
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
-from pairkit.schema import QUARANTINE, SETS, VERDICTS
+from pairkit.schema import DROPPED, QUARANTINE, SETS, VERDICTS
 
 PUBLISHED = {
     "data/train": SETS,
@@ -36,6 +36,7 @@ PUBLISHED = {
     "pairs/train": views.PAIRS,
     "pairs/test": views.PAIRS,
     "verdicts/all": VERDICTS,
+    "dropped/all": DROPPED,
 }
 # Needed until publication: quarantine becomes one file, and `prompts` is for a build that continues.
 KEPT = {"quarantine": QUARANTINE, "prompts": pa.schema([("prompt_id", pa.string())])}

@@ -58,8 +58,8 @@ def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:
     result = unit.result
     for stage in stages(recipe):
         result = result.then(stage.name, stage.run(result.sets))
-    # In one file for both splits, because a verdict is about a judge and not about training.
-    tables = {"verdicts/all": result.verdicts}
+    # In one file for both splits each, because they are about a judge and the samples, not about training.
+    tables = {"verdicts/all": result.verdicts, "dropped/all": result.dropped}
     counted = histograms.of_sets(result.sets)
     for split, sets in split_by_prompt(result.sets, recipe.test_fraction).items():
         pairs = views.full_pairs(

@@ -32,7 +32,7 @@ class FinishedUnit(NamedTuple):
     """A unit after the last stage.
 
     `tables` are named by where they are written: "data/train", "data/test", "pairs/train", "pairs/test",
-    "verdicts/all". `bytes` is the size of the texts in the sets.
+    "verdicts/all", "dropped/all". `bytes` is the size of the texts in the sets.
     """
 
     unit: Unit

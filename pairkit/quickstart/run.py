@@ -96,12 +96,30 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
     return measured
 
 
-def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
-    """Make the candidate sets of the fine-tuned model in `out`/sets, from nothing; return their manifest."""
+def first_model(out: Path, settings: Settings) -> Path:
+    """Make the model of a quickstart that the others start from, if it is not there; return its directory.
+
+    A quickstart with the same settings finds it in `out`. Raises as `quickstart` does.
+    """
+    if SETTINGS not in names_in(out):
+        admit(out, "resume", holds=None, differences=list)
+    resumable = f"stopped; run the same command again to resume from {out}"
+    with owned(out), small_and_quiet(), stoppable(out, lambda: resumable):
+        _claim(out, settings, "resume")
+        _first_model(out, settings)
+    return out / "sft" / "model"
+
+
+def _first_model(out: Path, settings: Settings) -> None:
     _log_step("arithmetic problems, and a model that learns to solve about half of them")
     save_start(out / "start")
     build(problems_recipe(settings), out / "problems")
     fine_tune(out, settings)
+
+
+def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
+    """Make the candidate sets of the fine-tuned model in `out`/sets, from nothing; return their manifest."""
+    _first_model(out, settings)
     _log_step("six completions per problem, verified, and one noisy completion per set")
     return build(sets_recipe(out, settings), out / "sets")
 

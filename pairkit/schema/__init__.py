@@ -15,6 +15,7 @@ from pairkit.schema.checks import (
 from pairkit.schema.columns import (
     COMPLETION,
     COMPLETION_SINCE_2,
+    DROPPED,
     MANIFEST,
     MESSAGE,
     ORIGINS,
@@ -51,6 +52,7 @@ from pairkit.schema.stages import (
 __all__ = [
     "COMPLETION",
     "COMPLETION_SINCE_2",
+    "DROPPED",
     "MANIFEST",
     "MESSAGE",
     "ORIGINS",

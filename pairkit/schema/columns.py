@@ -94,6 +94,9 @@ VERDICTS = pa.schema(
         ("prompt_hash", pa.string()),  # of the judge's prompt file
     ]
 )
+# The completions that mining drops from sets that stay, where `mine.record_dropped` asks for them; a set in
+# quarantine keeps its own. `reason` is the end of a count's name: `dropped_identical` counts "identical".
+DROPPED = pa.schema([("set_id", pa.string()), ("reason", pa.string()), ("completion", COMPLETION)])
 # What version 1 lacks: a table without these columns, or these fields of messages and completions, reads as
 # one in which they are null.
 SINCE_2 = ("tools", "chat_template_kwargs")

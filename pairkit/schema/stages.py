@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.schema.columns import COMPLETION_SINCE_2, QUARANTINE, SINCE_2, VERDICTS
+from pairkit.schema.columns import COMPLETION_SINCE_2, DROPPED, QUARANTINE, SINCE_2, VERDICTS
 from pairkit.schema.identity import canonical_json, plain_messages
 
 
@@ -68,12 +68,14 @@ class StageResult:
         quarantine: the others, a `QUARANTINE` table.
         verdicts: the answers of judges, a `VERDICTS` table.
         counts: what the stage counted, by name; after `then`, by `stage.name`.
+        dropped: completions that were dropped from sets that stay, a `DROPPED` table.
     """
 
     sets: pa.Table
     quarantine: pa.Table = field(default_factory=QUARANTINE.empty_table)
     verdicts: pa.Table = field(default_factory=VERDICTS.empty_table)
     counts: Mapping[str, int] = field(default_factory=dict)
+    dropped: pa.Table = field(default_factory=DROPPED.empty_table)
 
     def then(self, stage: str, result: StageResult) -> StageResult:
         """Add the result of the next stage, which was given `self.sets`.
@@ -90,6 +92,7 @@ class StageResult:
             pa.concat_tables([self.quarantine, result.quarantine]),
             pa.concat_tables([self.verdicts, result.verdicts]),
             total,
+            pa.concat_tables([self.dropped, result.dropped]),
         )
 
 

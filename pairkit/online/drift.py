@@ -1,0 +1,127 @@
+"""How far the policy has moved: entropy, divergence from the first policy, what draws choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+from torch import nn
+
+from pairkit.models.load import load_model, load_tokenizer
+from pairkit.training.distributed.processes import current_processes
+from pairkit.training.logprobs.forward import score_all
+from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.score import score_sets
+from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.tokenize import tokenize
+
+Values = npt.NDArray[np.float64]
+
+
+def entropy_and_divergence(
+    policy: str, start: str, samples: pa.Table, recipe: TrainRecipe
+) -> dict[str, float | None]:
+    """Measure the policy on what it sampled at temperature 1.
+
+    `entropy` is the mean over all tokens of the entropy of the next token; `kl` is KL(policy || start) of a
+    completion, `kl_per_token` the same per token; all in nats. Both take the whole distribution at each
+    token of a sample, which makes them far more exact than the log-probs of the samples alone. None without
+    a sample. `start` needs the vocabulary of `policy`; where they are one model, the divergence is 0.
+    """
+    # The one that was saved with the policy: its template renders what was trained.
+    tokenizer = load_tokenizer(
+        policy, revision=None, trust_remote_code=recipe.trust_remote_code, texts=iter(())
+    )
+    tokens = tokenize(
+        [samples],
+        tokenizer,
+        max_length=recipe.max_length,
+        max_prompt_length=recipe.prompt_limit,
+        wanted="all",
+        advance=lambda number: None,
+    )
+    if not tokens.sets:
+        return {"entropy": None, "kl": None, "kl_per_token": None}
+    lengths = np.array([column.length for each in tokens.sets for column in each.columns])
+    writer = _load(policy, recipe)
+    entropy = _per_completion(writer, None, tokens.sets, recipe) * lengths  # a mean over the tokens of each
+    divergence = np.zeros(1)
+    if policy != start:
+        divergence = _per_completion(_load(start, recipe), writer, tokens.sets, recipe)
+    total = int(lengths.sum())
+    return {
+        "entropy": float(entropy.sum() / total),
+        "kl": float(divergence.mean()),
+        "kl_per_token": float(divergence.sum() / total),
+    }
+
+
+def effective_candidates(
+    policy: str, reference: str, sets: pa.Table, beta: float, recipe: TrainRecipe
+) -> float | None:
+    """Return how many negatives a set's draws choose from: exp of the entropy of the kernel's weights.
+
+    The weights are those of MC-PO's kernel, exp(beta * log(policy / reference)) over the completions below
+    the chosen one, normalized per set; the mean over sets. 1: the draw always takes the same one. None
+    without a set.
+    """
+    options = {
+        "count": sets.num_rows,
+        "dtype": recipe.dtype,
+        "max_length": recipe.max_length,
+        "tokens_per_micro_batch": recipe.tokens_per_micro_batch,
+        "trust_remote_code": recipe.trust_remote_code,
+    }
+    # The tokenizer of the policy for both, because that of a first model may lack what training added.
+    first = score_sets(policy, [sets], **options)
+    revision = recipe.revision_of(reference)
+    second = score_sets(reference, [sets], tokenizer=policy, revision=revision, **options)
+    frame = pl.DataFrame(
+        {
+            "set": range(sets.num_rows),
+            "policy": pl.Series(first["logps"]),
+            "reference": pl.Series(second["logps"]),
+        }
+    )
+    ranks = [[each["rank"] for each in row] for row in sets["completions"].to_pylist()]
+    frame = frame.with_columns(rank=pl.Series(ranks, dtype=pl.List(pl.Int64))).drop_nulls("policy")
+    weights = frame.explode("policy", "reference", "rank").filter(pl.col("rank").fill_null(2) > 1)
+    weights = weights.with_columns(
+        logit=beta * (pl.col("policy").cast(pl.Float64) - pl.col("reference").cast(pl.Float64))
+    )
+    weights = weights.with_columns(weight=(pl.col("logit") - pl.col("logit").max().over("set")).exp())
+    share = pl.col("weight") / pl.col("weight").sum().over("set")
+    entropies = weights.with_columns(share=share).group_by("set").agg(pl.col("share").entropy())
+    return entropies.select(pl.col("share").exp().mean()).item()  # type: ignore[no-any-return]
+
+
+def _per_completion(
+    model: nn.Module, live: nn.Module | None, sets: Sequence[TokenSet], recipe: TrainRecipe
+) -> Values:
+    """Return one number per completion: KL(live || model), or without `live` the entropy of `model`."""
+    work = [SetSelection.all(tokens) for tokens in sets]
+    values = [np.zeros(len(item.columns)) for item in work]
+    want = frozenset({"entropy" if live is None else "token_kl"})
+    for rows, scored in score_all(model, work, recipe.tokens_per_micro_batch, want=want, live=live):
+        found = scored.entropy if live is None else scored.policy.token_kl
+        assert found is not None
+        for (position, part), numbers in zip(rows, found.tolist(), strict=True):
+            values[position][list(part)] = numbers[: len(part)]  # the rest of a row is padding
+    return np.concatenate(values)
+
+
+def _load(name: str, recipe: TrainRecipe) -> nn.Module:
+    model = load_model(
+        name,
+        revision=recipe.revision_of(name),
+        dtype=recipe.dtype,
+        attention=recipe.attention,
+        trust_remote_code=recipe.trust_remote_code,
+        vocabulary=None,
+        seed=recipe.seed,
+    )
+    return model.to(current_processes().device).eval()

@@ -1,0 +1,114 @@
+"""The parts of an online training: which steps and prompts each segment has, and what they cost at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pairkit.errors import InputError
+from pairkit.masking import masked
+from pairkit.online.recipe import OnlineRecipe, too_many_segments
+
+
+class Counts(NamedTuple):
+    """Distinct prompts of a source, and those of them that are trained on."""
+
+    prompts: int
+    train: int
+    rows: int  # raw rows that were read
+    refused: int  # of them, those that could not be used
+
+
+@dataclass(frozen=True)
+class Part:
+    """One segment: the steps `first` up to `first + steps`, and the prompts at `begin` of their order.
+
+    `number` counts from 1. `prompts` are taken from the sequence of all permutations of the prompts.
+    """
+
+    number: int
+    first: int
+    steps: int
+    begin: int
+    prompts: int
+
+
+def steps_of(recipe: OnlineRecipe, counts: Counts) -> int:
+    """Return the steps of all segments together."""
+    train = recipe.train
+    if train.max_steps is not None:
+        return train.max_steps
+    # Of prompts, because how many of them get a usable set is known only when they are sampled.
+    return max(1, math.ceil(train.epochs * counts.train / train.sets_per_step))
+
+
+def parts(recipe: OnlineRecipe, counts: Counts) -> list[Part]:
+    """Divide steps and prompts among the segments; steps differ by one at most.
+
+    Raises `RecipeError` for more segments than steps, `InputError` for too few prompts.
+    """
+    total, segments = steps_of(recipe, counts), recipe.segments
+    if segments > total:
+        raise too_many_segments(segments, total)
+    return list(_parts(recipe, counts, total))
+
+
+def _parts(recipe: OnlineRecipe, counts: Counts, total: int) -> Iterator[Part]:
+    begin = 0
+    for number in range(1, recipe.segments + 1):
+        first, end = (total * each // recipe.segments for each in (number - 1, number))
+        prompts = _prompts(recipe, counts, end - first)
+        yield Part(number, first, end - first, begin, prompts)
+        begin += prompts
+
+
+def _prompts(recipe: OnlineRecipe, counts: Counts, steps: int) -> int:
+    """Return the prompts of a segment with so many steps."""
+    wanted = recipe.prompts_per_segment
+    if wanted is not None:
+        if wanted > counts.prompts:
+            raise InputError(
+                f"prompts_per_segment={wanted} is more than the {counts.prompts:,} distinct prompts of "
+                f"source {recipe.build.source.name}: lower it, or leave it out"
+            )
+        return wanted
+    # More by the share that is held out, so that as many as the steps need are left.
+    needed = math.ceil(steps * recipe.train.sets_per_step / (1 - recipe.build.test_fraction))
+    # A prompt twice in one segment would be sampled by one policy twice.
+    return min(needed, counts.prompts)
+
+
+def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
+    """Describe what a run would do, and its cost at most, as plain values."""
+    generate, train = recipe.generate, recipe.train
+    segments = []
+    for part in parts(recipe, counts):
+        calls = part.prompts * recipe.completions
+        # A set has a completion more for each that is made as noise, and the prompt with each at the worst.
+        longest = min(train.max_length, train.prompt_limit + generate.max_tokens)
+        trained = part.steps * train.sets_per_step * (recipe.completions + _noise(recipe)) * longest
+        segments.append(
+            {
+                "segment": part.number,
+                "steps": part.steps,
+                "prompts": part.prompts,
+                "completions": calls,
+                "generated_tokens_at_most": calls * generate.max_tokens,
+                "trained_tokens_at_most": trained,
+            }
+        )
+    names = ("steps", "prompts", "completions", "generated_tokens_at_most", "trained_tokens_at_most")
+    return {
+        "source": counts._asdict(),
+        "segments": segments,
+        "total": {name: sum(segment[name] for segment in segments) for name in names},
+        "recipe": masked(recipe.described()),
+    }
+
+
+def _noise(recipe: OnlineRecipe) -> int:
+    """Return the completions that are made as noise per set."""
+    noise = recipe.build.mine.noise
+    return sum(kind.count for kind in (noise.word_swap, noise.truncate, noise.token_swap) if kind)

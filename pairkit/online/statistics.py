@@ -1,0 +1,125 @@
+"""What a segment was: the line that it leaves in `segments.jsonl`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pairkit.dataset import reader
+from pairkit.losses.building import build, sampler_settings
+from pairkit.online import drift, samples
+from pairkit.online.recipe import OnlineRecipe, policy_before
+from pairkit.rankers.table import name_of
+
+# Prompts on which log-probs are measured: enough for two digits, and little beside what a segment trains on.
+MEASURED = 256
+# Rankers whose scores mean the same for every prompt. The others compare completions of one prompt.
+ABSOLUTE = ("verifier", "reward_model")
+
+
+def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: int) -> dict[str, Any]:
+    """Describe the segment in `folder`, after its training; `before` is the segment before it.
+
+    `prompts`, `usable_share` (with a choice), `train_sets`, `test_sets`, `completions`, `quarantined` (by
+    stage and reason); of all that the policy sampled, also what no set holds:
+
+    score          mean over prompts of the best, the mean and the worst score; null without scores.
+    win_share      that a sample has a higher score than one of the segment before, ties half. Null in the
+                   first segment, and where scores of two prompts do not compare.
+    tokens         mean per sample, null where the engine does not tell; `cut_share` ended at the limit.
+    entropy, kl, kl_per_token   see `drift.entropy_and_divergence`; null without samples at temperature 1.
+    effective_candidates        see `drift.effective_candidates`, of the policy that the segment trained and
+                                its reference; null where draws do not depend on the policy.
+    """
+    data = folder / "data"
+    counts = reader.load(data).manifest["counts"]
+    train, test = counts["train"]["sets"], counts.get("test", {}).get("sets", 0)
+    written = samples.read(data)
+    frame = samples.frame_of(written)
+    earlier = samples.frame_of(samples.read(before / "data")) if before else None
+    return {
+        "prompts": counts["source"]["rows"],
+        "usable_share": (train + test) / counts["source"]["rows"],
+        "train_sets": train,
+        "test_sets": test,
+        "completions": counts["generate"]["completions"],
+        "quarantined": _quarantined(counts),
+        "score": _scores(frame),
+        "win_share": _win_share(frame, earlier) if _comparable(recipe) else None,
+        "tokens": frame["tokens"].mean(),
+        "cut_share": frame["cut"].mean(),
+        **_drift(written, frame, recipe, policy_before(folder.parent, recipe, number)),
+        "effective_candidates": _effective(folder, recipe, number),
+    }
+
+
+def _quarantined(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    return {
+        f"{stage}.{name.removeprefix('quarantined_')}": number
+        for stage, named in counts.items()
+        for name, number in named.items()
+        if name.startswith("quarantined_") and number
+    }
+
+
+def _scores(frame: pl.DataFrame) -> dict[str, float] | None:
+    score = pl.col("score")
+    of_prompts = (
+        frame.drop_nulls("score")
+        .group_by("set")
+        .agg(best=score.max(), mean=score.mean(), worst=score.min())
+        .drop("set")
+    )
+    return of_prompts.mean().row(0, named=True) if len(of_prompts) else None
+
+
+def _comparable(recipe: OnlineRecipe) -> bool:
+    build = recipe.build
+    block = next(each for each in build.rankings if name_of(each) == build.orders_by)
+    return block.ranker in ABSOLUTE or getattr(block, "protocol", None) == "pointwise"
+
+
+def _win_share(frame: pl.DataFrame, earlier: pl.DataFrame | None) -> float | None:
+    """The share of pairs (sample, earlier sample) that the former wins: Mann and Whitney's U."""
+    if earlier is None:
+        return None
+    new, old = (each["score"].drop_nulls().sort().to_numpy() for each in (frame, earlier))
+    if not len(new) or not len(old):
+        return None
+    below, not_above = (np.searchsorted(old, new, side=side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(old)))
+
+
+def _drift(
+    written: pa.RecordBatch, frame: pl.DataFrame, recipe: OnlineRecipe, policy: str
+) -> dict[str, float | None]:
+    plain = frame.filter(pl.col("plain"))
+    sets = plain["set"].unique().sort()
+    plain = plain.filter(pl.col("set").is_in(_some(sets).implode()))
+    sampled = samples.only(written, plain)
+    return drift.entropy_and_divergence(policy, recipe.model, sampled, recipe.train)
+
+
+def _effective(folder: Path, recipe: OnlineRecipe, number: int) -> float | None:
+    loss = build(recipe.train.loss_name, **recipe.train.loss_parameters)
+    rejected = recipe.build.mine.rejected
+    if sampler_settings(loss, recipe.train.negatives, rejected)["sampling"] != "mc":
+        return None
+    table = pa.concat_tables(reader.load(folder / "data").tables("train"))
+    sets = table.take(_some(pl.Series(range(table.num_rows))).to_arrow())
+    out = folder.parent
+    reference = recipe.train.reference or recipe.model
+    if recipe.reference == "previous":
+        reference = policy_before(out, recipe, number)
+    return drift.effective_candidates(
+        policy_before(out, recipe, number + 1), reference, sets, loss.beta, recipe.train
+    )
+
+
+def _some(of: pl.Series) -> pl.Series:
+    """At most `MEASURED` of them, evenly spread."""
+    return of.gather(np.unique(np.linspace(0, len(of) - 1, min(len(of), MEASURED)).astype(int)))
