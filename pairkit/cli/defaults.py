@@ -24,6 +24,7 @@ BUILD: dict[str, Any] = {
     "mine.noise.word_swap": None,
     "mine.noise.truncate": None,
     "mine.noise.label_flip": None,
+    "mine.record_dropped": False,
     "test_fraction": 0.05,
     "seed": 0,
     "unit_rows": 1000,
