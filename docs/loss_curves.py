@@ -59,7 +59,7 @@ class Curve:
 
     Attributes:
         unit: quantity whose difference is the margin: "log-ratio" or "log-prob", with "mean" before it if it
-            is divided by length, or "reward".
+            is divided by length, "reward", or "logit" of a PairRM.
         scale: beta, or 1.
         margin: [points], scale x (chosen - rejected).
         loss: [points].
@@ -83,6 +83,8 @@ class Curve:
         """The label of the axis, with its unit."""
         if self.unit == "reward":
             return "reward, chosen − rejected"
+        if self.unit == "logit":
+            return "logit, chosen first − rejected first"
         nats = "nats per token" if self.unit.startswith("mean") else "nats"
         times = "" if self.scale == 1.0 else f"{self.scale:g} × "
         return f"{times}{self.unit}, chosen − rejected ({nats})"
@@ -103,8 +105,8 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     margin = torch.linspace(low, high, DRAWN * fine + 1, dtype=torch.float64)
     lengths = torch.tensor(LENGTHS, dtype=torch.float64)
     centre = NEAREST_TO_ZERO - max(-low, high) / (2 * scale)
-    rewards = LOSSES[name].trains == "reward"
-    base = centre * lengths if mean else torch.full_like(lengths, 0.0 if rewards else SUM)
+    number = {"reward": "reward", "pairrm": "logit"}.get(LOSSES[name].trains)  # of what is no policy
+    base = centre * lengths if mean else torch.full_like(lengths, 0.0 if number else SUM)
     base = base.expand(len(margin), 2)
     tokens = lengths if mean else torch.ones_like(lengths)
     sums = (base + torch.stack([margin, -margin], dim=1) / (2 * scale) * tokens).requires_grad_()
@@ -115,7 +117,7 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     pushes = gradient * tokens / scale
     plotted = slice(None, None, fine)
     return Curve(
-        "reward" if rewards else ("mean " if mean else "") + ("log-ratio" if ratio else "log-prob"),
+        number or ("mean " if mean else "") + ("log-ratio" if ratio else "log-prob"),
         scale,
         _rounded(margin[plotted]),
         _rounded(values.detach()[plotted]),

@@ -39,6 +39,7 @@ use `pairkit.losses.build(NAME, **keywords)(policy, reference, scores)`. Symbols
 | m | log p / length: mean log-prob, nats per token |
 | log-ratio | log p of the policy minus log p of the reference: a of chosen, b of rejected; nats |
 | D | a - b |
+| L_cr, L_rc | logits of a PairRM: the chosen completion shown first, and the rejected one first |
 | r | the reward that a reward model gives a completion, s its score |
 | NLL | -log p; a token mean is over all chosen tokens of the global batch |
 

@@ -66,6 +66,7 @@ TRAIN: dict[str, Any] = {
     "loss.name": "dpo",
     "negatives": {},
     "expand": None,
+    "pairs_per_set": None,
     "router_aux_loss": None,
     "optimizer.name": "adamw",
     "optimizer.learning_rate": None,

@@ -22,7 +22,7 @@ from pairkit.losses.table import LOSSES
 
 PART = re.compile(r"(?P<name>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)(?::(?P<weight>[-+.\w]+))?")
 # What a loss trains, in words.
-NOUNS = {"policy": "policy", "reward": "reward model"}
+NOUNS = {"policy": "policy", "reward": "reward model", "pairrm": "PairRM"}
 BETWEEN = re.compile(r"(?<!\de)(?<!\dE)\+")  # because the plus of 1e+3 belongs to the weight
 
 
@@ -163,6 +163,6 @@ def sampler_settings(loss: Loss | WeightedSum, overrides: Mapping[str, Any], rej
         sampling = "all"
     if loss.sampler:
         sampling = loss.sampler.get("sampling", "random")
-    if loss.trains == "reward" and sampling in NEEDS_POLICY:
+    if loss.trains != "policy" and sampling in NEEDS_POLICY:
         sampling = "random"
     return resolve("negatives", ranges(loss), {"sampling": sampling, **loss.sampler, **overrides})

@@ -20,6 +20,7 @@ from pairkit.losses.table import LOSSES
 TAKES = {
     "first": "the preferred completion of a set",
     "pair": "pairs: the chosen completion and one negative, which the sampler selects from larger sets",
+    "compared": "pairs of completions of different rank, all of a set, each in both orders",
     "set": "sets of two or more completions: all of them, unless negatives.KEY is set",
     "sampled": "sets of two or more completions: the preferred one, and negatives sampled by its keywords",
     "labelled": "pairs, or single completions labeled desirable or undesirable",
@@ -216,7 +217,7 @@ def _description(name: str, spec: LossSpec) -> Description:
         doc.notes,
         tuple(keywords),
         tuple(exclusions),
-        TAKES["sampled" if spec.sampler else spec.completions],
+        TAKES["compared" if spec.trains == "pairrm" else "sampled" if spec.sampler else spec.completions],
         tuple(_needs(spec)),
         tuple(marks(spec)),
         _statistics(spec, described.get("statistics") or described.get("kl_baseline", "")),
@@ -259,7 +260,7 @@ def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -
 def family(spec: LossSpec) -> str:
     """Return the heading of a loss, one of `FAMILIES`."""
     one, reference, free, tokens, batch, sets, rewards = FAMILIES
-    if spec.trains == "reward":
+    if spec.trains != "policy":
         return rewards
     if spec.completions in ("first", "set"):
         return one if spec.completions == "first" else sets

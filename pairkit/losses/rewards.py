@@ -1,16 +1,18 @@
-"""Losses of reward models: `policy.sum` is the reward of each completion, and there is no reference.
+"""Losses of reward models and of PairRM, which have no reference.
 
-Pairs and places are those of ranks; ties form no pair and share a place.
+Of a reward model `policy.sum` is the reward of each completion. Pairs and places are those of ranks; ties
+form no pair and share a place. Of a PairRM `policy.sum` has the logits of both orders of a pair.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pairkit.losses.listwise import complete, known_scores, ordered_pairs
 from pairkit.losses.logistic import smoothed_logistic
-from pairkit.losses.types import Logps, LossOutput, Term, output
+from pairkit.losses.types import Logps, LossOutput, Term, output, pair_of, set_mean
 
 
 def reward_bt(
@@ -120,6 +122,39 @@ def reward_mse(policy: Logps, scores: Tensor) -> LossOutput:
     errors = (policy.sum.masked_fill(~policy.mask, 0.0) - values) ** 2  # [B, K]; 0 where masked
     count = policy.mask.sum(dim=1)
     return output(Term(errors.sum(dim=1), count.to(errors.dtype)), rewards=policy.sum)
+
+
+def pairrm(policy: Logps) -> LossOutput:
+    """PairRM: of two completions shown together, in both orders, the better one is preferred.
+
+    loss = -[log sigmoid(L_cr) + log sigmoid(-L_rc)] / 2
+
+    L_cr is the logit of the pair with the chosen completion shown first, L_rc that with the rejected one
+    first; above 0, the model prefers the first. Of a set every pair of different ranks is an example, noise
+    below all. The margin L_cr - L_rc that is reported is the one that the ranker `pairrm` takes means of;
+    `contradictions` is the share of pairs of which the two orders prefer different completions.
+
+    Args:
+        policy: L_cr and L_rc in `sum`, [B, 2].
+
+    Returns:
+        One term, a mean over pairs; rewards are L_cr and L_rc, so that their difference is the margin.
+
+    References:
+        Jiang et al. 2023, arXiv 2306.02561; the code of llm-blender, `CrossCompareReranker.compute_loss` with
+        loss_type="instructgpt", which is the one in the configuration of the published PairRM.
+
+    Differs from:
+        llm-blender, which shows each pair that it samples in one order, chosen at random, and trains with
+        dropout, which is off in pairkit.
+    """
+    forth, back = pair_of(policy.sum)
+    contradictions = ((forth > 0) == (back > 0)).to(forth.dtype)
+    return output(
+        set_mean(-(logsigmoid(forth) + logsigmoid(-back)) / 2),
+        rewards=policy.sum,
+        metrics={"contradictions": contradictions.mean()},
+    )
 
 
 def _score_gaps(policy: Logps, scores: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from pairkit.losses.types import LossOutput
 
 State = dict[str, Tensor]  # float64 scalars
 Rows = dict[str, Tensor]  # [B] each
-Trained = Literal["policy", "reward"]
+Trained = Literal["policy", "reward", "pairrm"]
 
 # Inputs that a function may name in its signature, besides `policy` and its own keywords. A function from
 # outside may name the first three only, because the others need a `LossSpec` to describe them.
@@ -61,7 +61,8 @@ class LossSpec:
         ordered: pairs of keywords of which the first may not exceed the second.
         statistics: statistics of the global batch that the loss observes.
         trains: the kind of model that it trains, which decides what `Logps.sum` is: "policy" a language
-            model, log-probs in nats; "reward" a reward model, one number per completion.
+            model, log-probs in nats; "reward" a reward model, one number per completion; "pairrm" a model
+            that compares two completions, the logits of both orders.
     """
 
     function: Callable[..., LossOutput]

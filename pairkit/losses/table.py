@@ -29,7 +29,7 @@ from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
 from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
 from pairkit.losses.parameters import Choice, Flag, Integer, Number, not_negative, positive, smoothing
 from pairkit.losses.reference_free import alphapo, cpo, cpo_simpo, orpo, simper, simpo, slic_hf
-from pairkit.losses.rewards import reward_bt, reward_mse, reward_pl
+from pairkit.losses.rewards import pairrm, reward_bt, reward_mse, reward_pl
 from pairkit.losses.sampling import SETTINGS
 from pairkit.losses.scored import exo_rw, infonca, lipo, nca
 from pairkit.losses.spec import LossSpec, Statistics
@@ -465,5 +465,11 @@ LOSSES: dict[str, LossSpec] = {
         completions="set",
         needs=frozenset({"scores"}),
         trains="reward",
+    ),
+    "pairrm": LossSpec(
+        pairrm,
+        "PairRM: of two completions shown together, in both orders, the better one is preferred",
+        "arXiv 2306.02561; code of llm-blender",
+        trains="pairrm",
     ),
 }

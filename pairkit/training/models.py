@@ -99,7 +99,7 @@ def start_model(
     processes: Processes | None = None,
     *,
     new_ids: Sequence[int] = (),
-    padding: int | None = None,
+    tokenizer: Any,
 ) -> nn.Module:
     """Load the model that training starts from, with its adapters, on the CPU.
 
@@ -107,11 +107,11 @@ def start_model(
         vocabulary: how many tokens it must have; a model from scratch gets as many.
         processes: those that train; None: the base model of adapters is loaded in full precision.
         new_ids: the tokens that the recipe adds.
-        padding: the tokenizer's padding token, for a model that has to know it.
+        tokenizer: that of the run, for a model that has to know it.
     """
     kind = KINDS[recipe.trains]
     model = _load(recipe, recipe.model, vocabulary, processes, new_ids, last_adapters=not _continued(recipe))
-    kind.finish(model, padding)
+    kind.finish(model, tokenizer, (recipe.max_length, recipe.max_prompt_length))
     if _continued(recipe):
         place = resolve(recipe.model, recipe.revision)
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
@@ -132,7 +132,7 @@ def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
         _vocabulary(planned, planned.recipe.model),
         processes,
         new_ids=planned.new_ids,
-        padding=planned.tokenizer.pad_token_id,
+        tokenizer=planned.tokenizer,
     )
 
 

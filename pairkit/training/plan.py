@@ -15,7 +15,7 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
-from pairkit.models.load import empty_model, load_tokenizer, positions
+from pairkit.models.load import empty_model, load_tokenizer
 from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
 from pairkit.models.vocabulary import check_same_tokens
@@ -28,7 +28,6 @@ from pairkit.training.segment import Segment
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.router import routers_of
-from pairkit.training.tokens.notes import notes
 from pairkit.training.tokens.sets import Tokenized, TokenSet
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
 from pairkit.training.tokens.truncation import Truncation, truncation
@@ -71,9 +70,21 @@ class Plan:
     @cached_property
     def examples(self) -> Sequence[TokenSet]:
         """What a step takes some of: the training sets, or their pairs."""
+        if self.kind.pairs is not None:
+            recipe = self.recipe
+            return self.kind.pairs(self.train, self.tokenizer, recipe.pairs_per_set, recipe.seed)
         if self.recipe.expand:
             return PairSets(self.train.sets, self.train.lengths.columns)
         return self.train.sets
+
+    @cached_property
+    def held_out_examples(self) -> Sequence[TokenSet]:
+        """What is evaluated: the held-out sets, or all of their pairs; empty without any."""
+        if self.held_out is None:
+            return []
+        if self.kind.pairs is not None:
+            return self.kind.pairs(self.held_out, self.tokenizer, None, self.recipe.seed)
+        return self.held_out.sets
 
     @property
     def order(self) -> StepOrder:
@@ -100,7 +111,9 @@ class Plan:
         return new_ids(self.tokenizer, self.recipe.tokens)
 
     def truncation(self) -> dict[str, Truncation]:
-        """Return what was cut of each split, by the split's name."""
+        """Return what was cut of each split, by the split's name; nothing where it is noted of the sets."""
+        if self.kind.pairs is not None:
+            return {}
         recipe = self.recipe
         splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
         return {
@@ -173,7 +186,7 @@ def plan(
         train,
         held_out,
         unwritten,
-        notes(format, train.noted),
+        KINDS[loss.trains].notes(format, train.noted),
         hashes,
         segment,
     )
@@ -208,6 +221,10 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
         ModelError: a tokenizer that cannot be loaded.
         RecipeError: a token to add that it has already, or a template that cannot be used.
     """
+    kind = KINDS[recipe.trains]
+    if kind.format is not None:
+        lengths = recipe.max_length, recipe.max_prompt_length
+        return kind.format(recipe.model, recipe.revision, recipe.tokenizer, lengths)  # type: ignore[no-any-return]
     tokenizer = load_tokenizer(
         recipe.tokenizer or recipe.model,
         revision=recipe.revision,
@@ -218,7 +235,7 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
     if recipe.tokens:
         add_tokens(tokenizer, recipe.tokens)
     format = ChatFormat(tokenizer, recipe.template)
-    KINDS[recipe.trains].prepare(format)
+    kind.prepare(format)
     return format
 
 
@@ -247,7 +264,7 @@ def _check_positions(planned: Plan, name: str) -> None:
     Beyond them learned embeddings end; rotary ones continue without an error, at positions never trained on.
     """
     recipe = planned.recipe
-    most = positions(name, recipe.revision_of(name), recipe.trust_remote_code)
+    most = planned.kind.positions(name, recipe.revision_of(name), recipe.trust_remote_code)
     if most and planned.longest > most:
         raise ModelError(
             f"the longest prompt has {planned.longest} tokens with its completion, but the model {name!r} "

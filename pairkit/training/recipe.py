@@ -18,6 +18,7 @@ from pairkit.models.new_tokens import NewTokens
 from pairkit.recipes import NAMES, Strict
 from pairkit.training.generated.settings import EvalSettings
 from pairkit.training.lora import Lora
+from pairkit.training.pairrm.settings import check_settings
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
 from pairkit.training.step.saving import Metric
@@ -106,12 +107,14 @@ class TrainRecipe(Strict):
     loss: Annotated[dict[str, Any], NAMES] = Field(default={"name": "dpo"})  # name and hyper-parameters
     negatives: Annotated[dict[str, Any], NAMES] = Field(default={})  # the sampler's settings
     expand: Literal["pairs"] | None = None  # pairs = each negative makes an example of its own; null = sets
+    # pairs of each set that pairrm trains on, drawn by the seed; null = all of different ranks
+    pairs_per_set: int | None = Field(default=None, ge=1)
     # coefficient of the load balance of experts; "model" = that of its configuration; null = no such loss
     router_aux_loss: Annotated[float, Field(ge=0)] | Literal["model"] | None = None
     optimizer: Optimizer = Optimizer()
 
     template: Template = TemplateSettings()  # how conversations become text; "none" = raw text
-    # scored, part of a completion but not scored, removed; reward models: removed by default
+    # scored, part of a completion but not scored, removed; reward models and PairRM: removed by default
     thoughts: Literal["train", "mask", "strip"] = "train"
     # all = earlier turns are scored too, for sft alone or as a part of a sum
     assistant_turns: Literal["last", "all"] = "last"
@@ -157,7 +160,7 @@ class TrainRecipe(Strict):
                 adapters=self.lora is not None,
                 likelihood=loss.completions == "first",
                 scratch=self.model.endswith(".json"),
-                reward=loss.trains == "reward",
+                reward=loss.trains != "policy",
             )
             object.__setattr__(self, "optimizer", self.optimizer.model_copy(update={"learning_rate": rate}))
         resolve("negatives", ranges(loss), self.negatives)
@@ -166,10 +169,15 @@ class TrainRecipe(Strict):
         for key in self.negatives:
             if key in own:
                 raise ValueError(f"negatives.{key} and loss.{key} conflict: set only one")
+        # As the rankers `reward_model` and `pairrm` read a text.
+        if loss.trains != "policy" and "thoughts" not in self.model_fields_set:
+            object.__setattr__(self, "thoughts", "strip")
         if loss.trains == "reward":
-            if "thoughts" not in self.model_fields_set:  # as the ranker `reward_model` reads a text
-                object.__setattr__(self, "thoughts", "strip")
             self._check_reward(loss)
+        if loss.trains == "pairrm":
+            check_settings(self.loss_name, dict(self))
+        elif self.pairs_per_set is not None:
+            raise ValueError(f"pairs_per_set is for pairrm, which takes pairs of a set, not {self.loss_name}")
         if self.assistant_turns == "all" and loss.completions != "first":
             _check_turns(loss)
         if self.expand:

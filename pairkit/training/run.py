@@ -22,6 +22,7 @@ from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
+from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
@@ -198,14 +199,14 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
             processes=processes,
         )
 
-    train_split = split_for(
-        needs, planned.train.sets, compute, seed=recipe.seed, max_length=recipe.max_length
-    )
+    # Sets, whose reference is that of their pairs; where pairs are what is tokenized, there is none.
+    examples = planned.train.sets if planned.kind.pairs is None else planned.examples
+    train_split = split_for(needs, examples, compute, seed=recipe.seed, max_length=recipe.max_length)
     if isinstance(planned.examples, PairSets):
         train_split = as_pairs(train_split, planned.examples)
     held_out = None
-    if planned.held_out and planned.held_out.sets:  # kto's reference point is that of training
-        held_out = split_for(needs - {"kl_baseline"}, planned.held_out.sets, compute)
+    if planned.held_out_examples:  # kto's reference point is that of training
+        held_out = split_for(needs - {"kl_baseline"}, planned.held_out_examples, compute)
     # After the reference's log-probs, because its model is freed by then: one model at a time is in memory.
     model = policy(planned, processes)
     start = planned.segment.start if planned.segment else None
@@ -248,6 +249,8 @@ def _processes(recipe: TrainRecipe) -> Processes:
     requested = launched if recipe.shard is None else recipe.shard  # the recipe decides, if it does
     sharded = requested and processes.size > 1  # one process holds all parts anyway
     check_optimizer(recipe.optimizer, sharded=sharded)
+    if sharded and not KINDS[recipe.trains].shards:
+        raise RecipeError(f"a model of {recipe.loss_name} cannot be sharded; set shard=false")
     if sharded and recipe.lora and recipe.lora.base:
         raise RecipeError(f"a model with lora.base={recipe.lora.base} cannot be sharded; set shard=false")
     return replace(processes, sharded=sharded)
@@ -255,7 +258,7 @@ def _processes(recipe: TrainRecipe) -> Processes:
 
 def _announce(planned: Plan) -> None:
     examples = f"{len(planned.train.sets):,} sets"
-    if planned.recipe.expand:
+    if planned.recipe.expand or planned.kind.pairs:
         examples += f" ({len(planned.examples):,} pairs)"
     steps = planned.segment.name if planned.segment else f"{planned.order.step_count:,} steps"
     log(f"{planned.loss.name} on {examples}, {steps}, model {planned.recipe.model}")

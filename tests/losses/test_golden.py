@@ -146,6 +146,8 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float]] = [
     ("reward_bt", {"centering": 0.01}, -ls(5) + 0.01 * 85**2, -ls(-10) + 0.01 * 90**2),
     ("reward_pl", {}, -ls(5), -ls(-10)),
     ("reward_mse", {}, (41**2 + 45.2**2) / 2, (50.6**2 + 40**2) / 2),
+    # logits -40 with the chosen one first and -45 with the rejected one first; -50 and -40
+    ("pairrm", {}, -(ls(-40) + ls(45)) / 2, -(ls(-50) + ls(40)) / 2),
 ]
 
 # The set is that of `loss_cases.golden_set`: s = 0.2, -0.1, 0.05, -0.3 at beta 0.1; scores 1, 0.2, 0.6, 0.

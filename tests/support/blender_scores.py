@@ -2,10 +2,13 @@
 
     python blender_scores.py tokenizer FOLDER < TEXTS    FOLDER/base and FOLDER/hf, trained on TEXTS
     python blender_scores.py scores OUT < JOBS           scores and ranks of each job, as JSON into OUT
+    python blender_scores.py losses OUT < PAIRS          llm-blender's losses of these pairs, as JSON into OUT
 
 TEXTS is a JSON object of `texts` and the `size` of the vocabulary. `base` gets SentencePiece's file alone,
 as microsoft/deberta-v3-large has it, `hf` the fast tokenizer with the prefixes that transformers makes of it,
 as llm-blender/PairRM-hf has it.
+PAIRS is a JSON list of [left, right, sign]: what the head gives two completions in the order that they are
+shown, and 1 where the first is the better one, else -1.
 JOBS is a JSON list of objects: checkpoint, layout ("PairRM" or "PairRM-hf"), batch_size, sources, candidates.
 """
 
@@ -103,9 +106,30 @@ def by_model(job: dict[str, Any]) -> Any:
     return ask
 
 
+def losses(pairs: list[list[float]]) -> dict[str, list[float]]:
+    """Compute the loss of each pair by both classes that have one."""
+    from types import SimpleNamespace
+
+    import torch
+    from llm_blender.pair_ranker.pairrm import DebertaV2PairRM
+    from llm_blender.pair_ranker.ranker import CrossCompareReranker
+
+    found: dict[str, list[float]] = {"ranker": [], "hf": []}
+    for left, right, sign in pairs:
+        heads = torch.tensor([[left]]), torch.tensor([[right]])
+        # Any scores in the right order: the loss reads their sign.
+        scores = torch.tensor([[3.0 * sign]]), torch.tensor([[0.0]])
+        owner = SimpleNamespace(loss_type="instructgpt")
+        found["ranker"].append(float(CrossCompareReranker.compute_loss(owner, *heads, *scores)))
+        found["hf"].append(float(DebertaV2PairRM.compute_loss(owner, *heads, scores[0])))
+    return found
+
+
 if __name__ == "__main__":
     command, place = sys.argv[1], Path(sys.argv[2])
-    if command == "tokenizer":
+    if command == "losses":
+        place.write_text(json.dumps(losses(json.load(sys.stdin))))
+    elif command == "tokenizer":
         make_tokenizers(place, **json.load(sys.stdin))
     else:
         place.write_text(json.dumps([score(job) for job in json.load(sys.stdin)]))

@@ -40,6 +40,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "reward-adapters": {"loss": "reward_mse", "lora": LORA},
 }
 
+# A PairRM is whole in every process.
+IN_PARTS = [name for name, spec in LOSSES.items() if spec.trains != "pairrm"]
+
 
 @dataclass
 class Launch:
@@ -68,7 +71,7 @@ def launch_two(folder: Path, *, few: bool) -> Launch:
         folder,
         write_data(folder / "sets", random_sets(24), random_sets(8, seed=1)),
         model_folder(folder / "start" / "model"),
-        ["dpo", "sft", "kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*LOSSES, SUM],
+        ["dpo", "sft", "kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*IN_PARTS, SUM],
         list(RUNS)[:6] if few else list(RUNS),
     )
     names = ("Llama", "Gemma2", "Mixtral") if few else tuple(ARCHITECTURES)

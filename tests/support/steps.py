@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from support.training import network_of, recipe, split_of
+from support.training import network_of, recipe, split_of, start_of
 from torch import Tensor, nn
 
 from pairkit.losses import LOSSES, build
@@ -55,11 +55,13 @@ class Start(NamedTuple):
 
     Attributes:
         rewarding: the reward model that reward losses start from.
+        comparing: the PairRM that pairrm starts from.
         folder: keeps the reference's log-probs; of this process alone.
     """
 
     network: nn.Module
     rewarding: nn.Module
+    comparing: nn.Module
     sets: dict[str, list[TokenSet]]
     folder: Path
 
@@ -72,6 +74,8 @@ class Start(NamedTuple):
         if name == "sft" or name.startswith("reward_"):
             like = name
         network = self.rewarding if like.startswith("reward_") else self.network
+        if name == "pairrm":
+            like, network = name, self.comparing
         return take_steps(
             name, keywords, self.sets[like], network, self.folder,
             budget=budget, steps=steps, processes=processes,
@@ -86,11 +90,12 @@ def start_from(data: Path, model: Path, folder: Path) -> Start:
     names = ("dpo", "sft", "infonca", *(name for name in LOSSES if LOSSES[name].trains == "reward"))
     sets = {loss: list(plan(recipe(data, model, loss)).train.sets) for loss in names}
     sets["turns"] = [_with_turns(item, number) for number, item in enumerate(sets["dpo"])]
-    network, rewarding = (network_of(loss, model) for loss in ("dpo", "reward_bt"))
+    sets["pairrm"] = list(plan(recipe(data, start_of("pairrm", model), "pairrm")).examples)
+    network, rewarding, comparing = (network_of(loss, model) for loss in ("dpo", "reward_bt", "pairrm"))
     with torch.no_grad():
         for parameter in (*network.parameters(), *rewarding.parameters()):
             parameter.mul_(SHARPER if parameter.ndim > 1 else 1)
-    return Start(network, rewarding, sets, folder)
+    return Start(network, rewarding, comparing, sets, folder)
 
 
 def _with_turns(item: TokenSet, number: int) -> TokenSet:

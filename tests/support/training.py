@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import pairrm_training
 from transformers import AutoModelForCausalLM
 
 from pairkit.losses import build
@@ -41,11 +43,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def network_of(loss: Any, model: Path) -> torch.nn.Module:
     """The model that a loss trains, as a run loads it, in the mode of use."""
     built = build(loss) if isinstance(loss, str) else loss
-    name, settings = str(model), {"dtype": "float32", "revision": None, "trust_remote_code": False}
+    name = str(start_of(built, model))
+    settings: dict[str, Any] = {"dtype": "float32", "revision": None, "trust_remote_code": False}
     load = KINDS[built.trains].load
     network: torch.nn.Module = load(name, **settings, attention=None, vocabulary=None, seed=0)
-    KINDS[built.trains].finish(network, 0)
+    tokenizer = SimpleNamespace(pad_token_id=0)  # all that a reward model asks for; a PairRM has its ids
+    KINDS[built.trains].finish(network, tokenizer, (96, None))
     return network.eval()
+
+
+def start_of(loss: Any, model: Path) -> Path:
+    """What a loss starts from: `model`, or a tiny PairRM next to it."""
+    trains = (build(loss) if isinstance(loss, str) else loss).trains
+    return pairrm_training.beside(model) if trains == "pairrm" else model
 
 
 def patch_kind(patch: pytest.MonkeyPatch, **fields: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.grids import some
 from support.tiny import WORDS
-from support.training import weights
+from support.training import start_of, weights
 from typer.testing import CliRunner
 
 from pairkit.cli import app
@@ -100,6 +100,7 @@ FIRST_OF_KIND = {kind(name): name for name in reversed(LOSSES)}.values()
 )
 def test_every_loss_trains(runs: Path, scored: Path, model: Path, loss: str) -> None:
     out = runs / f"every-{loss}"
+    model = start_of(loss, model)
     train(recipe(scored, model, loss, save_every=1, optimizer={"learning_rate": 1e-3, "warmup": 0}), out)
     lines = read_metrics(out, "train")
     assert [line["step"] for line in lines] == [1, 2]
@@ -111,7 +112,7 @@ def test_every_loss_trains(runs: Path, scored: Path, model: Path, loss: str) -> 
     fresh = build(loss)
     fresh.load_state_dict(state)  # a checkpoint holds the statistics of this loss and of no other
     assert fresh.state_dict().keys() == state.keys()
-    logged = "chosen_reward" if fresh.trains == "reward" else "chosen_logp"
+    logged = {"reward": "chosen_reward", "pairrm": "chosen_logit"}.get(fresh.trains, "chosen_logp")
     assert set(lines[0]) >= {"loss", logged, "grad_norm", "learning_rate"}
     takes = "first" if loss == "sft" else fresh.completions if not fresh.sampler else "pair"
     negatives = {"first": 0, "set": 12}.get(takes, 4)  # of four sets of four completions per step

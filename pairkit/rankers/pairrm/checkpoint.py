@@ -30,6 +30,8 @@ from pairkit.rankers.pairrm.model import PairRM
 from pairkit.rankers.pairrm.text import CLS, FIRST, PAD, PREFIXES, SECOND, SEP, SOURCE, Limits
 
 LIMITS = Limits(1224, 412)  # PairRM's own
+LENGTHS = ("source_maxlength", "candidate_maxlength")  # of a config.json: the limits
+RANKER = "pairranker"  # llm-blender's type of PairRM
 PREFIX_IDS = {"source_prefix_id": SOURCE, "cand1_prefix_id": FIRST, "cand2_prefix_id": SECOND}
 EMBEDDINGS = "pretrained_model.embeddings.word_embeddings.weight"
 TOKENIZERS = ("tokenizer.json", "spm.model")
@@ -48,47 +50,75 @@ class Checkpoint(NamedTuple):
     limits: Limits
 
 
+class Opened(NamedTuple):
+    """A checkpoint without its weights.
+
+    Attributes:
+        name: a hub id or a directory.
+        settings: its config.json.
+        config: the configuration of the encoder; in the layout PairRM-hf it is `settings` itself.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    limits: Limits
+
+
 def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     """Load the checkpoint of a hub id or a directory on the CPU, in float32.
 
     Raises `ModelError` for a checkpoint that cannot be read, that has another layout, or whose tokenizer does
     not belong to its weights.
     """
-    place = resolve(name, revision, ask_hub=False)
-    if place.adapters:
-        raise ModelError(f"{name!r} holds adapters, not a PairRM checkpoint: {LAYOUTS}")
-    name = place.base
-    settings = _config(name, revision)
-    if settings.get("ranker_type") == "pairranker":
-        base = str(settings.get("model_name"))
-        config = _config(base, None)
-        config["n_tasks"] = settings.get("n_tasks", 1)
-        # The layout PairRM may leave the tokenizer to its base model.
-        tokenizer = _tokenizer(name, revision) or _tokenizer(base, None)
-    elif all(key in settings for key in PREFIX_IDS):
-        config, base, tokenizer = settings, name, _tokenizer(name, revision)
-    else:
-        kind = settings.get("ranker_type") or settings.get("architectures") or settings.get("model_type")
-        raise ModelError(f"{name!r} is not a PairRM checkpoint (its type is {kind}): {LAYOUTS}")
-    if config.get("model_type") != "deberta-v2":
-        raise ModelError(f"{name!r} is built on a model of type {config.get('model_type')!r}: {LAYOUTS}")
-    # deberta.py computes no other attention.
-    if not config.get("relative_attention"):
-        raise ModelError(f"{name!r} is built on a model without relative attention: {LAYOUTS}")
-    if tokenizer is None:
-        raise ModelError(f"no tokenizer in {name!r} or {base!r}: add {' or '.join(TOKENIZERS)}")
-    _add_prefixes(tokenizer)
-    _check_ids(name, tokenizer, settings)
+    opened = open_pairrm_checkpoint(name, revision)
+    name, settings, config, tokenizer, limits = opened
     weights = _weights(name, revision)
     rows = len(weights.get(EMBEDDINGS, ()))
     # The layout PairRM has no ids to compare, so a tokenizer of another size is the only sign of a mismatch.
     _check_size(name, tokenizer.get_vocab_size(), rows, exact=config is not settings)
-    model = _model(name, config, weights)
-    limits = Limits(*(settings.get(key) or default for key, default in zip(_LIMITS, LIMITS, strict=True)))
-    return Checkpoint(model, tokenizer, limits)
+    return Checkpoint(_model(name, config, weights), tokenizer, limits)
 
 
-_LIMITS = ("source_maxlength", "candidate_maxlength")
+def open_pairrm_checkpoint(name: str, revision: str | None = None) -> Opened:
+    """Read all of a checkpoint but its weights. Raises `ModelError` as `load_pairrm_checkpoint` does."""
+    place = resolve(name, revision, ask_hub=False)
+    if place.adapters:
+        raise ModelError(f"{name!r} holds adapters, not a PairRM checkpoint: {LAYOUTS}")
+    name = place.base
+    settings = read_settings(name, revision)
+    if not is_pairrm(settings):
+        kind = settings.get("ranker_type") or settings.get("architectures") or settings.get("model_type")
+        raise ModelError(f"{name!r} is not a PairRM checkpoint (its type is {kind}): {LAYOUTS}")
+    if settings.get("ranker_type") == RANKER:
+        base = str(settings.get("model_name"))
+        config = read_settings(base, None)
+        config["n_tasks"] = settings.get("n_tasks", 1)
+        # The layout PairRM may leave the tokenizer to its base model.
+        tokenizer = read_tokenizer(name, revision) or read_tokenizer(base, None)
+    else:
+        config, base, tokenizer = settings, name, read_tokenizer(name, revision)
+    check_encoder(name, config)
+    if tokenizer is None:
+        raise ModelError(f"no tokenizer in {name!r} or {base!r}: add {' or '.join(TOKENIZERS)}")
+    add_prefixes(tokenizer)
+    check_ids(name, tokenizer, settings)
+    limits = Limits(*(settings.get(key) or default for key, default in zip(LENGTHS, LIMITS, strict=True)))
+    return Opened(name, settings, config, tokenizer, limits)
+
+
+def is_pairrm(settings: Mapping[str, Any]) -> bool:
+    """Return whether a config.json is that of a PairRM, in either layout."""
+    return settings.get("ranker_type") == RANKER or all(key in settings for key in PREFIX_IDS)
+
+
+def check_encoder(name: str, config: Mapping[str, Any]) -> None:
+    """Raise `ModelError` for the configuration of an encoder that `deberta.py` does not compute."""
+    if config.get("model_type") != "deberta-v2":
+        raise ModelError(f"{name!r} is built on a model of type {config.get('model_type')!r}: {LAYOUTS}")
+    if not config.get("relative_attention"):
+        raise ModelError(f"{name!r} is built on a model without relative attention: {LAYOUTS}")
 
 
 def _find(name: str, file: str, revision: str | None) -> Path | None:
@@ -109,7 +139,8 @@ def _find(name: str, file: str, revision: str | None) -> Path | None:
         raise cannot_load("model", name, error) from error
 
 
-def _config(name: str, revision: str | None) -> dict[str, Any]:
+def read_settings(name: str, revision: str | None) -> dict[str, Any]:
+    """Read a config.json. Raises `ModelError`."""
     path = _find(name, "config.json", revision)
     if path is None:
         raise cannot_load("model", name, FileNotFoundError("config.json is missing"))
@@ -122,7 +153,7 @@ def _config(name: str, revision: str | None) -> dict[str, Any]:
     return content
 
 
-def _tokenizer(name: str, revision: str | None) -> Tokenizer | None:
+def read_tokenizer(name: str, revision: str | None) -> Tokenizer | None:
     """Read the tokenizer in a checkpoint's files, or return None if it has none."""
     for file in TOKENIZERS:
         path = _find(name, file, revision)
@@ -153,14 +184,15 @@ def _from_sentencepiece(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _add_prefixes(tokenizer: Tokenizer) -> None:
+def add_prefixes(tokenizer: Tokenizer) -> None:
     """Add missing prefixes as llm-blender does; turn off truncation and padding, which text.py does."""
     tokenizer.add_tokens([AddedToken(prefix, special=False, normalized=True) for prefix in PREFIXES])
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
 
-def _check_ids(name: str, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
+def check_ids(name: str, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> None:
+    """Raise `ModelError` for a tokenizer that lacks tokens of DeBERTa, or gives other ids than `settings`."""
     for token in (CLS, SEP, PAD):
         if tokenizer.token_to_id(token) is None:
             raise ModelError(f"the tokenizer of {name!r} has no token {token}, so it is not DeBERTa's")

@@ -1,4 +1,4 @@
-"""DeBERTa-v2 (He et al. 2021, arXiv:2006.03654, eq. 2-4) for inference, faster than transformers' version.
+"""DeBERTa-v2 (He et al. 2021, arXiv:2006.03654, eq. 2-4) faster than transformers' version.
 
     scores[i, j] = (q_i · k_j + q_i · kr_b(i-j) + k_j · qr_b(i-j)) / scale
 
@@ -18,14 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import DebertaV2Model
 from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_position
 
 
-def encode_tokens(model: DebertaV2Model, ids: Tensor, mask: Tensor, selected: Tensor) -> Tensor:
+def encode_tokens(
+    model: DebertaV2Model, ids: Tensor, mask: Tensor, selected: Tensor, *, recompute: bool = False
+) -> Tensor:
     """Compute the last hidden states `[B, W, H * D]` of the tokens at the positions `selected` `[B, W]`.
 
-    `ids` and `mask` are `[B, L]`, padded on the right. The model must use relative attention.
+    `ids` and `mask` are `[B, L]`, padded on the right. The model must use relative attention and have dropout
+    off. With `recompute`, backward computes each layer again.
     """
     encoder = model.encoder
     hidden = model.embeddings(input_ids=ids, mask=mask)
@@ -41,14 +45,23 @@ def encode_tokens(model: DebertaV2Model, ids: Tensor, mask: Tensor, selected: Te
         queries = hidden
         if narrow and depth == len(encoder.layer) - 1:
             queries, buckets = hidden[rows, selected], buckets[0, selected]
-        mixed = _attention(layer.attention.self, queries, hidden, bias, buckets, relative)
-        attended = layer.attention.output(mixed, queries)
-        output = layer.output(layer.intermediate(attended), attended)
+        given = layer, queries, hidden, bias, buckets, relative
+        # The other kind needs an input with a gradient, which the first layer of frozen embeddings has not.
+        output = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
         if depth == 0 and encoder.conv is not None:
             output = encoder.conv(hidden, output, mask)
         hidden = output
     states: Tensor = hidden if narrow else hidden[rows, selected]
     return states
+
+
+def _layer(
+    layer: Any, queries: Tensor, hidden: Tensor, bias: Tensor, buckets: Tensor, relative: Tensor
+) -> Tensor:
+    """Apply a `DebertaV2Layer`, `[B, Q, H * D]`; the arguments are those of `_attention`."""
+    mixed = _attention(layer.attention.self, queries, hidden, bias, buckets, relative)
+    attended = layer.attention.output(mixed, queries)
+    return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
 
 
 def _attention(

@@ -17,6 +17,8 @@ class PairRM(nn.Module):
     better.
     """
 
+    recompute = False  # whether backward computes each layer again, instead of keeping its activations
+
     def __init__(self, config: DebertaV2Config) -> None:
         super().__init__()
         size = config.hidden_size
@@ -35,11 +37,16 @@ class PairRM(nn.Module):
 
         `prefixes` `[B, 3]` are the positions of <|source|>, <|candidate1|> and <|candidate2|>.
         """
-        source, first, second = (
-            encode_tokens(self.pretrained_model, ids, mask, prefixes).float().unbind(dim=1)
-        )
-        # [B, tasks] each.
-        left, right = (self.head_layer(torch.cat([source, side], dim=-1)) for side in (first, second))
+        states = encode_tokens(self.pretrained_model, ids, mask, prefixes, recompute=self.recompute)
+        return self.compare(states)
+
+    def compare(self, states: Tensor) -> Tensor:
+        """Compute the logits `[B]`, float32, from the states `[B, 3, H]` of the prefixes."""
+        source, first, second = states.float().unbind(dim=1)
+        # In float32 in training too, because of the difference.
+        with torch.autocast(states.device.type, enabled=False):
+            # [B, tasks] each.
+            left, right = (self.head_layer(torch.cat([source, side], dim=-1)) for side in (first, second))
         return (left - right).mean(dim=-1)  # type: ignore[no-any-return]
 
     def use(self, dtype: torch.dtype, device: str) -> PairRM:

@@ -48,7 +48,7 @@ class Limits(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A set in token ids: the source, its completions, and the number of truncated completions.
+    """A set in token ids: the source, its completions, how many of them and whether the source are truncated.
 
     A completion has `ANY` in the place of its prefix, because the prefix depends on the side it is shown on.
     """
@@ -56,6 +56,7 @@ class Encoded(NamedTuple):
     source: Ids
     completions: list[Ids]
     truncated: int
+    source_truncated: bool
 
 
 def source_text(prompt: Messages) -> str:
@@ -105,13 +106,17 @@ class Encoder:
 
     def _set(self, source: list[int], conversation: bool, completions: list[list[int]]) -> Encoded:
         room = self.limits.source - EDGES
+        source_truncated = len(source) > room
         # A conversation loses its beginning, because its question is at the end.
         source = source[-room:] if conversation else source[:room]
         remaining = self.limits.source + 2 * self.limits.completion - (len(source) + EDGES)
         room = remaining // 2 - EDGES
         truncated = sum(len(ids) > room for ids in completions)
         return Encoded(
-            self._frame(SOURCE, source), [self._frame(ANY, ids[:room]) for ids in completions], truncated
+            self._frame(SOURCE, source),
+            [self._frame(ANY, ids[:room]) for ids in completions],
+            truncated,
+            source_truncated,
         )
 
     def _frame(self, prefix: str, ids: list[int]) -> Ids:

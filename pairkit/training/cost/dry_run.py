@@ -12,7 +12,6 @@ from pairkit.training.cost.loads import first_steps
 from pairkit.training.cost.memory import Footprint, MicroBatchSize, device_type, footprint
 from pairkit.training.cost.operations import TokenLoad
 from pairkit.training.cost.report import report
-from pairkit.training.logprobs.probe import static_refusal
 from pairkit.training.logprobs.selection import PER_TOKEN
 from pairkit.training.lora import with_adapters
 from pairkit.training.plan import Plan
@@ -25,7 +24,7 @@ def estimate(planned: Plan) -> dict[str, Any]:
         ModelError: no model can be made from the configuration.
     """
     model = _empty(planned, planned.recipe.model)
-    reason = static_refusal(model) if planned.recipe.share_prompts else "share_prompts is false"
+    reason = planned.kind.refusal(model) if planned.recipe.share_prompts else "share_prompts is false"
     parameters = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),

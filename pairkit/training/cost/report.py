@@ -8,6 +8,7 @@ from typing import Any
 
 from pairkit.training.cost.loads import StepLoad, first_steps
 from pairkit.training.cost.warnings import warnings
+from pairkit.training.pairrm.pairs import RankedPairs
 from pairkit.training.plan import Plan
 from pairkit.training.step.pairs import pair_tokens
 
@@ -24,19 +25,24 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     Args:
         shared: whether the model shares prompts; by default as the recipe sets it.
     """
+    by_default = planned.recipe.share_prompts and planned.kind.pairs is None
     recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
     # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
     # Of all examples: a prompt and its chosen completion again in each pair where pairs are the examples.
+    pairs = planned.examples if isinstance(planned.examples, RankedPairs) else None
     examples = pair_tokens(train.lengths) if recipe.expand else prompt + completion
+    if pairs is not None:
+        examples = pairs.tokens()
+    alone = recipe.expand or pairs is not None  # whether each pair is an example
     passed = order.sets_before(order.end)  # examples of the whole run, again in each epoch
     return {
         "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
         "model": recipe.model,
         "loss": planned.loss.describe(),
-        "negatives": {} if planned.loss.completions == "first" or recipe.expand else planned.negatives,
+        "negatives": {} if planned.loss.completions == "first" or alone else planned.negatives,
         "steps": order.end,
-        "train_sets": train.counts() | ({"pairs": len(planned.examples)} if recipe.expand else {}),
+        "train_sets": train.counts() | ({"pairs": len(planned.examples)} if alone else {}),
         "eval_sets": held_out.counts() if held_out else None,
         "tokens": {
             "prompt": prompt,
@@ -47,7 +53,7 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
         },
         "warnings": list(warnings(planned)),
         "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},
-        "step": _means(first_steps(planned, shared=recipe.share_prompts if shared is None else shared)),
+        "step": _means(first_steps(planned, shared=by_default if shared is None else shared)),
     }
 
 

@@ -148,7 +148,10 @@ def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
     recipe = _recipe(run) if (run / RECORD).is_file() else TrainRecipe(data="", model=str(source))
     recipe = recipe.model_copy(update={"model": str(source)})
     code = recipe.trust_remote_code
-    tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
+    if KINDS[recipe.trains].format is None:
+        tokenizer = load_tokenizer(str(source), revision=None, trust_remote_code=code, texts=iter(()))
+    else:
+        tokenizer = chat_format(recipe, iter(())).tokenizer
     if recipe.trains == "policy":
         dtype = "float32" if merge else "auto"
         return load_for_generation(str(source), None, dtype=dtype, trust_remote_code=code), tokenizer, recipe
@@ -157,7 +160,7 @@ def _load(source: Path, *, merge: bool) -> tuple[nn.Module, Any, TrainRecipe]:
         str(source), revision=None, dtype="float32", trust_remote_code=code, attention=None, vocabulary=None,
         seed=0,
     )  # fmt: skip
-    kind.finish(model, tokenizer.pad_token_id)
+    kind.finish(model, tokenizer, (recipe.max_length, recipe.max_prompt_length))
     return model, tokenizer, recipe
 
 
@@ -168,9 +171,8 @@ def _checkpoint_model(
     tokenizer = format.tokenizer
     tokenizer.chat_template = saved_template(format)
     vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
-    model = start_model(
-        recipe, vocabulary, new_ids=new_ids(tokenizer, recipe.tokens), padding=tokenizer.pad_token_id
-    )
+    added = new_ids(tokenizer, recipe.tokens)
+    model = start_model(recipe, vocabulary, new_ids=added, tokenizer=tokenizer)
     weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
     current = model.state_dict()
     for name, value in weights.items():

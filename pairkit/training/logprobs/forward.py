@@ -146,6 +146,7 @@ def score_all(
     want: frozenset[str] = frozenset(),
     live: nn.Module | None = None,
     through: Callable[..., Scored] = score,
+    packing: Callable[..., bool] = packs,
 ) -> Iterator[tuple[list[tuple[int, tuple[int, ...]]], Scored]]:
     """Score any number of sets without gradient; a set that exceeds the budget is scored in parts.
 
@@ -153,8 +154,9 @@ def score_all(
 
     Args:
         through: the pass over some sets, called as `score` is.
+        packing: whether that shares prompts, called as `packs` is.
     """
-    shared = packs(model, live)
+    shared = packing(model, live)
     keep_first = "head_sum" in want  # every part needs the first completion, which decides the prefixes
     # A micro-batch never divides a set, so too large ones are divided before.
     parts = [(i, part) for i, item in enumerate(work) for part in _parts(item, budget, shared, keep_first)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pairkit.losses import Logps
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.logprobs.forward import score, score_all
+from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
 
 PREFIX_FIELDS = ("head_sum", "chosen_head")  # [B, K] each, nats; what ld_dpo needs
@@ -28,6 +29,7 @@ def score_batch(
     live: nn.Module | None = None,
     processes: Processes,
     through: Callable[..., Scored] = score,
+    packing: Callable[..., bool] = packs,
 ) -> Scored:
     """Score the selected completions of all of `work`, on the CPU, the same on every process.
 
@@ -35,6 +37,7 @@ def score_batch(
         want: what is computed besides sums; see `forward.score`.
         live: the reference model, where it has to be run next to the policy.
         through: the pass over some sets, called as `forward.score` is.
+        packing: whether that shares prompts, called as `probe.packs` is.
     """
     most = 1 + max(completion for item in work for completion in item.columns)
     # [B, most] each, by the completion's index in its set, not by its place in the selection.
@@ -48,7 +51,8 @@ def score_batch(
     mine = processes.share([item.size for item in unique])
     budget = tokens_per_micro_batch
     # A set that exceeds the budget comes back in several rows, each with some of its completions.
-    passes = score_all(model, [unique[i] for i in mine], budget, want=want, live=live, through=through)
+    some = [unique[i] for i in mine]
+    passes = score_all(model, some, budget, want=want, live=live, through=through, packing=packing)
     for rows, scored in passes:
         for name, values in _tensors(scored):
             for (position, completions), row in zip(rows, values.cpu(), strict=True):

@@ -22,6 +22,7 @@ TOKENIZER = (
     "added_tokens.json",
     "merges.txt",
     "spiece.model",
+    "spm.model",
     "*.tiktoken",
     "chat_template*",
     "*.py",

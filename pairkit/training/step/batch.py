@@ -144,6 +144,7 @@ class StepModel:
             live=self.live,
             processes=self.processes,
             through=self.kind.score,
+            packing=self.kind.packs,
         )
 
     def gradients(self, batch: Batch, averages: Averages) -> GradientResult:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from support import pairrm_model
+from support.blender import ask_blender
 from support.tiny import WORDS, candidate_sets, completion
 
 from pairkit.rankers import annotations
@@ -20,7 +19,6 @@ from pairkit.rankers.pairrm.ranker import PairRMRecipe, load_pairrm
 
 pytestmark = pytest.mark.blender
 
-SCRIPT = Path(__file__).parents[2] / "support" / "blender_scores.py"
 # Texts that the normalizer of a tokenizer, its special tokens or its word boundaries could change.
 ODD = [
     "", " ", "  two  spaces ", "a line\n\nand\ta tab\r\n", "ﬁne…", "ＦＵＬＬ width", "cafe\u0301 café",
@@ -28,22 +26,6 @@ ODD = [
     "🙂 dog", "\u200bzero\ufeff width", "①②½ ™", "<|source", "\x00\x07",
     "▁ old", "don't!?", "a" * 80,
 ]  # fmt: skip
-
-
-def reference(*arguments: str, given: Any) -> None:
-    python = os.environ.get("PAIRKIT_BLENDER_PYTHON")
-    if not python:
-        pytest.fail(
-            "PAIRKIT_BLENDER_PYTHON does not name the Python of llm-blender's environment: run .ci/blender"
-        )
-    done = subprocess.run(
-        [python, str(SCRIPT), *arguments],
-        input=json.dumps(given),
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def texts(count: int, random: np.random.Generator) -> list[str]:
@@ -68,7 +50,7 @@ class Found:
     def __init__(self, folder: Path, table: pa.Table) -> None:
         random = np.random.default_rng(1)
         words = [*texts(300, random), "abcdefghijklmnopqrstuvwxyz", "0123456789 .,:;!?'"]
-        reference("tokenizer", str(folder), given={"texts": words, "size": 300})
+        ask_blender("tokenizer", str(folder), given={"texts": words, "size": 300})
         limits = {"source_maxlength": 24, "candidate_maxlength": 14}
         tokenizers = {"tokenizers": folder}
         self.folders = {
@@ -100,7 +82,7 @@ class Found:
             for name, checkpoint in self.folders.items()
         ]  # fmt: skip
         out = folder / "scores.json"
-        reference("scores", str(out), given=jobs)
+        ask_blender("scores", str(out), given=jobs)
         self.theirs = dict(zip(self.folders, json.loads(out.read_text()), strict=True))
 
 

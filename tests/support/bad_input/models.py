@@ -14,17 +14,29 @@ from support.bad_input.case import (
     Case,
     copied,
     damaged,
+    data,
     half,
     saving,
     templated,
     trained,
 )
+from support.tiny import completion
 
 CHECKPOINT = RUN / "checkpoints" / "step-000002"
 GGUF = (
     "GGUF weights are quantized for llama.cpp and are not loaded; pass the checkpoint that they were made "
     "from, or serve them with llama.cpp and set engine=openai"
 )
+
+
+PAIRRM = "train --loss pairrm --data data"
+
+
+def pairrm() -> None:
+    """Write a tiny PairRM."""
+    from support import pairrm_model
+
+    pairrm_model.save(Path("pairrm"), "PairRM-hf")
 
 
 def adapters(base: str) -> None:
@@ -187,5 +199,60 @@ CASES = [
         f"export {RUN} --merge",
         f"--merge: {RUN / 'model'} is a whole model and has no adapters; leave it out",
         prepare=trained,
+    ),
+    # PairRM
+    Case(
+        "`--loss pairrm` and a model that generates text",
+        f"{PAIRRM} --model model",
+        "the model 'model' is of type 'llama': --loss pairrm trains a PairRM checkpoint "
+        "(llm-blender/PairRM-hf), a DeBERTa-v2 or v3 encoder (microsoft/deberta-v3-base), or a configuration "
+        "file (.json) of one",
+    ),
+    Case(
+        "`--loss pairrm` and completions without ranks",
+        f"{PAIRRM} --data bad --model pairrm",
+        "bad: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; --loss "
+        "reward_mse, which learns scores, needs none)",
+        prepare=lambda: (pairrm(), data("bad", completion("y"), completion("z"))),
+    ),
+    Case(
+        "`--loss pairrm` and sets of one completion",
+        f"{PAIRRM} --data bad --model pairrm",
+        "bad: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; --loss "
+        "reward_mse, which learns scores, needs one only)",
+        prepare=lambda: (pairrm(), data("bad", completion("y", 1))),
+    ),
+    Case(
+        "`--loss pairrm` and completions that are the same tokens",
+        f"{PAIRRM} --data bad --model pairrm",
+        "bad: no set can be trained on: 1 sets identical_completions (set …: the completions of different "
+        "rank are the same tokens to the model)",
+        prepare=lambda: (pairrm(), data("bad", completion("y", 1), completion(" y  ", 2))),
+    ),
+    Case(
+        "`--loss pairrm` and no tokenizer",
+        f"{PAIRRM} --model pairrm",
+        "no tokenizer in 'pairrm' or 'pairrm': add tokenizer.json or spm.model",
+        prepare=lambda: (pairrm(), Path("pairrm/tokenizer.json").unlink()),
+    ),
+    Case(
+        "`--loss pairrm` with adapters",
+        f"{PAIRRM} --model model --lora",
+        "lora cannot be set with pairrm: all of its weights are trained",
+    ),
+    Case(
+        "`--loss pairrm` with negatives",
+        f"{PAIRRM} --model model negatives.negatives=2",
+        "negatives cannot be set with pairrm: it takes every pair of different ranks; see pairs_per_set",
+    ),
+    Case(
+        "`--loss pairrm` and lengths without room",
+        f"{PAIRRM} --model model max_length=11",
+        "max_length must be at least 12 with pairrm, which reads three texts of 4 tokens or more, got 11",
+    ),
+    Case(
+        "pairs of a loss that takes sets",
+        f"{TRAIN} pairs_per_set=3",
+        "pairs_per_set is for pairrm, which takes pairs of a set, not dpo",
     ),
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.processes import perturbed
-from support.training import network_of, recipe, split_of, step_model, token_sets
+from support.training import network_of, recipe, split_of, start_of, step_model, token_sets
 
 from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
@@ -40,7 +40,7 @@ SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
 def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     """A whole step: draw, scoring pass, statistics, any number of gradient passes."""
     network = network_of(loss, model)
-    sets = plan(recipe(data, model, loss)).train.sets
+    sets = plan(recipe(data, start_of(loss, model), loss)).examples
     live = perturbed(network)
     results = []
     for budget in (10**6, 300, 1):
