@@ -77,8 +77,8 @@ def train(data: Path, out: Path) -> float:
     return run(
         "train", "--loss", "reward_bt", "--data", str(data), "--model", os.environ["PAIRKIT_SMOLLM2"],
         "--out", str(out), "--sets-per-step", "16", "max_length=512", "loss.centering=0.01",
-        "lora.r=16", "lora.alpha=32", f"lora.layers_to_transform={LAYERS}", f"lora.targets=[{MODULES}]", "tokens_per_micro_batch=1024",
-        "eval_limit=1", "trackers=[]",
+        "lora.r=16", "lora.alpha=32", f"lora.layers_to_transform={LAYERS}", f"lora.targets=[{MODULES}]",
+        "tokens_per_micro_batch=1024", "eval_limit=1", "trackers=[]",
     )  # fmt: skip
 
 
@@ -87,15 +87,15 @@ def table(out: Path) -> list[str]:
     names = ["all", *(name for _, _, name in SOURCES)]
     lines = ["| ranker | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for ranker, label in RANKERS.items():
-        metrics = json.loads((out / ranker / "results.json").read_text())["metrics"]
+        results = json.loads((out / ranker / "results.json").read_text())
+        metrics = {metric["name"]: metric for metric in results["metrics"]}
         keys = ["pairwise_accuracy", *(f"pairwise_accuracy/{name}" for name in names[1:])]
-        cells = [_interval(metrics[key]) if key in metrics else "-" for key in keys]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label} | " + " | ".join(_interval(metrics[key]) for key in keys) + " |")
     return lines
 
 
 def _interval(metric: dict[str, Any]) -> str:
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f}; {metric['n']})"
+    return f"{metric['value']:.1f} ({metric['low']:.1f} to {metric['high']:.1f}), {metric['n']} pairs"
 
 
 def main() -> None:
@@ -127,7 +127,9 @@ def main() -> None:
     print(f"\n{len(steps)} steps of 16 pairs; {platform.machine()}, {os.cpu_count()} cores")
     print(", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()), end=", ")
     print(f"whole {time.perf_counter() - started:.0f} s")
-    print(f"ranked build: {json.dumps(manifest['counts'])}")
+    counts = manifest["counts"]
+    print(f"ranked build: {counts['rank']['reward_model_completions']} completions scored, ", end="")
+    print(f"{counts['mine']['sets_out']} sets of {counts['source']['rows']} rows")
     print("\n".join(table(arguments.out / "eval")))
 
 

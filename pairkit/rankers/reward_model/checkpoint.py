@@ -10,6 +10,7 @@ from pairkit.errors import ModelError
 from pairkit.models.inference import Dtype, resolve_precision
 from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
+from pairkit.models.reward_head import quiet_report
 from pairkit.models.tokenizer import open_tokenizer
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def load_reward_checkpoint(
     else:
         open_model = partial(AutoModelForSequenceClassification.from_pretrained, base)
     try:
-        model, loading = open_model(config=config, dtype=precision, output_loading_info=True, **where)
+        # The head that the base model of adapters lacks comes with them; of a whole model it is an error.
+        with quiet_report():
+            model, loading = open_model(config=config, dtype=precision, output_loading_info=True, **where)
     except Exception as error:  # as above
         raise cannot_load("model", name, error) from error
     missing = sorted(loading["missing_keys"])
