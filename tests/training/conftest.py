@@ -12,13 +12,12 @@ from support.tiny import model_folder, random_sets, write_data
 @pytest.fixture(autouse=True, scope="session")
 def two_sets_checked() -> Iterator[None]:
     """Let the check before the first step compare two sets: it is a sixth of a run of four steps."""
+    from support.training import patch_kind
+
     from pairkit.training.logprobs.self_check import check_packed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "pairkit.training.run.check_packed",
-            lambda model, sets, precision: check_packed(model, sets[:2], precision),
-        )
+        patch_kind(patch, check=lambda model, sets, precision: check_packed(model, sets[:2], precision))
         yield
 
 

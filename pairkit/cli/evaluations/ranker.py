@@ -14,7 +14,6 @@ from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 from pairkit.errors import UsageError, unknown
-from pairkit.progress import shell_quoted, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -183,6 +182,8 @@ def _print(found: Mapping[str, Any], out: Path) -> None:
         "ranker"
     )
     if len(folders) > 1:
+        from pairkit.progress import shell_quoted
+
         words = " ".join(shell_quoted(str(folder)) for folder in folders)
         say(f"paired differences: pairkit eval compare {words}")
 
@@ -192,6 +193,7 @@ def _table(rankers: Sequence[Mapping[str, Any]]) -> Table:
     from rich.text import Text
 
     from pairkit.evaluation.ranker.page import COLUMNS
+    from pairkit.progress import shown
 
     names = [name for name in _SHORT if any(_metric(ranker, name) for ranker in rankers)]
     table = Table(title="rankers, value [95 %]", title_justify="left", title_style="bold")
@@ -213,6 +215,7 @@ def _parts(rankers: Sequence[Mapping[str, Any]]) -> Table | None:
     from rich.text import Text
 
     from pairkit.evaluation.ranker.page import parts_of
+    from pairkit.progress import shown
 
     of = {ranker["name"]: parts_of(ranker) for ranker in rankers}
     labels = list(dict.fromkeys(label for parts in of.values() for label in parts))

@@ -179,7 +179,11 @@ def _fill_encoder(weights: dict[str, Tensor], base: str, revision: str | None) -
     """Replace random weights by those of an encoder; rows of tokens that it does not have stay random."""
     try:
         encoder, report = DebertaV2Model.from_pretrained(
-            base, revision=revision, dtype=torch.float32, output_loading_info=True
+            base,
+            revision=revision,
+            dtype=torch.float32,
+            trust_remote_code=False,  # the class is transformers' own
+            output_loading_info=True,
         )
     except Exception as error:  # any of a dozen types: transformers', the hub's, safetensors'
         raise cannot_load("model", base, error) from error

@@ -212,14 +212,14 @@ CASES = [
         "`--loss pairrm` and completions without ranks",
         f"{PAIRRM} --data bad --model pairrm",
         "bad: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; --loss "
-        "reward_mse, which learns scores, needs none)",
+        "reward_mse learns scores)",
         prepare=lambda: (pairrm(), data("bad", completion("y"), completion("z"))),
     ),
     Case(
         "`--loss pairrm` and sets of one completion",
         f"{PAIRRM} --data bad --model pairrm",
         "bad: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; --loss "
-        "reward_mse, which learns scores, needs one only)",
+        "reward_mse learns scores)",
         prepare=lambda: (pairrm(), data("bad", completion("y", 1))),
     ),
     Case(
