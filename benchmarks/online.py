@@ -1,10 +1,10 @@
 """Online against offline training on the quickstart's task: SFT, DPO, MC-PO, online DPO, OnMC-PO.
 
-    python benchmarks/online.py                        # five seeds, about half an hour on two cores
+    python benchmarks/online.py                        # five seeds, about half an hour on a core
     python benchmarks/online.py --seeds 0 --steps 30   # a look at it
 
-Per seed one model is fine-tuned; the four others start from it and take the same number of steps of as many
-sets, with the settings of the shipped recipes. Reported is the share of right answers at temperature 1 on the
+Per seed one model is fine-tuned; the others start from it and take the same number of steps of as many sets,
+with the settings of the shipped recipes, which were chosen for the offline ones. Reported is the share of right answers at temperature 1 on the
 450 problems of the test, eight completions each. It is resumed when it is run again.
 """
 
@@ -27,7 +27,12 @@ from pairkit.quickstart.settings import Settings, preference_recipe
 from pairkit.sources import arithmetic
 from pairkit.training.run import train
 
-SHIPPED = {"online DPO": "online-dpo-quickstart", "OnMC-PO": "onmcpo-quickstart"}
+# Method -> its recipe and what differs from it.
+ONLINE: dict[str, tuple[str, dict[str, Any]]] = {
+    "online DPO": ("online-dpo-quickstart", {}),
+    "OnMC-PO": ("onmcpo-quickstart", {}),
+    "OnMC-PO, half earlier sets": ("onmcpo-quickstart", {"mix": {"earlier": 0.5}}),
+}
 # Quantiles 0.975 of Student's distribution, by degrees of freedom from 1.
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 DIFFERENCES = (
@@ -39,6 +44,8 @@ DIFFERENCES = (
     ("online DPO", "DPO"),
     ("OnMC-PO", "MC-PO"),
     ("OnMC-PO", "online DPO"),
+    ("OnMC-PO, half earlier sets", "OnMC-PO"),
+    ("OnMC-PO, half earlier sets", "MC-PO"),
 )
 
 
@@ -71,12 +78,14 @@ def models(out: Path, seed: int, steps: int | None, over: list[str]) -> dict[str
     trained = {"SFT": first}
     for name, loss in (("DPO", "dpo"), ("MC-PO", "mcpo")):
         trained[name] = train(preference_recipe(out, settings, loss), out / loss)
-    for name, shipped in SHIPPED.items():
-        fields: dict[str, Any] = {"model": str(first), "seed": seed}
+    for name, (shipped, differs) in ONLINE.items():
+        fields = recipes.merge({"model": str(first), "seed": seed}, differs)
         if steps is not None:
-            fields["train"] = {"max_steps": steps}
-        fields = recipes.merge(fields, recipes.parse_overrides(over))
-        trained[name] = online(load(shipped, fields), out / shipped)
+            fields = recipes.merge(fields, {"train": {"max_steps": steps}})
+        folder = "-".join([shipped, *differs])
+        trained[name] = online(
+            load(shipped, recipes.merge(fields, recipes.parse_overrides(over))), out / folder
+        )
     return trained
 
 
