@@ -4,8 +4,9 @@
     python benchmarks/online.py --seeds 0 --steps 30   # a look at it
 
 Per seed one model is fine-tuned; the others start from it and take the same number of steps of as many sets,
-with the settings of the shipped recipes, which were chosen for the offline ones. Reported is the share of right answers at temperature 1 on the
-450 problems of the test, eight completions each. It is resumed when it is run again.
+with the settings of the shipped recipes, which were chosen for the offline ones. Reported is the share of
+right answers at temperature 1 on the 450 problems of the test, eight completions each. It is resumed when it
+is run again.
 """
 
 from __future__ import annotations
