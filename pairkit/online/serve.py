@@ -22,6 +22,7 @@ from pairkit.progress import log
 
 _LOOK = 0.2  # seconds between two questions
 _END = 20.0  # seconds that the server gets to end
+_NOTICED = 2.0  # seconds until the guard has seen that the server ended
 # Seconds until the server of a run that was killed has ended: its guard gives it ten.
 _LEFT = 15.0
 
@@ -65,7 +66,7 @@ def serving(serve: Serve, generate: Any, model: str, file: Path) -> Iterator[str
         try:
             yield _name(listed, name, url)
         except EngineError as error:
-            if process.poll() is None:
+            if not _has_ended(process):
                 raise
             raise EngineError(
                 f"{_ended(process)}: {last_words(file, since)}; its output is in {file}"
@@ -100,6 +101,15 @@ def _await(
         f"serve.command did not answer at {masked(serve.url)}/models in {serve.seconds:g} seconds "
         f"(serve.seconds); its output is in {file}, and ends: {last_words(file, since)}"
     )
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server has ended, of which its guard may learn after the calls that it failed."""
+    try:
+        process.wait(_NOTICED)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _ended(process: subprocess.Popen[bytes]) -> str:

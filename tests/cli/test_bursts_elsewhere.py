@@ -12,7 +12,8 @@ from support.hub_server import Hub, environment
 from support.published import build_shards, hashes, published
 from support.tiny import random_sets, write_data
 
-ATTACKS = [pytest.param(1, id="one"), pytest.param(20, id="twenty", marks=pytest.mark.slow)]
+TWENTY = pytest.param(20, id="twenty", marks=pytest.mark.slow)
+ATTACKS = [pytest.param(1, id="one", marks=pytest.mark.full), TWENTY]
 
 
 def ends(words: str, out: Path | str, environment: dict[str, str] | None = None) -> None:
@@ -32,7 +33,7 @@ def test_bursts_at_any_moment_of_an_export(attacks: int, tmp_path: Path) -> None
     assert hashes(tmp_path / "out") == hashes(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("attacks", ATTACKS)
+@pytest.mark.parametrize("attacks", [pytest.param(1, id="one"), TWENTY])
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 def test_bursts_at_any_moment_of_a_push(attacks: int, tmp_path: Path, hub: Hub) -> None:
     """No reader sees a part of it, no large file is sent again once it arrived, and the push continues."""

@@ -20,10 +20,9 @@ def sets_of(folder: Path, split: str = "train") -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three segments over 20 prompts, which so come again."""
     folder = tmp_path_factory.mktemp("mixed")
-    model = runs.start_model(folder / "model")
     recipe = runs.recipe(model, mix={"earlier": 0.25}, build={"source": {"limit": 20}})
     online(recipe, folder / "out")
     return folder / "out"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 from support import online as runs
 
 from pairkit import __version__
 from pairkit.dataset import reader
 from pairkit.engines.generate import SampleSettings, generate_tables
-from pairkit.engines.transformers import TransformersEngine, load_transformers
+from pairkit.engines.transformers import load_transformers
 from pairkit.errors import ExistingOutputError, InputError, Interrupted
-from pairkit.online import segment
 from pairkit.online.prompts import PROMPTS
 from pairkit.online.run import online, planned
 from pairkit.online.segment import Segment
@@ -29,24 +25,9 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.start_model(tmp_path_factory.mktemp("start") / "model")
-
-
-@pytest.fixture(scope="module")
-def out(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run; no engine was in memory when a training began."""
-    out = tmp_path_factory.mktemp("online") / "out"
-
-    def alone(*arguments: Any, **keywords: Any) -> Path:
-        assert not [each for each in gc.get_objects() if type(each) is TransformersEngine]
-        return train(*arguments, **keywords)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segment, "train", alone)
-        assert online(runs.recipe(model), out) == out / "model"
-    return out
+@pytest.fixture
+def out(whole: Path) -> Path:
+    return whole
 
 
 def sets_of(folder: Path) -> list[dict[str, Any]]:
@@ -162,19 +143,20 @@ def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
 ) -> None:
     """Interrupted in the first segment's ranking: nothing is trained yet, and answers are not asked again."""
     calls: list[int] = []
+    target = tmp_path / "out"
 
     def stop() -> None:
         calls.append(1)
-        if len(calls) == 20:
+        if len(calls) == 20 or (target / "segment-2").exists():
             raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "before_check", [stop])
-    target = tmp_path / "out"
-    with pytest.raises(Interrupted, match="again to continue"):
-        online(runs.recipe(model), target)
-    monkeypatch.setattr(runs, "before_check", [])
-    online(runs.recipe(model), target)
-    assert weights(target / "model") == weights(out / "model")
+    for finished in (0, 1):
+        with pytest.raises(Interrupted, match="again to continue"):
+            online(runs.recipe(model), target)
+        assert (target / "segment-1" / "run").exists() == bool(finished)
+    first = "segment-1/run/model"
+    assert weights(target / first) == weights(out / first)
 
 
 def test_a_restart_trains_each_segment_from_the_last_policy(model: Path, tmp_path: Path) -> None:
@@ -228,11 +210,3 @@ def test_a_dry_run_writes_nothing_and_shows_what_it_would_cost(model: Path, tmp_
     assert [part["completions"] for part in shown["segments"]] == [42, 42, 42]
     assert shown["total"]["generated_tokens_at_most"] == 126 * 4
     assert "model" not in shown["recipe"]["build"]["generate"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

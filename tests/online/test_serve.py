@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from support import online as runs
 from support import online_server
+from support.bad_input.running import run_in_process
 from support.serving import Handler, listening
 
 from pairkit.dataset import reader
@@ -26,12 +28,6 @@ from pairkit.files import write_json
 from pairkit.online import serve
 from pairkit.online.recipe import OnlineRecipe
 from pairkit.online.run import online
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # A space, because a command without a shell is to keep it.
-    return runs.start_model(tmp_path_factory.mktemp("start") / "first policy")
 
 
 def free_port() -> int:
@@ -46,15 +42,22 @@ def fields(folder: Path, *more: str, command: str | None = None, **given: Any) -
     words = [sys.executable, online_server.__file__, str(port), "{model}", str(folder / "pids"), *more]
     return {
         "segments": 2,
+        "train": {"max_steps": 2},
         "build": {"generate": {"engine": "openai", "batch_tokens": None}},
         "serve": {"command": command or shlex.join(words), "url": f"http://127.0.0.1:{port}/v1", **given},
     }
 
 
 def served(
-    model: Path, folder: Path, *more: str, calls: dict[str, Any] | None = None, **given: Any
+    model: Path,
+    folder: Path,
+    *more: str,
+    calls: dict[str, Any] | None = None,
+    segments: int = 2,
+    **given: Any,
 ) -> OnlineRecipe:
     content = runs.content(model, **fields(folder, *more, **given))
+    content["segments"] = segments
     content["build"]["calls"] = calls or {}
     del content["build"]["generate"]["batch_tokens"]
     return runs.load(None, content)
@@ -78,7 +81,12 @@ def until(what: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("more", [(), ("--name", "a-name-of-its-own")], ids=["directory", "own name"])
+OWN_NAME = ("--name", "a-name-of-its-own")
+
+
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(OWN_NAME, marks=pytest.mark.full)], ids=["directory", "own name"]
+)
 def test_each_segment_is_served_the_weights_of_the_one_before(
     more: tuple[str, ...], model: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +100,16 @@ def test_each_segment_is_served_the_weights_of_the_one_before(
     assert "loading weights" in (out / "segment-1" / "serve.log").read_text()
     online(served(model, tmp_path), out)  # on another port: it changes no weights
     assert len(pids(tmp_path)) == 2  # nothing is served for a run that is complete
+
+
+@pytest.mark.parametrize("more", [(), OWN_NAME], ids=["directory", "own name"])
+def test_a_server_is_asked_for_its_own_name_of_the_model(
+    more: tuple[str, ...], model: Path, tmp_path: Path
+) -> None:
+    recipe = served(model, tmp_path, *more)
+    with serve.serving(recipe.serve, recipe.generate, str(model), tmp_path / "serve.log") as name:
+        assert name == (more[1] if more else str(model))
+    assert not any(map(psutil.pid_exists, pids(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +145,7 @@ def test_a_server_that_dies_while_it_is_asked(model: Path, tmp_path: Path) -> No
         "online_server.answer = dies\n"
         "online_server.main()\n"
     )
-    recipe = served(model, tmp_path, calls={"attempts": 1})
+    recipe = served(model, tmp_path, calls={"attempts": 1}, segments=1)
     tests = Path(online_server.__file__).parents[1]
     words = [
         "env",
@@ -171,21 +189,82 @@ def test_a_command_without_the_model_is_refused(model: Path, tmp_path: Path) -> 
             online(served(model, tmp_path, command=command), tmp_path / "out")
 
 
-@pytest.fixture
-def slow(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`pairkit online` whose server is slow after ten answers."""
-    content = runs.content(model, **fields(tmp_path, "--slow", "10"))
+def slow_recipe(model: Path, folder: Path) -> list[str]:
+    """Write the recipe of a training whose server is slow after ten answers; return the command's words."""
+    content = runs.content(model, **fields(folder, "--slow", "10"))
     del content["build"]["generate"]["batch_tokens"]
     content["build"]["rank"] = {"ranker": "verifier", "check": "exact"}
     content["build"]["calls"] = {"concurrency": 2}
-    write_json(tmp_path / "recipe.yaml", content)
-    command = [sys.executable, "-m", "pairkit", "online", "--recipe", str(tmp_path / "recipe.yaml")]
-    command += ["--out", str(tmp_path / "out"), f"serve.command={content['serve']['command']}"]
+    write_json(folder / "recipe.yaml", content)
+    words = ["online", "--recipe", str(folder / "recipe.yaml"), "--out", str(folder / "out")]
+    return [*words, f"serve.command={content['serve']['command']}"]
+
+
+def is_slow(folder: Path) -> bool:
+    log = folder / "out" / "segment-1" / "serve.log"
+    return log.exists() and "slow" in log.read_text()
+
+
+def check_stopped(code: int, number: signal.Signals, errors: str, folder: Path) -> None:
+    assert code == 128 + number, errors
+    last = errors.splitlines()[-1]
+    assert re.search(r"^error: .*; run the same command again to continue", last), last
+    (server,) = pids(folder)
+    assert not psutil.pid_exists(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_too(
+    number: signal.Signals,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+
+    def stop() -> None:
+        until(lambda: is_slow(tmp_path), 60)
+        seen.append(psutil.pid_exists(*pids(tmp_path)))
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    ended = run_in_process("", capsys, monkeypatch, *slow_recipe(model, tmp_path))
+    thread.join()
+    assert seen == [True]
+    check_stopped(ended.code, number, ended.errors, tmp_path)
+
+
+def test_the_server_of_a_killed_process_ends(model: Path, tmp_path: Path) -> None:
+    """What asks for it here is a process that has imported nothing else."""
+    words = shlex.split(served(model, tmp_path).serve.command)
+    command = [word.replace("{model}", str(model)) for word in words]
+    script = (
+        "import pathlib, sys, time\n"
+        "from pairkit.online.process import guarded\n"
+        "with guarded(sys.argv[2:], pathlib.Path(sys.argv[1])):\n"
+        "    time.sleep(100)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "log"), *command])
+    try:
+        until(lambda: (tmp_path / "pids").exists() and bool(pids(tmp_path)))
+        (server,) = pids(tmp_path)
+        assert psutil.pid_exists(server)
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: not psutil.pid_exists(server))
+
+
+@pytest.fixture
+def slow(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`pairkit online` in a process of its own, whose server has become slow."""
+    command = [sys.executable, "-m", "pairkit", *slow_recipe(model, tmp_path)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
-        until(lambda: (tmp_path / "pids").exists() and bool(pids(tmp_path)), 60)
-        time.sleep(1.5)
+        until(lambda: is_slow(tmp_path), 60)
         yield process
     finally:
         if process.poll() is None:
@@ -193,22 +272,19 @@ def slow(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
-)
-def test_a_signal_ends_the_server_too(
-    number: signal.Signals, code: int, slow: subprocess.Popen[bytes], tmp_path: Path
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_command_ends_the_server_too(
+    number: signal.Signals, slow: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
     (server,) = pids(tmp_path)
     assert psutil.pid_exists(server)
     slow.send_signal(number)
-    assert slow.wait(30) == code
-    last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert re.search(r"^error: .*; run the same command again to continue", last), last
-    assert not psutil.pid_exists(server)
+    check_stopped(slow.wait(30), number, (tmp_path / "log").read_text(), tmp_path)
 
 
-def test_the_server_of_a_killed_run_ends(slow: subprocess.Popen[bytes], tmp_path: Path) -> None:
+@pytest.mark.full
+def test_the_server_of_a_killed_command_ends(slow: subprocess.Popen[bytes], tmp_path: Path) -> None:
     (server,) = pids(tmp_path)
     os.kill(slow.pid, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(server))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import psutil
 import pyarrow.parquet as pq
@@ -26,11 +29,6 @@ from pairkit.training.recipe import TrainRecipe
 TESTS = str(Path(__file__).parents[1])
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.start_model(tmp_path_factory.mktemp("start") / "model")
-
-
 @pytest.fixture
 def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transformers generate in a process of its own, as vLLM does; it finds the tests' checks there."""
@@ -46,33 +44,40 @@ def children() -> set[int]:
 
 @pytest.mark.usefixtures("in_processes")
 def test_generation_in_a_process_of_its_own_has_ended_before_training(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And its dataset is that of generation in this process."""
     before = children()
-    train, alone = segment.train, []
+    alone = []
 
-    def watched(*arguments: Any, **keywords: Any) -> Path:
+    def watched(*arguments: Any, **keywords: Any) -> NoReturn:
         alone.append(children() <= before)
-        return train(*arguments, **keywords)
+        raise TrainingError("seen")
 
     monkeypatch.setattr(segment, "train", watched)
-    recipe = runs.recipe(model, segments=1, train={"max_steps": 2})
-    online(recipe, tmp_path / "apart")
+    with pytest.raises(TrainingError, match="seen"):
+        online(runs.recipe(model), tmp_path / "apart")
     assert alone == [True]
-    monkeypatch.setattr(segment, "IN_PROCESS", frozenset({"transformers"}))
-    online(recipe, tmp_path / "here")
-    shards = [
-        tmp_path / out / "segment-1/data/data/train-00000-of-00001.parquet" for out in ("apart", "here")
-    ]
+    shards = [out / "segment-1/data/data/train-00000-of-00001.parquet" for out in (tmp_path / "apart", whole)]
     assert pq.read_table(shards[0]) == pq.read_table(shards[1])
     assert "Building" in (tmp_path / "apart" / "segment-1" / "generation.log").read_text()
-    assert not (tmp_path / "here" / "segment-1" / "generation.log").exists()
+    assert not (whole / "segment-1" / "generation.log").exists()
+
+
+DIES = [sys.executable, "-c", "import os; print('CUDA out of memory', flush=True); os._exit(9)"]
 
 
 @pytest.mark.usefixtures("in_processes")
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.full)], ids=["script", "stage"])
 def test_an_engine_process_that_dies_is_told_with_its_last_words(
-    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    real: bool,
+    model: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not real:
+        monkeypatch.setattr(stage, "build_command", lambda out: DIES)
     recipe = runs.recipe(model, build={"rank": {"check": "support.online:dies"}})
     says = r"segment 1: generation ended with exit code 9: .*CUDA out of memory; all it printed is in .*\.log"
     with pytest.raises(EngineError, match=says):
@@ -81,13 +86,49 @@ def test_an_engine_process_that_dies_is_told_with_its_last_words(
     assert not (tmp_path / "out" / "segment-1" / "data" / "pairkit.json").exists()
 
 
+def in_this_process(command: list[str], log: Path, **keywords: Any) -> AbstractContextManager[Any]:
+    """What `guarded` gives, of a stage that has run here; its errors are in `log`."""
+    with log.open("w") as file, pytest.MonkeyPatch.context() as patch, redirect_stderr(file):
+        patch.setenv(stage.REQUEST, keywords["environment"][stage.REQUEST])
+        patch.setattr(sys, "argv", command[-3:])
+        patch.setattr(stage, "inside", lambda out, owner: nullcontext())  # it would end that of this process
+        code = stage.main()
+    return nullcontext(SimpleNamespace(wait=lambda: code))
+
+
 @pytest.mark.usefixtures("in_processes")
-def test_an_error_of_a_stage_is_its_message(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.full)], ids=["here", "process"])
+def test_an_error_of_a_stage_is_its_message(
+    real: bool, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not real:
+        monkeypatch.setattr(segment, "guarded", in_this_process)
     recipe = runs.recipe(model, build={"rank": {"check": "support.online:never"}})
     with pytest.raises(EngineError, match=r"exit code 1: .*no usable candidate set in 14 rows \("):
         online(recipe, tmp_path / "out")
 
 
+def test_a_training_in_a_stage_continues_as_one_without(
+    model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recipe, checkpoint and steps reach it: the weights are the same after a second segment."""
+    trained: list[Path] = []
+
+    def two_segments(command: list[str], log: Path, **keywords: Any) -> AbstractContextManager[Any]:
+        trained.append(log.parent)
+        if len(trained) == 3:
+            raise TrainingError("enough")
+        return in_this_process(command, log, **keywords)
+
+    monkeypatch.setattr(segment, "guarded", two_segments)
+    with pytest.raises(TrainingError, match="enough"):
+        online(runs.recipe(model, launch={"processes": 2}), tmp_path / "out")
+    for number in (1, 2):
+        name = f"segment-{number}/run/model/model.safetensors"
+        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.full
 @pytest.mark.timeout(280)
 def test_two_processes_train_as_one_does(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

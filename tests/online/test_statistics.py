@@ -21,11 +21,6 @@ from pairkit.online.run import online
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.start_model(tmp_path_factory.mktemp("start") / "model")
-
-
-@pytest.fixture(scope="module")
 def out(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two segments, of which mining leaves one negative per set."""
     out = tmp_path_factory.mktemp("online") / "out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from support.bad_input.running import Ended, check_failure, prepare, run_in_proc
 from support.tiny import model_folder
 
 from pairkit.engines.transformers import TransformersEngine
-from pairkit.online import segment
+from pairkit.online import segment, stage
 
 Run = Callable[..., Ended]
 
@@ -57,10 +58,10 @@ def test_an_engine_process_that_dies(run: Run, monkeypatch: pytest.MonkeyPatch) 
     case = STOPS["engine dies"]
     prepare(case)
     monkeypatch.setattr(segment, "IN_PROCESS", frozenset())
-    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    # Not an argument of the case, because a user's engine has no such check.
-    check_failure(case, run(case, "build.rank.check=support.online:dies"))
+    # A process that imports nothing; tests/online/test_stages.py has a stage that dies.
+    script = "import os; print('CUDA out of memory', flush=True); os._exit(9)"
+    monkeypatch.setattr(stage, "build_command", lambda out: [sys.executable, "-c", script])
+    check_failure(case, run(case))
 
 
 def test_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +74,12 @@ def test_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         return done
 
-    more = "build.rank.check=support.online:luck"
+    more = ("build.rank.check=support.online:luck", "segments=1", "train.max_steps=1")
     with monkeypatch.context() as patch:
         patch.setattr(TransformersEngine, "collect", stop)
-        check_failure(case, run(case, more))
+        check_failure(case, run(case, *more))
     assert Path(OUT, "online.json").is_file()
     assert not Path(OUT, "model").exists()
-    ended = run(case, more)
+    ended = run(case, *more)
     assert ended.code == 0, ended.errors
     assert ended.out.startswith(f"model: {OUT}/model")

@@ -1,4 +1,4 @@
-"""Online trainings that are killed: `online_kills.py FOLDER MODEL POINT...` one run in FOLDER/POINT each.
+"""Online trainings that are killed: `online_kills.py MODEL` reads lines `POINT|OUT`, each a run to kill.
 
 Each is a fork of one process, because importing torch takes longer than a run.
 """
@@ -6,10 +6,13 @@ Each is a fork of one process, because importing torch takes longer than a run.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +66,47 @@ def prepare(point: str, out: Path) -> None:
         raise ValueError(point)
 
 
-def main(folder: Path, model: Path, points: list[str]) -> None:
-    """Run and kill all, one after another."""
-    for point in points:
-        out = folder / point.replace(" ", "-")
-        child = os.fork()
-        if child == 0:
-            torch.set_num_threads(1)
-            prepare(point, out)
-            run.online(runs.recipe(model), out)
-            os._exit(3)  # it was to be killed
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, (point, status)
+def killed_in_a_fork(model: Path, point: str, out: Path) -> int:
+    """Run and be killed; return the exit code of the fork."""
+    child = os.fork()
+    if child == 0:
+        prepare(point, out)
+        run.online(runs.recipe(model), out)
+        os._exit(3)  # it was to be killed
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(model: Path) -> None:
+    """Answer each line with the exit code of its run."""
+    torch.set_num_threads(1)
+    gc.freeze()
+    for line in sys.stdin:
+        point, out = line.rstrip("\n").split("|")
+        print(killed_in_a_fork(model, point, Path(out)), flush=True)
+
+
+@contextmanager
+def killing(model: Path, errors: Path) -> Iterator[Callable[[str, Path], None]]:
+    """Start the process; yield a function that runs and kills the online training in a directory."""
+    paths = [str(Path(__file__).parents[1]), *sys.path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, __file__, str(model)]
+    pipe = subprocess.PIPE
+    with (
+        errors.open("wb") as log,
+        subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=log, env=environment, text=True) as process,
+    ):
+
+        def kill(point: str, out: Path) -> None:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(f"{point}|{out}\n")
+            process.stdin.flush()
+            code = process.stdout.readline().strip()
+            assert code == str(-signal.SIGKILL), (point, code, errors.read_text())
+
+        yield kill
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]))

@@ -3,7 +3,7 @@
     online_server.py PORT MODEL PIDS [--name NAME] [--slow N]
 
 An answer is a function of the weights, the prompt and the seed. The process id is appended to the file PIDS.
-After N answers each takes two seconds.
+After N answers it prints "slow", and each takes half a second. It knows one model: the directory, or NAME.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ def handler_of(weights: bytes, name: str, limit: int) -> type[BaseHTTPRequestHan
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["model"] != name:
+                self.send_error(404, f"no model {body['model']}")
+                return
             left[0] -= 1
             if left[0] < 0:
-                time.sleep(2)
+                print("slow", flush=True)
+                time.sleep(0.5)
             prompt = body["messages"][-1]["content"]
             choices = [
                 {
