@@ -9,7 +9,7 @@ from pairkit.errors import InputError, ModelError, RecipeError
 from pairkit.losses import build
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.models.names import cannot_load
-from pairkit.models.resolve import check_local, resolve
+from pairkit.models.resolve import check_local, check_writes, resolve
 from pairkit.models.tokenizer import open_tokenizer
 from pairkit.models.vocabulary import check_same_tokens
 from pairkit.online.recipe import OnlineRecipe
@@ -61,6 +61,10 @@ def _check_start(recipe: OnlineRecipe) -> None:
             "ranked; train them first, as with pairkit train --loss sft"
         )
     check_local("model", recipe.model)
+    check_writes(recipe.model)
+    # Its weights are loaded when the first segment trains.
+    if recipe.train.reference is not None:
+        check_writes(recipe.train.reference)
 
 
 def _check_tokenizer(recipe: OnlineRecipe) -> None:

@@ -95,7 +95,7 @@ def test_a_judge_without_a_model_is_the_policy_of_each_segment(tmp_path: Path) -
         ({"build": {"generate": {"model": "org/other"}}}, "'build.generate.model' differs from segment"),
         ({"train": {"model": "org/other"}}, "recipe key 'train.model' differs from segment to segment"),
         ({"train": {"data": "my/data"}}, "recipe key 'train.data' differs from segment to segment"),
-        ({"train": {"loss": "reward_bt"}}, "train.loss: reward_bt trains a ranker, which writes no completions"),
+        ({"train": {"loss": "reward_bt"}}, "train.loss: reward_bt trains a ranker, which writes"),
         ({"train": {"loss": "reward_bt+reward_mse:0.1"}}, "trains a ranker"),
         ({"train": {"loss": "pairrm"}}, "train.loss: pairrm trains a ranker"),
         ({"mix": {"earlier": 1.0}}, "mix.earlier': Input should be less than 1"),

@@ -45,7 +45,8 @@ CASES = [
         "online --source arithmetic --limit 40 --loss reward_bt --max-steps 4 build.rank.ranker=verifier "
         "--model refusing",
         "train.loss: reward_bt trains a ranker, which writes no completions for the next segment: choose a "
-        "loss of a policy, such as mcpo or dpo, or train the ranker with `pairkit train` on a segment's dataset",
+        "loss of a policy, such as mcpo or dpo, or train the ranker with `pairkit train` on a segment's "
+        "dataset",
         prepare=with_template,
     ),
     Case(
