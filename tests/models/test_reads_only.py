@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from support import online as runs
-from support.tiny import model_folder, random_sets, short_run, write_data
+from support.online import recipe as online_recipe
+from support.tiny import model_folder, random_sets, save_model, short_run, write_data
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pairkit.engines.transformers import load_transformers
@@ -24,7 +24,7 @@ SAYS = "is a reward model or a classifier"
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.start_model(tmp_path_factory.mktemp("policy"))
+    return save_model(tmp_path_factory.mktemp("policy"), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_an_online_training_finds_it_before_anything_is_loaded(
     monkeypatch.setattr(checks, "_check_tokenizer", lambda recipe: pytest.fail("read a tokenizer"))
     fields = {"train": {"reference": str(reward)}} if as_reference else {}
     with pytest.raises(ModelError, match=SAYS):
-        checks.check(runs.recipe(policy if as_reference else reward, **fields))
+        checks.check(online_recipe(policy if as_reference else reward, **fields))
 
 
 def test_adapters_of_one_are_refused_too(tmp_path: Path) -> None:
