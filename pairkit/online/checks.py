@@ -24,6 +24,7 @@ def check(recipe: OnlineRecipe) -> None:
     `InputError` for a file that does not exist, `MissingExtraError` for an engine that is not installed.
     """
     _check_order(recipe)
+    _check_choice(recipe)
     _check_start(recipe)
     # The stages of a build, with the first policy; a server's model is the same directory.
     validate.check(recipe.build)
@@ -51,6 +52,15 @@ def _check_order(recipe: OnlineRecipe) -> None:
             f"build.rank: annotations reads the ranks and scores of the source, and the policy's completions "
             f"have none, but {loss.name} needs {needs}: set build.rank.ranker to one that gives them, such "
             "as verifier, reward_model, pairrm or judge"
+        )
+
+
+def _check_choice(recipe: OnlineRecipe) -> None:
+    """Refuse samples of which none of the sets could have a choice, before they are paid for."""
+    if recipe.completions == 1 and recipe.build.mine.require_choice and not recipe.generate.keep_source:
+        raise RecipeError(
+            "build.generate.samples gives one completion per prompt, which is no choice: set n to 2 or more, "
+            "or build.mine.require_choice=false for a loss that takes the chosen completion alone"
         )
 
 
