@@ -171,11 +171,14 @@ def _columns(connection: sqlite3.Connection) -> set[str]:
 def _unusable(path: Path, connection: sqlite3.Connection | None, error: Exception) -> OutputError:
     if connection is not None:
         connection.close()
-    return OutputError(f"{path}: cannot be used as the response cache: {error}; choose another --cache")
+    return OutputError(
+        f"{path}: cannot be used as the response cache: {error}; move the file away, or choose another "
+        "--cache"
+    )
 
 
 def _damage(error: sqlite3.Error) -> str:
-    return f"the response cache is damaged ({error}); choose another --cache, or remove the file"
+    return f"the response cache is damaged ({error}); remove the file, or choose another --cache"
 
 
 def _hash(key: bytes, failed: object, results: str) -> bytes:

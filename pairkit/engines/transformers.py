@@ -191,9 +191,11 @@ def unloaded_transformers(recipe: EngineRecipe) -> Unloaded:
     cannot be used.
     """
     from pairkit.models.load import read_config
+    from pairkit.models.reward_head import refuse_reward_model
 
     chat = load_chat(recipe.model, recipe.revision, recipe.template)
     config = read_config(resolve(recipe.model, recipe.revision), trust_remote_code=False)
+    refuse_reward_model(config, recipe.model)
     identity = _identity(recipe.model, recipe.revision, chat)
     return Unloaded(identity, partial(batched, chat, config, recipe.batch_tokens))
 

@@ -7,12 +7,21 @@ from typing import Any
 
 from pairkit.dataset.card_settings import settings_of, with_settings
 from pairkit.dataset.markdown import cell, environment, to_yaml
+from pairkit.losses.building import trained_by
+from pairkit.losses.spec import Trained
 
 # Metrics that come first, in this order; the others follow.
 FIRST = ("loss", "reward_accuracy", "reward_margin")
 LEFT_OUT = frozenset(
     {"step", "kind", "sets_per_second", "tokens_per_second", "mfu"}
 )  # they describe the machine, not the model
+# What a hub calls the use of a model, and the words of the card for it, by what its loss trains.
+_TASKS: dict[Trained, str] = {
+    "policy": "text-generation",
+    "reward": "text-classification",
+    "pairrm": "text-ranking",
+}
+_NOUNS: dict[Trained, str] = {"policy": "model", "reward": "reward model", "pairrm": "PairRM ranker"}
 _TAGS = ("preference", "candidate-sets", "pairkit")
 
 
@@ -35,6 +44,8 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
             base=about["base_model"],
             base_link=_base_link(about["base_model"], recipe["revision"]),
             adapters=adapters,
+            trains=(trains := trained_by(recipe["loss"]["name"])),
+            noun=_NOUNS[trains],
             loss=recipe["loss"]["name"],
             parameters=_parameters(about["plan"]),
             metrics=_metrics(about["metrics"]),
@@ -54,13 +65,21 @@ def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
     # A loss of several parts has a mapping for each of them.
     parts = [key for key, value in loss.items() if isinstance(value, Mapping)] or [loss["name"]]
     losses = [part.replace("_", "-") for part in parts if part.isidentifier()]  # else a user's own function
+    trains = trained_by(about["recipe"]["loss"]["name"])
+    # transformers has no class for a PairRM, which pairkit and llm-blender load.
+    library = "pairkit" if trains == "pairrm" else "peft" if adapters else "transformers"
     return {
-        "library_name": "peft" if adapters else "transformers",
-        "pipeline_tag": "text-generation",
+        "library_name": library,
+        "pipeline_tag": _TASKS[trains],
         # No license rather than a guessed one.
         **({"license": licence} if licence else {}),
         **({"base_model": base["name"]} if base and not base["local"] else {}),
-        "tags": [*losses, *(["lora"] if adapters else []), *_TAGS],
+        "tags": [
+            *losses,
+            *(["lora"] if adapters else []),
+            *(["reward-model"] if trains == "reward" else []),
+            *_TAGS,
+        ],
     }
 
 

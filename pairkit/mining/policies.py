@@ -94,6 +94,9 @@ def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
         .then(pl.lit("no_completion"))
         .when(needs_choice & only_copies)
         .then(pl.lit("all_identical"))
+        # `keep_negatives` leaves one wherever there is one: those that it took away were ties.
+        .when(needs_choice & alone & (pl.col("negatives") > 0))
+        .then(pl.lit("no_choice"))
         .when(needs_choice & alone)
         .then(pl.lit("one_completion"))
         .when(needs_scores & pl.col("unscored"))

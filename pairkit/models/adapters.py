@@ -13,6 +13,7 @@ from torch import nn
 
 from pairkit.errors import MissingExtraError, ModelError
 from pairkit.models.names import cannot_load
+from pairkit.models.reward_head import refuse_reward_adapters
 from pairkit.progress import log
 
 TIED = (  # what peft's warnings about adapters on tied embeddings begin with
@@ -44,6 +45,7 @@ def with_saved_adapters(
     network = cast("Any", model)
     try:
         config = _read_config(name, revision)
+        refuse_reward_adapters(config.task_type, network, name)
         if train:
             config.inference_mode = False
             if hasattr(config, "lora_dropout"):

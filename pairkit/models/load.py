@@ -16,7 +16,7 @@ from pairkit.models.dropout import without_dropout
 from pairkit.models.multimodal import auto_class, freeze_other_parts
 from pairkit.models.names import cannot_load, refuse_kernels
 from pairkit.models.resolve import Place, resolve
-from pairkit.models.reward_head import complete_head, quiet_report, with_one_logit
+from pairkit.models.reward_head import complete_head, quiet_report, refuse_reward_model, with_one_logit
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.progress import log, shell_quoted
 
@@ -70,6 +70,8 @@ def load_model(
     common: dict[str, Any] = {"trust_remote_code": trust_remote_code, "attn_implementation": attention}
     if reward:
         with_one_logit(config, name)
+    else:
+        refuse_reward_model(config, name)
     loader = AutoModelForSequenceClassification if reward else auto_class(config)
     loading: dict[str, Any] = {}
     try:
@@ -120,6 +122,7 @@ def load_for_generation(
     """
     place = resolve(name, revision)
     config = read_config(place, trust_remote_code)
+    refuse_reward_model(config, name)
     try:
         model = auto_class(config).from_pretrained(
             place.base, revision=place.revision, dtype=dtype, trust_remote_code=trust_remote_code
@@ -154,6 +157,8 @@ def empty_model(
         _set_vocabulary(config, vocabulary)
     if reward:
         with_one_logit(config, name)
+    else:
+        refuse_reward_model(config, name)
     loader = AutoModelForSequenceClassification if reward else auto_class(config)
     try:
         # On the meta device tensors have shapes only, so that a model of any size takes no memory.

@@ -28,6 +28,7 @@ from pairkit.progress import shell_quoted, visible
 # The names of a run's files, by which a run and its checkpoints are recognized.
 RUN_RECORD, RUN_MODEL, CHECKPOINT_RECORD = "run.json", "model", "step.json"
 ADAPTER_CONFIG = "adapter_config.json"
+CLASSIFIER = "ForSequenceClassification"  # in the names of transformers' classes that read and do not write
 GGUF = (
     "GGUF weights are quantized for llama.cpp and are not loaded; pass the checkpoint that they were made "
     "from, or serve them with llama.cpp and set engine=openai"
@@ -94,6 +95,33 @@ def check_local(what: Literal["model", "tokenizer"], name: str) -> None:
     missing = not any((path / file).is_file() for file in FILES[what])
     if (path.is_dir() and missing) or (not path.exists() and is_path(found)):
         raise cannot_load(what, found, FileNotFoundError(f"it has no {FILES[what][0]}"))
+
+
+def check_writes(name: str) -> None:
+    """Raise the `ModelError` of a directory whose model gives rewards or classes and writes no text.
+
+    Like `check_local`, this opens no model and asks no hub.
+    """
+    place = resolve(name, ask_hub=False)
+    for folder in place.folders():
+        file = folder / (ADAPTER_CONFIG if is_adapter(str(folder)) else "config.json")
+        try:
+            content = dict(read_json(file))
+            kinds = [str(each) for each in content.get("architectures") or ()]
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue  # damaged: whoever loads it has the error
+        if content.get("task_type") == "SEQ_CLS":
+            raise reads_only(name, "adapters with a head of rewards or classes")
+        if kinds and all(CLASSIFIER in kind for kind in kinds):
+            raise reads_only(name, kinds[0])
+
+
+def reads_only(name: str, kind: str) -> ModelError:
+    """Make the error for a reward model in the place of a language model."""
+    return ModelError(
+        f"the model {name!r} is a reward model or a classifier ({kind}) and writes no text: pass a model "
+        "that generates; to rank with this one, set rank.ranker=reward_model and rank.model"
+    )
 
 
 def is_adapter(name: str) -> bool:

@@ -15,9 +15,9 @@ from torch import nn
 
 from pairkit.errors import ModelError
 from pairkit.models.multimodal import is_multimodal
+from pairkit.models.resolve import CLASSIFIER, reads_only
 
 HEAD = "score"
-CLASS = "ForSequenceClassification"
 INITIALIZER_RANGE = 0.02  # of configurations that name none, as in transformers
 
 
@@ -31,13 +31,29 @@ def with_one_logit(config: Any, name: str) -> None:
         raise ModelError(
             f"the model {name!r} has images, video or sound: reward models are trained from models of text"
         )
-    classifier = any(CLASS in kind for kind in getattr(config, "architectures", None) or ())
+    classifier = any(CLASSIFIER in kind for kind in getattr(config, "architectures", None) or ())
     if classifier and config.num_labels != 1:
         raise ModelError(
             f"the model {name!r} is a classifier with {config.num_labels} logits, and a reward model has "
             "one; use a reward model or a model that generates text"
         )
     config.num_labels = 1
+
+
+def refuse_reward_model(config: Any, name: str) -> None:
+    """Raise `ModelError` for a checkpoint of rewards or classes, where one that writes text is loaded.
+
+    transformers loads it all the same, with a random output head where embedding and head are two matrices.
+    """
+    kinds = getattr(config, "architectures", None) or ()
+    if kinds and all(CLASSIFIER in kind for kind in kinds):
+        raise reads_only(name, kinds[0])
+
+
+def refuse_reward_adapters(task: object, model: nn.Module, name: str) -> None:
+    """Raise `ModelError` for adapters of a reward model (peft's `task`) on a model that writes text."""
+    if task == "SEQ_CLS" and CLASSIFIER not in type(model).__name__:
+        raise reads_only(name, "adapters with a head of rewards or classes")
 
 
 def _is_no_report(record: logging.LogRecord) -> bool:

@@ -9,7 +9,7 @@ from pairkit.errors import InputError, ModelError, RecipeError
 from pairkit.losses import build
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.models.names import cannot_load
-from pairkit.models.resolve import check_local, resolve
+from pairkit.models.resolve import check_local, check_writes, resolve
 from pairkit.models.tokenizer import open_tokenizer
 from pairkit.models.vocabulary import check_same_tokens
 from pairkit.online.recipe import OnlineRecipe
@@ -24,6 +24,7 @@ def check(recipe: OnlineRecipe) -> None:
     `InputError` for a file that does not exist, `MissingExtraError` for an engine that is not installed.
     """
     _check_order(recipe)
+    _check_choice(recipe)
     _check_start(recipe)
     # The stages of a build, with the first policy; a server's model is the same directory.
     validate.check(recipe.build)
@@ -54,6 +55,15 @@ def _check_order(recipe: OnlineRecipe) -> None:
         )
 
 
+def _check_choice(recipe: OnlineRecipe) -> None:
+    """Refuse samples of which none of the sets could have a choice, before they are paid for."""
+    if recipe.completions == 1 and recipe.build.mine.require_choice and not recipe.generate.keep_source:
+        raise RecipeError(
+            "build.generate.samples gives one completion per prompt, which is no choice: set n to 2 or more, "
+            "or build.mine.require_choice=false for a loss that takes the chosen completion alone"
+        )
+
+
 def _check_start(recipe: OnlineRecipe) -> None:
     if recipe.model.endswith(".json"):
         raise ModelError(
@@ -61,6 +71,10 @@ def _check_start(recipe: OnlineRecipe) -> None:
             "ranked; train them first, as with pairkit train --loss sft"
         )
     check_local("model", recipe.model)
+    check_writes(recipe.model)
+    # Its weights are loaded when the first segment trains.
+    if recipe.train.reference is not None:
+        check_writes(recipe.train.reference)
 
 
 def _check_tokenizer(recipe: OnlineRecipe) -> None:

@@ -97,6 +97,12 @@ class OnlineRecipe(Strict):
 
     @model_validator(mode="after")
     def _checked(self) -> OnlineRecipe:
+        if self.train.trains != "policy":
+            raise ValueError(
+                f"train.loss: {self.train.loss_name} trains a ranker, which writes no completions for the "
+                "next segment: choose a loss of a policy, such as mcpo or dpo, or train the ranker with "
+                "`pairkit train` on a segment's dataset"
+            )
         if self.reference == "previous" and self.train.reference is not None:
             raise ValueError(
                 "reference: previous and train.reference conflict: remove train.reference, or reference"

@@ -96,12 +96,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     # As JSON has them, because a record has been written and read.
     theirs = flat_keys(before["content"])
     ours = flat_keys(json.loads(json.dumps(now["content"])))
-    lines += [
-        f"the content of {key.removeprefix('input.')} is another one"
-        for key in {**ours, **theirs}
-        if theirs.get(key) != ours.get(key)
-    ]
-    return lines
+    # Once, where the model is also what the build reads.
+    changed = (key.removeprefix("input.") for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
+    return [*lines, *(f"the content of {key} is another one" for key in dict.fromkeys(changed))]
 
 
 def _is_free(key: str) -> bool:

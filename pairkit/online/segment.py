@@ -62,6 +62,7 @@ class Segment:
             f"completions each by {self.policy}, then steps {part.first + 1} to {part.first + part.steps} of "
             f"{self.total}"
         )
+        self._check_before()
         self.folder.mkdir(exist_ok=True)
         if not (self.folder / PROMPTS).exists():
             write_part(recipe, self.out, part, self.folder / PROMPTS)
@@ -81,6 +82,18 @@ class Segment:
         if not (self.folder / RUN / MODEL).exists():
             self._train(trained_on)
         free_memory()
+
+    def _check_before(self) -> None:
+        """Raise `InputError` where what the segment before has left is gone, before anything is generated."""
+        start = None if self.recipe.restart else self._steps().start
+        needed = [] if self.part.number == 1 else [Path(self.policy), *([start] if start else [])]
+        if not (self.folder / RUN / MODEL).exists():
+            for path in needed:
+                if not path.is_dir():
+                    raise InputError(
+                        f"{path}: is missing, with which segment {self.part.number} begins; put it back, or "
+                        "use --on-existing delete to start over"
+                    )
 
     def _build(self) -> None:
         target, served = self.folder / DATA, self.recipe.serve

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pairkit.engines.table import ENGINES
 from pairkit.mining.noise import token_backend
-from pairkit.models.resolve import check_local
+from pairkit.models.resolve import check_local, check_writes
 from pairkit.pipeline import templates
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.table import RANKERS
@@ -26,6 +26,7 @@ def check(recipe: BuildRecipe) -> None:
     # A server's model name can only be checked by the server.
     if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
         check_local("model", recipe.generate.model)
+        check_writes(recipe.generate.model)
     templates.check_files(recipe)
     for block in recipe.rankings:
         RANKERS[block.ranker].check(block)

@@ -167,6 +167,40 @@ def test_a_run_over_adapters_names_the_model_below_them(
     assert resolve(NAME, "main") == Place("someone/base", None, (NAME,), "main")
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's
+@pytest.mark.parametrize("lora", [None, {"r": 4}])
+def test_a_reward_model_loads_as_its_card_says(
+    lora: dict[str, Any] | None, data: Path, model: Path, hub: Hub, tmp_path: Path
+) -> None:
+    if lora:
+        pytest.importorskip("peft")
+    loss = {"name": "reward_bt"}
+    train(validate(TrainRecipe, short_run(data, model, loss, lora=lora, max_steps=1)), tmp_path / "run")
+    push(tmp_path / "run", NAME)
+    front, text = card(hub)
+    assert front["pipeline_tag"] == "text-classification"
+    assert front["library_name"] == ("peft" if lora else "transformers")
+    assert {"reward-bt", "reward-model"} <= set(front["tags"])
+    assert "CausalLM" not in text
+    assert "implicit" not in text
+    example = re.search(r"```python\n(.*?)```", text, re.S)
+    assert example is not None
+    found: dict[str, Any] = {}
+    # What it names is in the run's directory as well, where the base model of adapters is known.
+    exec(example.group(1).replace(NAME, str(tmp_path / "run" / "model")), found)
+    assert found["model"](torch.tensor([[5, 6, 7]])).logits.shape == (1, 1)
+
+
+def test_a_pairrm_is_no_model_that_generates(run: Path, hub: Hub) -> None:
+    edit_record(run, loss={"name": "pairrm"})
+    push(run, NAME)
+    front, text = card(hub)
+    assert (front["library_name"], front["pipeline_tag"]) == ("pairkit", "text-ranking")
+    assert "A PairRM ranker, trained from" in text
+    assert f"rank.ranker=pairrm rank.model={NAME}" in text
+    assert "CausalLM" not in text
+
+
 def test_a_merge_of_what_has_no_adapters_is_refused(trained: Path, hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is a whole model and has no adapters"):
         push(trained, NAME, merge=True)

@@ -178,6 +178,11 @@ def test_a_set_without_a_choice_is_quarantined(unusable: dict[str, Any], reason:
     assert_counts_add_up(result, table(unusable))
 
 
+def test_ties_are_no_choice_however_few_negatives_are_kept():
+    result = mined(scored(2.0, 2.0, 2.0), scored(1.0), keep_negatives=1)
+    assert reasons(result) == ["no_choice", "one_completion"]
+
+
 def test_a_quarantined_row_is_the_whole_set_with_its_id_and_an_explanation():
     sets = rank(table(candidate_set(completion("é", 1.0), completion("", 2.0))))
     result = mine(sets, MineRecipe(), seed=0)

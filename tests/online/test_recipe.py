@@ -95,6 +95,9 @@ def test_a_judge_without_a_model_is_the_policy_of_each_segment(tmp_path: Path) -
         ({"build": {"generate": {"model": "org/other"}}}, "'build.generate.model' differs from segment"),
         ({"train": {"model": "org/other"}}, "recipe key 'train.model' differs from segment to segment"),
         ({"train": {"data": "my/data"}}, "recipe key 'train.data' differs from segment to segment"),
+        ({"train": {"loss": "reward_bt"}}, "train.loss: reward_bt trains a ranker, which writes"),
+        ({"train": {"loss": "reward_bt+reward_mse:0.1"}}, "trains a ranker"),
+        ({"train": {"loss": "pairrm"}}, "train.loss: pairrm trains a ranker"),
         ({"mix": {"earlier": 1.0}}, "mix.earlier': Input should be less than 1"),
         ({"restart": "model"}, "restart': Input should be 'optimizer'"),
         ({"segmnts": 2}, "unknown recipe key 'segmnts'; did you mean 'segments'?"),
@@ -115,6 +118,7 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], says: str) -
             {"build": {"rank": {"ranker": "annotations"}}, "train": {"loss": "rrhf"}},
             "but rrhf needs ranks of completions",
         ),
+        ({"build": {"generate": {"samples": [{"n": 1}]}}}, "one completion per prompt, which is no choice"),
         ({"launch": {"config": "absent.yaml"}}, "launch.config: absent.yaml: no such file"),
         (
             {"restart": "optimizer", "train": {"lora": {"r": 4}}},

@@ -15,6 +15,7 @@ from pairkit.dataset import reader
 from pairkit.engines.generate import SampleSettings, generate_tables
 from pairkit.engines.transformers import load_transformers
 from pairkit.errors import ExistingOutputError, InputError, Interrupted
+from pairkit.online.plan import Part
 from pairkit.online.prompts import PROMPTS
 from pairkit.online.run import online, planned
 from pairkit.online.segment import Segment
@@ -138,6 +139,16 @@ def test_other_settings_are_refused_and_free_ones_are_not(out: Path, model: Path
     online(runs.recipe(model, train={"log_every": 5}, build={"card": {"license": "mit"}}), out)
 
 
+@pytest.mark.parametrize("gone", ["segment-1/run/model", "segment-1/run/checkpoints/step-000002"])
+def test_a_segment_says_what_is_gone_of_the_one_before(gone: str, tmp_path: Path) -> None:
+    recipe = runs.recipe(runs.start_model(tmp_path / "start"))
+    for name in {"segment-1/run/model", "segment-1/run/checkpoints/step-000002"} - {gone}:
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{gone}: is missing.*--on-existing delete"):
+        Segment(recipe, tmp_path, Part(2, 2, 2, 14, 14), 6).run()
+    assert not (tmp_path / "segment-2").exists()
+
+
 def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
     out: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +198,6 @@ def test_a_restart_trains_each_segment_from_the_last_policy(model: Path, tmp_pat
 def test_models_and_references_of_the_second_segment(
     fields: dict[str, Any], model_2: str, reference_2: str | None
 ) -> None:
-    from pairkit.online.plan import Part
 
     recipe = runs.recipe(Path("start"), **fields)
     second = Segment(recipe, Path("out"), Part(2, 2, 2, 14, 14), 6).train_recipe(Path("data"))

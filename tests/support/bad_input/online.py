@@ -41,6 +41,15 @@ CASES = [
         "no prompts: give --source NAME (`pairkit sources` lists them) or --recipe",
     ),
     Case(
+        "the loss of a ranker in an online training",
+        "online --source arithmetic --limit 40 --loss reward_bt --max-steps 4 build.rank.ranker=verifier "
+        "--model refusing",
+        "train.loss: reward_bt trains a ranker, which writes no completions for the next segment: choose a "
+        "loss of a policy, such as mcpo or dpo, or train the ranker with `pairkit train` on a segment's "
+        "dataset",
+        prepare=with_template,
+    ),
+    Case(
         "more segments than steps",
         f"{ON_MODEL} --segments 5",
         "segments=5 is more than the training has steps (4): set segments=4 or less, or more steps with "
