@@ -49,6 +49,7 @@ def test_bursts_at_any_moment_of_a_push(attacks: int, tmp_path: Path, hub: Hub) 
     assert hub.files("dataset", "user/sets") == published(made)
 
 
+@pytest.mark.timeout(900)  # twenty attacks wait 150 s, and two quickstarts end
 @pytest.mark.parametrize("attacks", ATTACKS)
 def test_bursts_at_any_moment_of_a_quickstart(attacks: int, tmp_path: Path) -> None:
     """Then the weights and results are those of a quickstart by itself."""
