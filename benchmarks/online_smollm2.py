@@ -143,7 +143,7 @@ def recipe(first: Path, arguments: argparse.Namespace) -> Any:
         "segments": 2,
         "prompts_per_segment": arguments.prompts,
         "build": {
-            "source": {"name": "files", "path": str(arguments.out / "prompts.jsonl")},
+            "source": {"name": "files", "path": str(arguments.out / "prompts.jsonl"), "layout": "prompts"},
             "generate": {"max_tokens": MAX_TOKENS},
             "rank": {"ranker": "verifier", **CHECK},
             "mine": {"rejected": "policy"},
