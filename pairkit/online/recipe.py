@@ -103,6 +103,11 @@ class OnlineRecipe(Strict):
                 "next segment: choose a loss of a policy, such as mcpo or dpo, or train the ranker with "
                 "`pairkit train` on a segment's dataset"
             )
+        if self.train.train_split != "train":
+            raise ValueError(
+                f"train.train_split={self.train.train_split!r}: the dataset of a segment is trained on by its "
+                "split 'train'; remove train.train_split"
+            )
         if self.reference == "previous" and self.train.reference is not None:
             raise ValueError(
                 "reference: previous and train.reference conflict: remove train.reference, or reference"

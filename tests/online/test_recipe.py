@@ -98,6 +98,7 @@ def test_a_judge_without_a_model_is_the_policy_of_each_segment(tmp_path: Path) -
         ({"train": {"loss": "reward_bt"}}, "train.loss: reward_bt trains a ranker, which writes"),
         ({"train": {"loss": "reward_bt+reward_mse:0.1"}}, "trains a ranker"),
         ({"train": {"loss": "pairrm"}}, "train.loss: pairrm trains a ranker"),
+        ({"train": {"train_split": "test"}}, "train.train_split='test': the dataset of a segment"),
         ({"mix": {"earlier": 1.0}}, "mix.earlier': Input should be less than 1"),
         ({"restart": "model"}, "restart': Input should be 'optimizer'"),
         ({"segmnts": 2}, "unknown recipe key 'segmnts'; did you mean 'segments'?"),
