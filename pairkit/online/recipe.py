@@ -105,8 +105,8 @@ class OnlineRecipe(Strict):
             )
         if self.train.train_split != "train":
             raise ValueError(
-                f"train.train_split={self.train.train_split!r}: the dataset of a segment is trained on by its "
-                "split 'train'; remove train.train_split"
+                f"train.train_split={self.train.train_split!r}: the dataset of a segment is trained on by "
+                "its split 'train'; remove train.train_split"
             )
         if self.reference == "previous" and self.train.reference is not None:
             raise ValueError(
