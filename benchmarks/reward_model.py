@@ -86,11 +86,14 @@ def table(out: Path) -> list[str]:
     """Write the pairwise accuracy of each ranker, over all and by source."""
     names = ["all", *(name for _, _, name in SOURCES)]
     lines = ["| ranker | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    entries = {entry["folder"]: entry for entry in json.loads((out / "rankers.json").read_text())["rankers"]}
     for ranker, label in RANKERS.items():
-        results = json.loads((out / ranker / "results.json").read_text())
-        metrics = {metric["name"]: metric for metric in results["metrics"]}
-        keys = ["pairwise_accuracy", *(f"pairwise_accuracy/{name}" for name in names[1:])]
-        lines.append(f"| {label} | " + " | ".join(_interval(metrics[key]) for key in keys) + " |")
+        entry = entries[ranker]
+        overall = next(metric for metric in entry["metrics"] if metric["name"] == "pairwise_accuracy")
+        # A source whose held-out pairs are all too long has none.
+        parts = [entry["subsets"].get(name) for name in names[1:]]
+        cells = [_interval(metric) if metric else "none" for metric in (overall, *parts)]
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines
 
 
