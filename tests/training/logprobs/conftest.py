@@ -9,7 +9,7 @@ import pytest
 from support.architectures import VOCABULARY, few_logits
 
 from pairkit.progress import console
-from pairkit.training.logprobs import forward, packing
+from pairkit.training.logprobs import packing, probe
 
 
 @pytest.fixture(
@@ -27,7 +27,7 @@ def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "segments":
         monkeypatch.setattr(packing, "BLOCK", 0)
     if request.param == "padded":
-        monkeypatch.setattr(forward, "packs", lambda *_: False)
+        monkeypatch.setattr(probe, "_packs_alone", lambda model: False)
     return str(request.param)
 
 

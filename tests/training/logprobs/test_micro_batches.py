@@ -14,7 +14,7 @@ from support.training import token_sets
 from torch.nn.functional import log_softmax
 
 from pairkit.losses import LOSSES, build
-from pairkit.training.logprobs import forward
+from pairkit.training.logprobs import probe
 from pairkit.training.logprobs.forward import score, score_all
 from pairkit.training.logprobs.selection import PER_TOKEN, SetSelection, micro_batches
 
@@ -67,7 +67,7 @@ def test_scoring_divides_a_set_that_exceeds_the_budget(
     data: Path, model: Path, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sets, network = token_sets(data, model)
-    monkeypatch.setattr(forward, "packs", lambda *_: shared)
+    monkeypatch.setattr(probe, "_packs_alone", lambda model: shared)
     work = [SetSelection.all(item) for item in sets]
     with torch.no_grad():
         whole = score(network, work).policy.sum

@@ -23,7 +23,7 @@ from support.grids import some
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from pairkit.training.logprobs import forward, head
+from pairkit.training.logprobs import head, probe
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.hidden import hidden_states
 from pairkit.training.logprobs.padding import pad_rows
@@ -101,7 +101,7 @@ def test_a_bfloat16_model_has_float32_log_probs(
     model = tiny(architecture).bfloat16().to(device)
     live = tiny(architecture, seed=1).bfloat16().to(device)
     work = select_all(sets())
-    monkeypatch.setattr(forward, "packs", lambda *_: False)
+    monkeypatch.setattr(probe, "_packs_alone", lambda model: False)
     texts = [(i.tokens.prompt, i.tokens.columns[c].ids) for i in work for c in i.columns]
     inputs = pad_rows(texts, torch.device(device))
     targets, owner = flat(texts, device)
