@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,8 @@ def entropy_and_divergence(
     `entropy` is the mean over all tokens of the entropy of the next token; `kl` is KL(policy || start) of a
     completion, `kl_per_token` the same per token; all in nats. Both take the whole distribution at each
     token of a sample, which makes them far more exact than the log-probs of the samples alone. None without
-    a sample. `start` needs the vocabulary of `policy`; where they are one model, the divergence is 0.
+    a sample. Where they are one model the divergence is 0; it is None where training has added tokens,
+    because distributions over two vocabularies do not compare.
     """
     # The one that was saved with the policy: its template renders what was trained.
     tokenizer = load_tokenizer(
@@ -49,15 +51,15 @@ def entropy_and_divergence(
     lengths = np.array([column.length for each in tokens.sets for column in each.columns])
     writer = _load(policy, recipe)
     entropy = _per_completion(writer, None, tokens.sets, recipe) * lengths  # a mean over the tokens of each
-    divergence = np.zeros(1)
-    if policy != start:
-        divergence = _per_completion(_load(start, recipe), writer, tokens.sets, recipe)
     total = int(lengths.sum())
-    return {
-        "entropy": float(entropy.sum() / total),
-        "kl": float(divergence.mean()),
-        "kl_per_token": float(divergence.sum() / total),
-    }
+    found: dict[str, float | None] = {"entropy": float(entropy.sum() / total)}
+    if policy == start:
+        return found | {"kl": 0.0, "kl_per_token": 0.0}
+    first = _load(start, recipe)
+    if _vocabulary(first) != _vocabulary(writer):
+        return found | {"kl": None, "kl_per_token": None}
+    divergence = _per_completion(first, writer, tokens.sets, recipe)
+    return found | {"kl": float(divergence.mean()), "kl_per_token": float(divergence.sum() / total)}
 
 
 def effective_candidates(
@@ -114,6 +116,10 @@ def _per_completion(
         for (position, part), numbers in zip(rows, found.tolist(), strict=True):
             values[position][list(part)] = numbers[: len(part)]  # the rest of a row is padding
     return np.concatenate(values)
+
+
+def _vocabulary(model: Any) -> int:
+    return len(model.get_output_embeddings().weight)
 
 
 def _load(name: str, recipe: TrainRecipe) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from functools import cache
@@ -151,3 +152,14 @@ def test_what_cannot_be_said_is_null(out: Path, model: Path) -> None:
     line = statistics.of_segment(folder, out / "segment-1", judged, 2)
     # A judge that compares says nothing about other prompts, and random draws have no weights.
     assert (line["win_share"], line["effective_candidates"]) == (None, None)
+
+
+def test_the_divergence_from_a_model_of_fewer_tokens_is_null(out: Path, model: Path, tmp_path: Path) -> None:
+    _, network = loaded(model)
+    larger = copy.deepcopy(network)
+    larger.resize_token_embeddings(network.config.vocab_size + 8)
+    larger.save_pretrained(tmp_path)
+    written = pa.Table.from_batches([samples.read(out / "segment-1" / "data")])
+    found = drift.entropy_and_divergence(str(model), str(tmp_path), written, runs.recipe(model).train)
+    assert (found["kl"], found["kl_per_token"]) == (None, None)
+    assert found["entropy"] > 0
