@@ -1,12 +1,13 @@
 """Run a command in a process group of its own, and end it together with the process that asked for it.
 
-    python -m pairkit.online.guard PARENT PATIENCE PROGRAM ARGUMENT...
+    python -I guard.py PARENT PATIENCE PROGRAM ARGUMENT...
 
 A server or a stage that outlives pairkit would hold the device, or answer the next run with old weights. So
 this process, which does nothing else, looks whether its parent is there. When it is not, or on SIGTERM, the
-command is sent SIGTERM, and SIGKILL after PATIENCE seconds (at most ten without the parent). This process ends
-when all that the command has started has ended, however the command itself ended. On Linux that includes
-processes in sessions of their own (workers of `accelerate launch`, daemons), elsewhere those of the group.
+command is sent SIGTERM, and SIGKILL after PATIENCE seconds (at most ten without the parent).
+
+This process ends when all that the command has started has ended, however the command itself ended. On Linux
+that includes processes in sessions of their own (workers of `accelerate launch`, daemons).
 """
 
 from __future__ import annotations

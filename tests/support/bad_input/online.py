@@ -160,8 +160,8 @@ STOPS = {
     "silent server": Case(
         "a server that never answers",
         f"{SERVED} serve.seconds=1 {URL}",
-        "serve.command did not answer at http://127.0.0.1:9/v1/models in 1 seconds (serve.seconds); its "
-        f"output is in {OUT}/segment-1/serve.log, and ends: it printed nothing",
+        "serve.command did not answer at http://127.0.0.1:9/v1/models in 1 seconds (serve.seconds): "
+        f"Connection refused; its output is in {OUT}/segment-1/serve.log, and ends: it printed nothing",
         prepare=with_template,
         rows=KEPT,
     ),
