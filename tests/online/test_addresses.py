@@ -132,7 +132,7 @@ def test_a_port_of_another_protocol_is_taken(tmp_path: Path) -> None:
 def test_a_server_that_does_not_come_up_is_told_with_its_answer(
     status: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One behind a proxy, which answers in the meantime, and one that wants a key, for which no time helps."""
+    """One behind a proxy, which answers in the meantime, and one that wants a key, where no time helps."""
     monkeypatch.setattr(serve, "_wait_free", lambda *arguments: None)
     with (
         url_of(answering(status)) as url,
