@@ -113,4 +113,5 @@ def _drop_checkpoints(segment: Path | None) -> None:
 
 def _stopped(out: Path) -> str:
     done = len(record.finished(out))
-    return f"{out}: stopped; {done} segments are finished; run the same command again to continue"
+    finished = "1 segment is" if done == 1 else f"{done} segments are"
+    return f"{out}: stopped; {finished} finished; run the same command again to continue"

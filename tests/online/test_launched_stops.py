@@ -1,4 +1,4 @@
-"""A training by `accelerate launch` that is killed or stopped: nobody is left, and the same command continues."""
+"""A training by `accelerate launch` that is killed or stopped: nobody is left; the same command continues."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_stopped_run_saves_a_checkpoint_and_continues(
     assert training.wait(60) == 128 + number, (tmp_path / "log").read_text()[-4000:]
     assert all_gone(left)
     last = (tmp_path / "log").read_text().splitlines()[-1]
-    assert re.fullmatch(r"error: .*out: stopped; 1 segment.* finished; run the same command again .*", last)
+    assert re.fullmatch(r"error: .*out: stopped; 1 segment is finished; run the same command again .*", last)
     check_continued(model, tmp_path, complete)
 
 

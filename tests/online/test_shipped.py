@@ -1,4 +1,4 @@
-"""Every shipped online recipe from its prompts to the last policy, with tiny models in place of the real ones."""
+"""Every shipped online recipe from its prompts to the last policy, with tiny models in place of the real."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import online as runs
 from support import rating_model, raw, reward_models
 from support.grids import some
 

@@ -1,4 +1,4 @@
-"""A tiny model that writes words and then a rating, whatever it is asked: a policy that can be its own judge."""
+"""A tiny model that writes words and then a rating, whatever it is asked: a policy and its own judge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGIN, END = "<rating>", "</rating>"
 
 
 def save(folder: Path, seed: int = 0) -> Path:
-    """Save the model. What follows a token depends on that token: words, then BEGIN, a digit, END, the end."""
+    """Save the model. What follows a token depends on it alone: words, then BEGIN, a digit, END, the end."""
     tokenizer = train_bpe(iter([" ".join(WORDS)] * 3), 300)
     tokenizer.add_tokens([BEGIN, END])
     tokenizer.chat_template = DEFAULT_TEMPLATE
