@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -28,6 +29,8 @@ _END = 20.0  # seconds that the server gets to end
 _NOTICED = 2.0  # seconds until the guard has seen that the server ended
 _ANSWER = 10.0  # seconds that an answer may take
 _REFUSES = (401, 403)
+_OF_SHELLS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "2>&1", "<"})
+_VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 # A proxy answers so while the server behind it is not there.
 _GATEWAY = (502, 503, 504)
 
@@ -40,6 +43,16 @@ def check_serve(serve: Serve) -> None:
         words = shlex.split(serve.command)
     except ValueError as error:
         raise RecipeError(f"serve.command cannot be read: {error}") from error
+    operators = sorted(_OF_SHELLS & set(words))
+    if operators:
+        raise RecipeError(
+            f"serve.command has {operators[0]!r}, which is for a shell, and none is between: write "
+            'sh -c \'COMMAND "$0"\' {model}, with "$0" where the directory belongs'
+        )
+    if words and _VARIABLE.match(words[0]):
+        raise RecipeError(
+            f"serve.command begins with {words[0]!r}: write env {words[0]} and then the program"
+        )
     if not any("{model}" in word for word in words):
         raise RecipeError(
             "serve.command has no {model}: the server would have the same weights in every segment; write "
