@@ -30,7 +30,7 @@ _NOTICED = 2.0  # seconds until the guard has seen that the server ended
 _ANSWER = 10.0  # seconds that an answer may take
 _REFUSES = (401, 403)
 _OF_SHELLS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "2>&1", "<"})
-_VARIABLE = re.compile(r"[A-Za-z_]\w*=")
+_VARIABLE = re.compile(r"([A-Za-z_]\w*)=")
 # A proxy answers so while the server behind it is not there.
 _GATEWAY = (502, 503, 504)
 
@@ -49,9 +49,11 @@ def check_serve(serve: Serve) -> None:
             f"serve.command has {operators[0]!r}, which is for a shell, and none is between: write "
             'sh -c \'COMMAND "$0"\' {model}, with "$0" where the directory belongs'
         )
-    if words and _VARIABLE.match(words[0]):
+    # Its name alone, because the value may be a key.
+    if words and (variable := _VARIABLE.match(words[0])):
         raise RecipeError(
-            f"serve.command begins with {words[0]!r}: write env {words[0]} and then the program"
+            f"serve.command begins with the variable {variable[1]}: write env {variable[1]}=VALUE and then "
+            "the program"
         )
     if not any("{model}" in word for word in words):
         raise RecipeError(

@@ -138,7 +138,7 @@ CASES = [
     Case(
         "a server's command that begins with a variable",
         f"{SERVED} serve.command=PORT=9 {URL}",
-        "serve.command begins with 'PORT=9': write env PORT=9 and then the program",
+        "serve.command begins with the variable PORT: write env PORT=VALUE and then the program",
         prepare=with_template,
     ),
     Case(
