@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.bad_input.case import KEPT, Case, templated
+from support.bad_input.case import KEPT, Case, lines, templated
 from support.bad_input.models import other_words
 
 PLAIN = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
@@ -77,6 +77,15 @@ CASES = [
         "build.rank: annotations reads the ranks and scores of the source, and the policy's completions have "
         "none, but dpo needs ranks of completions: set build.rank.ranker to one that gives them, such as "
         "verifier, reward_model, pairrm or judge",
+        prepare=with_template,
+    ),
+    Case(
+        "answers for an online training that are read as completions",
+        "online --source files --path own.jsonl --loss dpo --max-steps 4 build.rank.ranker=verifier "
+        "--model refusing",
+        "rank: the verifier compares completions with 'answer', but that column of own.jsonl is read as a "
+        "completion: --map prompt=prompt,answer=answer keeps it as the answer",
+        {"own.jsonl": lines(*({"prompt": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)))},
         prepare=with_template,
     ),
     Case(
