@@ -1,4 +1,4 @@
-"""Rankers that pairkit has trained: measured side by side as their runs measured them, and ranking a build."""
+"""Rankers that pairkit has trained: measured as their runs measured them, and ranking a build."""
 
 from __future__ import annotations
 
