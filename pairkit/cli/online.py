@@ -121,7 +121,7 @@ def online(
 
     \b
       pairkit online --recipe onmcpo-quickstart
-      pairkit online --model Qwen/Qwen3-0.6B --source gsm8k --loss mcpo build.rank.ranker=verifier
+      pairkit online --model DIR --source gsm8k --loss mcpo build.rank.ranker=verifier build.rank.check=number
       pairkit online --recipe iterative-dpo --model DIR --segments 5 build.generate.engine=transformers
       pairkit online --recipe onmcpo-quickstart --segments 10 mix.earlier=0.5 --out runs/online/mixed
       pairkit online --recipe onmcpo-quickstart --dry-run
