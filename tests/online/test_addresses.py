@@ -84,7 +84,7 @@ def url_of(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
 
 
-def settings(url: str, command: str = "sleep 60 {model}", seconds: float = 0.1) -> Serve:
+def settings(url: str, command: str = "sh -c 'sleep 60' {model}", seconds: float = 0.1) -> Serve:
     return validate(Serve, {"command": command, "url": url, "seconds": seconds})
 
 
