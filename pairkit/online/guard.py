@@ -73,7 +73,7 @@ def _adopt_orphans() -> bool:
     """Become the parent of descendants whose own parent ends; return whether this system can."""
     if sys.platform != "linux":
         return False
-    return ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def _collect(process: subprocess.Popen[bytes]) -> bool:

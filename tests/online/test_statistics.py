@@ -147,13 +147,17 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
 def test_prompts_that_are_all_right_are_told_from_those_that_are_all_wrong(
     model: Path, tmp_path: Path
 ) -> None:
-    """By a check of the first letter, and again from what was written."""
-    fields = {"build": {"rank": {"check": "support.online:digit"}}, "segments": 1, "train": {"max_steps": 2}}
+    fields = {
+        "build": {"rank": {"check": "support.online:leveled"}},
+        "segments": 1,
+        "train": {"max_steps": 2},
+    }
     recipe = runs.recipe(model, **fields)
     online(recipe, tmp_path / "out")
     (line,) = lines(tmp_path / "out")
     found = [
-        [runs.digit(each["text"], {}) for each in row["completions"]] for row in sampled(tmp_path / "out", 1)
+        [runs.leveled(each["text"], json.loads(row["metadata"])) for each in row["completions"]]
+        for row in sampled(tmp_path / "out", 1)
     ]
     right, wrong = (sum(set(each) == {score} for each in found) for score in (1, 0))
     assert line["tied"] == {"right": right, "wrong": wrong}

@@ -26,9 +26,10 @@ def luck(text: str, metadata: Mapping[str, Any]) -> float:
     return len(text) + hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 256
 
 
-def digit(text: str, metadata: Mapping[str, Any]) -> float:
-    """Whether a text begins with one of five digits."""
-    return float(text[:1] in {"0", "1", "2", "3", "4"})
+def leveled(text: str, metadata: Mapping[str, Any]) -> float:
+    """Right whatever is written to some prompts, wrong to others, and between them by the text."""
+    level = int(metadata["answer"][0])
+    return float(level > 6 or (level > 3 and len(text) % 2 == 0))
 
 
 def never(text: str, metadata: Mapping[str, Any]) -> float:
