@@ -21,6 +21,9 @@ TESTS = str(Path(__file__).parents[1])
 def words(model: Path, folder: Path, fields: Mapping[str, Any], out: str = "out") -> list[str]:
     """Write a recipe; return the command that runs it to a directory of `folder`."""
     content = runs.content(model, **fields)
+    generate = content["build"]["generate"]
+    # None: not a field of this engine.
+    content["build"]["generate"] = {key: value for key, value in generate.items() if value is not None}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "pairkit", "online", "--recipe", str(folder / "recipe.yaml")]
     return [*command, "--out", str(folder / out), f"build.rank.check={content['build']['rank']['check']}"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from support import pairrm_model, pairrm_training, reward_models
 from support.labeled import jsonl
@@ -27,7 +28,10 @@ RUNS = {"pairrm": "runs/pairs", "reward_model": "runs/reward"}
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset, and a PairRM and a reward model trained on it for some steps."""
     folder = tmp_path_factory.mktemp("trained")
-    data = write_data(folder / "red", pairrm_training.red_sets(30), pairrm_training.red_sets(12, seed=1))
+    held_out = pairrm_training.red_sets(60, seed=1)
+    # Of two, because the scores of PairRM in a larger set are means over its pairs.
+    held_out = held_out.filter(pc.equal(pc.list_value_length(held_out["completions"]), 2))
+    data = write_data(folder / "red", pairrm_training.red_sets(30), held_out)
     encoder = pairrm_model.save(folder / "encoder", "PairRM-hf")
     train(pairrm_training.recipe(data, encoder, max_steps=6), folder / RUNS["pairrm"])
     start = reward_models.save(folder / "start", "causal")
