@@ -26,14 +26,17 @@ def small(name: str, folder: Path, model: Path) -> OnlineRecipe:
     """The recipe with two steps per segment, of tiny models and raw rows."""
     steps = 2 * recipes.read(name, "online")["segments"]
     content = merge(SMALL, {"train": {"max_steps": steps}})
+    if name.endswith("quickstart"):
+        # Random weights never write the right sum.
+        content = merge(content, {"build": {"rank": {"check": "support.online:luck"}}})
     if name == "iterative-dpo":
         content = merge(content, {"build": {"rank": {"model": str(reward_models.save(folder / "reward"))}}})
     if name == "self-rewarding":
-        model = rating_model.save(folder / "model")
         # At temperature 0 its rating does not depend on what it is shown.
         content = merge(content, {"build": {"rank": {"temperature": 1.0}}})
     if recipes.read(name, "online")["build"]["source"]["name"] == "ultrafeedback":
         rows = raw.ultrafeedback(folder / "rows.jsonl", 80)
+        model = rating_model.save(folder / "model")  # with room for these prompts
         content = merge(content, {"build": {"source": {"path": str(rows)}}, "train": {"max_length": 256}})
     return load(name, merge(content, {"model": str(model)}))
 
