@@ -24,7 +24,7 @@ KIND_KEYS = ("ranker",)
 PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 # The command that runs each kind of shipped recipe.
 COMMANDS = {"pipelines": "build", "train": "train", "online": "online"}
-# Recipes that went -> what to write instead.
+# Training recipes of earlier versions -> what to write instead.
 REPLACED = {
     "dpo-ultrafeedback": "dpo-llama3-instruct epochs=1",
     "simpo-ultrafeedback": "simpo-llama3-instruct epochs=1",
@@ -90,7 +90,7 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
 
 def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> RecipeError:
     """Return the error for an unknown name: often a file without its ending, or of another command."""
-    if str(path) in REPLACED:
+    if kind == "train" and str(path) in REPLACED:
         return RecipeError(f"recipe {str(path)!r} was replaced; write {REPLACED[str(path)]}")
     for suffix in (".yaml", ".yml"):
         if path.with_name(f"{path.name}{suffix}").is_file():

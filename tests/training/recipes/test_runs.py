@@ -1,0 +1,42 @@
+"""Every shipped training recipe trains two steps on a tiny model, and what its comment says can be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from support.grids import some
+from support.tiny import candidate_sets, completion, model_folder, random_sets, write_data
+
+from pairkit import recipes
+from pairkit.training.output.metrics import read_metrics
+from pairkit.training.recipe import TrainRecipe
+from pairkit.training.run import train
+
+SHIPPED = recipes.shipped("train")
+# One of each path through the code; that every loss trains is tested elsewhere.
+DEFAULT = {"mcpo-nectar", "sft-ultrachat-mistral", "alpha-dpo-gemma2-9b-it", "dpo-nectar-augmented"}
+
+
+def dialogues() -> pa.Table:
+    """Dialogues of two replies, of which the last is the set's only completion."""
+    turns = [("user", "a red house"), ("assistant", "the old cat sleeps"), ("user", "and")]
+    prompt = [{"role": role, "content": text} for role, text in turns]
+    return candidate_sets([(prompt, [completion(f"dog {number}")]) for number in range(6)])
+
+
+@pytest.mark.parametrize("name", some(lambda name: name in DEFAULT, SHIPPED))
+def test_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
+    content = recipes.read(name, "train")
+    sets = dialogues() if content["loss"]["name"] == "sft" else random_sets(6)
+    small: dict[str, Any] = {
+        "data": str(write_data(tmp_path / "data", sets)), "model": str(model_folder(tmp_path / "model")),
+        "max_steps": 2, "sets_per_step": 2, "max_length": 96, "max_prompt_length": 64,
+    }  # fmt: skip
+    recipe = recipes.validate(TrainRecipe, recipes.merge(content, small))
+    assert recipe.model_copy(update=small).loss == content["loss"]
+    train(recipe, tmp_path / "run")
+    (first, second) = read_metrics(tmp_path / "run", "train")
+    assert first["lr"] != second["lr"]
