@@ -38,13 +38,27 @@ directory, because the recipes are part of the package. Flags and `key.sub=value
 prints the result.
 
 The comment at the top of a file begins with the commands of its setting, in order: build, train, evaluate. They can be
-copied; the files of benchmarks that they name are described in [Evaluating](../docs/evaluating.md). Then it has the
-paper's numbers, what the paper does not publish and whose choice the values of the recipe are, the values to search
-(`Grid`), and what else the paper tries, with its numbers (`Variants`): fields to put after the command.
+copied. Then it has the paper's numbers, what the paper does not publish and whose choice the values of the recipe are, the
+values to search (`Grid`), and what else the paper tries, with its numbers (`Variants`): fields to put after the command.
 
 None of these settings was run with pairkit at full size, because the models are too large for the machines that pairkit
 is tested on. The tests run two steps of each recipe with a tiny model. The claims are tested in miniature instead; the
 column "measured here" names them (S1, P1, ...) with their verdicts. "Not run" stands where there is none so far.
+"""
+
+FILES = """\
+## Files of benchmarks
+
+The commands name these files, which pairkit does not contain ([Evaluating](../docs/evaluating.md) says what is read of the
+Hub by itself). Judges of OpenAI need `OPENAI_API_KEY`; another judge gives another number.
+
+| file | what it is |
+|---|---|
+| `alpaca_eval.jsonl` | AlpacaEval's 805 instructions |
+| `gpt4_turbo.json` | the answers of AlpacaEval 2's reference, gpt4_1106_preview: its `model_outputs.json` |
+| `arena_question.jsonl`, `arena_gpt4.jsonl` | Arena-Hard v0.1: `question.jsonl` and `model_answer/gpt-4-0314.jsonl` |
+| `mt_bench_question.jsonl`, `mt_bench_reference.jsonl` | MT-Bench: `question.jsonl` and `reference_answer/gpt-4.jsonl` |
+| `gsm8k_test.parquet` | the test problems of openai/gsm8k |
 """
 
 END = """\
@@ -133,7 +147,7 @@ def page() -> str:
     found = comments()
     papers = dict.fromkeys(comment.paper for comment in found.values() if comment.paper)
     sections = [_section(paper, found) for paper in sorted(papers, key=str.lower)]
-    return "\n".join([INTRODUCTION, *sections, _own(found), END])
+    return "\n".join([INTRODUCTION, *sections, _own(found), FILES, END])
 
 
 def _section(paper: str, found: Mapping[str, Comment]) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import train_recipes
+from support import raw
 from support.command_lines import RECIPES, Line, parsed
 from train_recipes import REQUIRED, Comment, comments, own_command, read_comment
 
 from pairkit import recipes
+from pairkit.evaluation.matrix.prompts import read_prompts
 from pairkit.online.recipe import OnlineRecipe
 from pairkit.online.recipe import load as load_online
+from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load as load_build
 from pairkit.recipes import merge, parse_overrides, shipped
 from pairkit.training.recipe import TrainRecipe
@@ -146,6 +149,18 @@ def test_the_recipe_takes_its_variants(name: str) -> None:
             Folders(name).has(model[1])
         if not words.startswith("template.file="):  # which is read at once
             assert recipe_of(name, *words.split(" ")) != before, words
+
+
+def test_the_prompts_of_the_matrix_are_those_of_the_built_test_split(tmp_path: Path) -> None:
+    """SPO's evaluation reads the file of a dataset that one of its commands builds."""
+    lines = [parsed(command) for command in PAPERS["spo-qwen25-7b"].commands]
+    (line,) = [line for line in lines if line.command == "pairkit build" and line.fields]
+    (evaluation,) = [line for line in lines if line.command == "pairkit eval matrix"]
+    rows = raw.ultrafeedback_binarized(tmp_path / "data" / "test_prefs-0.jsonl", 12)
+    build(load_build(line.flags["recipe"], {"source": {"path": str(rows.parent)}}, line.fields), tmp_path / "out")
+    file = Path(evaluation.flags["prompts"]).relative_to(line.flags["out"])
+    questions = read_prompts(tmp_path / "out" / file).questions
+    assert [question.prompts for question in questions] == [(f"Question {number}?",) for number in range(12)]
 
 
 def test_readme_is_what_the_comments_say() -> None:
