@@ -156,11 +156,12 @@ def test_the_prompts_of_the_matrix_are_those_of_the_built_test_split(tmp_path: P
     lines = [parsed(command) for command in PAPERS["spo-qwen25-7b"].commands]
     (line,) = [line for line in lines if line.command == "pairkit build" and line.fields]
     (evaluation,) = [line for line in lines if line.command == "pairkit eval matrix"]
-    rows = raw.ultrafeedback_binarized(tmp_path / "data" / "test_prefs-0.jsonl", 12)
+    (tmp_path / "rows").mkdir()
+    rows = raw.ultrafeedback_binarized(tmp_path / "rows" / "test_prefs-0.jsonl", 12)
     build(load_build(line.flags["recipe"], {"source": {"path": str(rows.parent)}}, line.fields), tmp_path / "out")
     file = Path(evaluation.flags["prompts"]).relative_to(line.flags["out"])
     questions = read_prompts(tmp_path / "out" / file).questions
-    assert [question.prompts for question in questions] == [(f"Question {number}?",) for number in range(12)]
+    assert [question.turns for question in questions] == [(f"Question {number}?",) for number in range(12)]
 
 
 def test_readme_is_what_the_comments_say() -> None:
