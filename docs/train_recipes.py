@@ -1,7 +1,8 @@
 """Write train/README.md from the comments of the shipped recipes: `python docs/train_recipes.py`.
 
-A test fails when the page is stale. A comment begins with the commands of a setting, one per line, and continues
-with fields; a line that is indented continues a field, and of `Grid` and `Variants` begins another entry:
+A test fails when the page is stale. A comment begins with the commands of a setting, one per line, and
+continues with fields; a line that is indented continues a field, and of `Grid` and `Variants` begins another
+entry:
 
     # pairkit train --recipe NAME ...
     #
@@ -33,24 +34,26 @@ INTRODUCTION = """\
 
 <!-- written by `python docs/train_recipes.py` -->
 
-One file per setting of a paper, and each can be read alone. `pairkit train --recipe NAME --data DIR` works from any
-directory, because the recipes are part of the package. Flags and `key.sub=value` override a recipe; `--dry-run`
-prints the result.
+One file per setting of a paper, and each can be read alone. `pairkit train --recipe NAME --data DIR` works
+from any directory, because the recipes are part of the package. Flags and `key.sub=value` override a
+recipe; `--dry-run` prints the result.
 
-The comment at the top of a file begins with the commands of its setting, in order: build, train, evaluate. They can be
-copied. Then it has the paper's numbers, what the paper does not publish and whose choice the values of the recipe are, the
-values to search (`Grid`), and what else the paper tries, with its numbers (`Variants`): fields to put after the command.
+The comment at the top of a file begins with the commands of its setting, in order: build, train, evaluate.
+They can be copied. Then it has the paper's numbers, what the paper does not publish and whose choice the
+values of the recipe are, the values to search (`Grid`), and what else the paper tries, with its numbers
+(`Variants`): fields to put after the command.
 
-None of these settings was run with pairkit at full size, because the models are too large for the machines that pairkit
-is tested on. The tests run two steps of each recipe with a tiny model. The claims are tested in miniature instead; the
-column "measured here" names them (S1, P1, ...) with their verdicts. "Not run" stands where there is none so far.
+None of these settings was run with pairkit at full size, because the models are too large for the machines
+that pairkit is tested on. The tests run two steps of each recipe with a tiny model. The claims are tested
+in miniature instead; the column "measured here" names them (S1, P1, ...) with their verdicts. "Not run"
+stands where there is none so far.
 """
 
 FILES = """\
 ## Files of benchmarks
 
-The commands name these files, which pairkit does not contain ([Evaluating](../docs/evaluating.md) says what is read of the
-Hub by itself). Judges of OpenAI need `OPENAI_API_KEY`; another judge gives another number.
+The commands name these files, which pairkit does not contain ([Evaluating](../docs/evaluating.md) says what
+is read of the Hub by itself). Judges of OpenAI need `OPENAI_API_KEY`; another judge gives another number.
 
 | file | what it is |
 |---|---|
@@ -73,9 +76,9 @@ END = """\
 | `fsdp2.yaml` | eight GPUs, each with an eighth of the weights, gradients and optimizer state |
 | `nodes.yaml` | two machines with eight GPUs each, sharded over all sixteen |
 
-`--num_processes` sets another number of GPUs. `torchrun` works as well: `torchrun --nproc_per_node 8 -m pairkit train
---shard ...`. The tests run each file with processes on a CPU (gloo), and `nodes.yaml` as two launchers on one machine.
-None of them has been tested on GPUs yet.
+`--num_processes` sets another number of GPUs. `torchrun` works as well: `torchrun --nproc_per_node 8 -m
+pairkit train --shard ...`. The tests run each file with processes on a CPU (gloo), and `nodes.yaml` as two
+launchers on one machine. None of them has been tested on GPUs yet.
 """
 
 HEADINGS = "| recipe | setting | command | published | measured here | not published |\n"
@@ -124,7 +127,7 @@ def read_comment(path: Path) -> Comment:
         tuple(line[1:] for line in lines if line.startswith(" pairkit ")),
         {name: " ".join(fields[name]) for name in TEXTS if name in fields},
         tuple(fields.get("Grid", ())),
-        tuple((words, text) for words, _, text in (one.partition(": ") for one in fields.get("Variants", ()))),
+        tuple((one.partition(": ")[0], one.partition(": ")[2]) for one in fields.get("Variants", ())),
     )
 
 
@@ -176,7 +179,8 @@ def _row(name: str, comment: Comment) -> str:
 
 def own_command(name: str, comment: Comment) -> str:
     """Return the command that trains by the recipe itself, among those of recipes that it needs."""
-    return next(line for line in comment.commands if f" --recipe {name} " in f"{line} " and "build" not in line)
+    own = [line for line in comment.commands if f" --recipe {name} " in f"{line} "]
+    return next(line for line in own if not line.startswith("pairkit build "))
 
 
 def _own(found: Mapping[str, Comment]) -> str:

@@ -1,4 +1,4 @@
-"""The recipes of MC-PO's online setting, from prompts to a policy, with tiny models in the places of the real ones."""
+"""The recipes of MC-PO's online setting, from prompts to a policy, with tiny models instead of real ones."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ PRINCETON += ["princeton-llama3-armorm", "princeton-gemma2-armorm"]
 
 @pytest.mark.parametrize("name", PRINCETON)
 def test_princeton(name: str, tmp_path: Path) -> None:
-    """Five scored samples per prompt, of which one row in nine has no choice; the published pair is not read."""
+    """Five scored samples per prompt; one row in nine has no choice; the published pair is not read."""
     found = built(name, tmp_path, raw.simpo_samples)
     assert len(found.sets) == ROWS - ROWS // 9
     assert found.reasons == {"no_choice": ROWS // 9}

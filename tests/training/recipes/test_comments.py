@@ -1,4 +1,4 @@
-"""The comments of the recipes of papers: commands that parse and fit together, values that the recipe takes."""
+"""The comments of recipes: commands that parse and fit together, values that the recipe takes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Folders:
             assert str(line.flags["prompts"]).partition("/data/train-")[0] in self.data
 
     def has(self, model: str) -> None:
-        """Check that a model is a hub id, made by a command, or by the recipe that its folder is named after."""
+        """Check that a model is a hub id, or made by a command or the recipe of its folder's name."""
         folder, _, name = model.rpartition("/")
         assert not folder.startswith("runs/") or model in self.models or name in PAPERS, model
 
@@ -118,9 +118,8 @@ def test_its_commands_can_be_copied_one_after_the_other(name: str) -> None:
         folders.run(line)
     assert kinds[-1] == "eval"
     assert kinds[0] == ("online" if name in shipped("online") else "build")
-    assert len({str(line.flags["out"]) for line in lines if line.command.startswith("pairkit eval")}) == kinds.count(
-        "eval"
-    )
+    outs = [str(line.flags["out"]) for line in lines if line.command.startswith("pairkit eval")]
+    assert len(set(outs)) == len(outs)
     assert parsed(own_command(name, PAPERS[name])).flags["recipe"] == name
 
 

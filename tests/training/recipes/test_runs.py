@@ -1,4 +1,4 @@
-"""Every shipped training recipe trains two steps on a tiny model, and what its comment says can be trained."""
+"""Every shipped training recipe trains two steps on a tiny model."""
 
 from __future__ import annotations
 

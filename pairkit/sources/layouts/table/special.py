@@ -83,9 +83,10 @@ SPECIAL = (
         origin="SimPO's on-policy data and Snorkel's "
         "(https://huggingface.co/datasets/princeton-nlp/llama3-ultrafeedback-armorm)",
         example=(
-            '{"prompt_id": "f0e3", "prompt": "Is 7 even?", "all_generated_responses": ["Yes.", "No.", "Often."], '
-            '"all_rm_scores": [0.1, 0.3, 0.2], "chosen": [{"role": "user", "content": "Is 7 even?"}, '
-            '{"role": "assistant", "content": "No."}], "rejected": [{"role": "user", "content": "Is 7 even?"}, '
+            '{"prompt_id": "f0e3", "prompt": "Is 7 even?", '
+            '"all_generated_responses": ["Yes.", "No.", "Often."], "all_rm_scores": [0.1, 0.3, 0.2], '
+            '"chosen": [{"role": "user", "content": "Is 7 even?"}, {"role": "assistant", "content": "No."}], '
+            '"rejected": [{"role": "user", "content": "Is 7 even?"}, '
             '{"role": "assistant", "content": "Yes."}]}'
         ),
     ),
