@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,9 @@ def test_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
         "max_steps": 2, "sets_per_step": 2, "max_length": 96, "max_prompt_length": 64,
     }  # fmt: skip
     recipe = recipes.validate(TrainRecipe, recipes.merge(content, small))
-    assert recipe.model_copy(update=small).loss == content["loss"]
     train(recipe, tmp_path / "run")
-    (first, second) = read_metrics(tmp_path / "run", "train")
-    assert first["lr"] != second["lr"]
+    steps = read_metrics(tmp_path / "run", "train")
+    assert len(steps) == 2
+    assert all(math.isfinite(step["loss"]) for step in steps)
+    examples = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["train_sets"]
+    assert examples["used"] == 6
