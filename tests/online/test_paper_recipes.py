@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from support import raw
-from support.grids import some
 from support.loopback import chat_server
 from support.tiny import dice_model
 
@@ -17,11 +16,12 @@ from pairkit.online.run import online
 NAMES = ("onmcpo-instruct", "onmcpo-nectar", "onmcpo-nectar-mistral", "online-dpo-instruct")
 
 
-@pytest.mark.parametrize("name", some(lambda name: name == "onmcpo-instruct", NAMES))
+@pytest.mark.full
+@pytest.mark.parametrize("name", NAMES)
 def test_it_runs_in_three_segments(name: str, tmp_path: Path) -> None:
     """The judge likes length, so that the best of six samples is the longest."""
     writer = dice_model(tmp_path / "writer", "abcdefgh ", end=0.1)
-    rows = (raw.nectar if "nectar" in name else raw.ultrafeedback)(tmp_path / "rows.jsonl", 24)
+    rows = (raw.nectar if "nectar" in name else raw.ultrafeedback)(tmp_path / "rows.jsonl", 9)
     with chat_server(tmp_path, judge=True, longest=True) as judge:
         small = {
             "model": str(writer),
@@ -31,7 +31,7 @@ def test_it_runs_in_three_segments(name: str, tmp_path: Path) -> None:
                 "rank": {"model": "tiny", "base_url": judge.url},
                 "test_fraction": 0,
             },
-            "train": {"template": "none", "max_steps": 3, "sets_per_step": 4, "trackers": []},
+            "train": {"template": "none", "max_steps": 3, "sets_per_step": 2, "trackers": []},
         }
         recipe = load(name, small)
         out = tmp_path / "out"

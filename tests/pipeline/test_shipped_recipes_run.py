@@ -80,9 +80,7 @@ def recipes_of(name: str, function: Any) -> set[str]:
 
 def test_every_recipe_is_run_here() -> None:
     functions = {
-        name: function
-        for name, function in vars(sys.modules[__name__]).items()
-        if name.startswith("test_")
+        name: function for name, function in vars(sys.modules[__name__]).items() if name.startswith("test_")
     }
     runs = {run for name, function in functions.items() for run in recipes_of(name, function)}
     for name in shipped(KIND):

@@ -357,7 +357,11 @@ def test_ultrachat_keeps_every_reply_of_a_dialogue(tmp_path: Path) -> None:
     (row, short) = convert(
         tmp_path, "ultrachat", [ultrachat("Hi", "Hello!", "And?", "Bye."), ultrachat("A", "B")]
     ).sets.to_pylist()
-    assert said(row["prompt"]) == [message("user", "Hi"), message("assistant", "Hello!"), message("user", "And?")]
+    assert said(row["prompt"]) == [
+        message("user", "Hi"),
+        message("assistant", "Hello!"),
+        message("user", "And?"),
+    ]
     (reply,) = row["completions"]
     assert (reply["text"], reply["rank"], reply["score"]) == ("Bye.", None, None)
     assert json.loads(row["metadata"]) == {"prompt_id": "f0e3"}

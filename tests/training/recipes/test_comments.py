@@ -39,7 +39,13 @@ def value_of(recipe: Any, key: str) -> Any:
 
 
 def test_every_paper_has_its_recipes() -> None:
-    assert {comment.paper for comment in PAPERS.values()} == {"StaPO", "SPO", "alpha-DPO", "MC-PO", "MinorDPO"}
+    assert {comment.paper for comment in PAPERS.values()} == {
+        "StaPO",
+        "SPO",
+        "alpha-DPO",
+        "MC-PO",
+        "MinorDPO",
+    }
     assert len(PAPERS) > 70
     stems = [path.stem for path in shipped("train")["mcpo-nectar"].parents[2].rglob("*.yaml")]
     assert len(stems) == len(set(stems)), "two files of one name: --recipe would find one of them"
@@ -157,7 +163,10 @@ def test_the_prompts_of_the_matrix_are_those_of_the_built_test_split(tmp_path: P
     (evaluation,) = [line for line in lines if line.command == "pairkit eval matrix"]
     (tmp_path / "rows").mkdir()
     rows = raw.ultrafeedback_binarized(tmp_path / "rows" / "test_prefs-0.jsonl", 12)
-    build(load_build(line.flags["recipe"], {"source": {"path": str(rows.parent)}}, line.fields), tmp_path / "out")
+    build(
+        load_build(line.flags["recipe"], {"source": {"path": str(rows.parent)}}, line.fields),
+        tmp_path / "out",
+    )
     file = Path(evaluation.flags["prompts"]).relative_to(line.flags["out"])
     questions = read_prompts(tmp_path / "out" / file).questions
     assert [question.turns for question in questions] == [(f"Question {number}?",) for number in range(12)]
@@ -174,7 +183,7 @@ def test_a_comment_is_read_as_data(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(
         "# pairkit build --recipe a\n# pairkit train --recipe x --data d\n#\n# Setting: one\n#   line\n"
-        "# Paper: P (\"title\"), section 2\n# Grid:\n#   seed=0,1\n#   loss.beta=1,2\n# Variants:\n"
+        '# Paper: P ("title"), section 2\n# Grid:\n#   seed=0,1\n#   loss.beta=1,2\n# Variants:\n'
         "#   a=1 b=2: this\n#     and that: 3\n#\n# other words: 1\nmodel: m  # Setting: two\n"
     )
     assert read_comment(path) == Comment(
