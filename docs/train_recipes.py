@@ -59,8 +59,10 @@ is read of the Hub by itself). Judges of OpenAI need `OPENAI_API_KEY`; another j
 |---|---|
 | `alpaca_eval.jsonl` | AlpacaEval's 805 instructions |
 | `gpt4_turbo.json` | the answers of AlpacaEval 2's reference, gpt4_1106_preview: its `model_outputs.json` |
-| `arena_question.jsonl`, `arena_gpt4.jsonl` | Arena-Hard v0.1: `question.jsonl` and `model_answer/gpt-4-0314.jsonl` |
-| `mt_bench_question.jsonl`, `mt_bench_reference.jsonl` | MT-Bench: `question.jsonl` and `reference_answer/gpt-4.jsonl` |
+| `arena_question.jsonl` | Arena-Hard v0.1: `question.jsonl` |
+| `arena_gpt4.jsonl` | the answers of its reference: `model_answer/gpt-4-0314.jsonl` |
+| `mt_bench_question.jsonl` | MT-Bench: `question.jsonl` |
+| `mt_bench_reference.jsonl` | its reference answers: `reference_answer/gpt-4.jsonl` |
 | `gsm8k_test.parquet` | the test problems of openai/gsm8k |
 """
 

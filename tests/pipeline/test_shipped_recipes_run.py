@@ -264,11 +264,11 @@ def test_princeton(name: str, tmp_path: Path) -> None:
 def test_ultrachat(tmp_path: Path) -> None:
     found = built("ultrachat", tmp_path, raw.ultrachat)
     assert found.pairs == []
-    for number, (row, texts) in enumerate(zip(found.sets, found.texts(), strict=True)):
+    for row, texts in zip(found.sets, found.texts(), strict=True):
         turns = [one["role"] for one in row["prompt"]]
         assert turns == ["user", "assistant"] * (len(turns) // 2) + ["user"]
-        assert [one["content"] for one in row["prompt"]][0].startswith("question 0")
-        assert len(texts) == 1, number
+        assert row["prompt"][0]["content"].startswith("question 0")
+        assert len(texts) == 1
     assert {len(row["prompt"]) for row in found.sets} == {1, 3, 5}
 
 

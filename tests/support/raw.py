@@ -102,7 +102,7 @@ def nectar(path: Path, rows: int) -> Path:
 
 
 def simpo_samples(path: Path, rows: int) -> Path:
-    """Write five scored samples per prompt and the pair made of them; in each ninth row all scores are equal."""
+    """Write five scored samples per prompt and the pair made of them; each ninth row has equal scores."""
     random_ = random.Random(0)
 
     def row(number: int) -> dict[str, Any]:
