@@ -204,7 +204,8 @@ def speed(rate: float, folder: Path, seconds: float) -> None:
         print(
             f"rate {rate:g}, segment {line['segment']}: {line['prompts']} prompts, of which "
             f"{line['usable_share']:.0%} have a choice, mean score {line['score']['mean']:.3f}, KL "
-            f"to the start {line['kl']:.2f} nats; {generated:,.0f} sampled tokens per second, {trained:,.0f} trained ones",
+            f"to the start {line['kl']:.2f} nats; {generated:,.0f} sampled tokens per second, "
+            f"{trained:,.0f} trained ones",
             flush=True,
         )
     print(f"both segments: {seconds:.0f} s on {os.cpu_count()} cores ({platform.machine()})", flush=True)
