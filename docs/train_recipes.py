@@ -191,8 +191,8 @@ def _own(found: Mapping[str, Comment]) -> str:
         for name, comment in found.items()
         if not comment.paper
     )
-    text = "`pairkit quickstart` runs these itself, after `pairkit build --recipe quickstart`."
-    return f"## Quickstart\n\n{text}\n\n| recipe | setting | command |\n|---|---|---|\n{rows}"
+    text = "`pairkit quickstart` runs its own itself, after `pairkit build --recipe quickstart`."
+    return f"## Rankers and the quickstart\n\n{text}\n\n| recipe | setting | command |\n|---|---|---|\n{rows}"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,12 @@ def luck(text: str, metadata: Mapping[str, Any]) -> float:
     return len(text) + hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 256
 
 
+def leveled(text: str, metadata: Mapping[str, Any]) -> float:
+    """Right whatever is written to some prompts, wrong to others, and between them by the text."""
+    level = int(metadata["answer"][0])
+    return float(level > 6 or (level > 3 and len(text) % 2 == 0))
+
+
 def never(text: str, metadata: Mapping[str, Any]) -> float:
     """A check that nothing passes."""
     return 0.0
