@@ -1,4 +1,4 @@
-"""The evaluations in the comments of recipes, run with `--dry-run` on tiny files of the names that they give."""
+"""The evaluations in the comments of recipes, run with `--dry-run` on tiny files of these names."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_evaluation_can_be_planned(
     command: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With everything but the weights: what the command names is there, and AlpacaEval's files not from the Hub."""
+    """What the command names is there; AlpacaEval's files are not from the Hub."""
     words = command.split()[1:]
     for word in words:
         model = word.rpartition("=")[2]
