@@ -1,11 +1,13 @@
 """Online training of a real chat model: SmolLM2-135M-Instruct on sums of two-digit numbers in words.
 
-    PAIRKIT_SMOLLM2=DIR python benchmarks/online_smollm2.py            # about half an hour on two cores
+    PAIRKIT_SMOLLM2=DIR python benchmarks/online_smollm2.py            # about 40 minutes on two cores
     PAIRKIT_SMOLLM2=DIR python benchmarks/online_smollm2.py --steps 2 --sft-steps 2 --held-out 10 --prompts 8
 
 The model as it is answers none of these questions, so that its samples would give nothing to choose from: it
-is fine-tuned on other sums first. Then come two segments of OnMC-PO with the verifier as ranker. Reported are
-the right answers to held-out sums before and after, and the speed of generation and training.
+is fine-tuned on other sums first. Then come two segments of OnMC-PO with the verifier as ranker, once with
+each learning rate. Reported are the right answers to held-out sums before and after, and the speed of
+generation and training. A learning rate is chosen by the samples of the second segment: they are those of the
+policy after the first, and none answers a held-out sum.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from pairkit.online.recipe import load as load_online
 from pairkit.online.run import online
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load as load_build
-from pairkit.progress import log
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import validate
 from pairkit.schema import UNIDENTIFIED, identify
@@ -71,21 +72,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40, help="of both segments together")
     parser.add_argument("--prompts", type=int, default=500, help="per segment")
     parser.add_argument("--held-out", type=int, default=200, help="problems that are asked")
-    parser.add_argument("--learning-rate", type=float, default=1e-5, help="of the online training")
+    parser.add_argument("--learning-rates", type=float, nargs="+", default=[1e-6, 3e-6, 1e-5], metavar="RATE")
     arguments = parser.parse_args()
     out, model = arguments.out, os.environ["PAIRKIT_SMOLLM2"]
     out.mkdir(parents=True, exist_ok=True)
     held_out, shown, asked = problems(arguments.held_out)
     first = fine_tuned(model, shown, out, arguments.sft_steps)
     write(out / "prompts.jsonl", asked)
-    started = time.monotonic()
-    last = online(recipe(first, arguments), out / "online")
-    seconds = time.monotonic() - started
-    report(out, seconds, {name: right(path, held_out) for name, path in named(model, first, last)})
-
-
-def named(model: str, first: Path, last: Path) -> list[tuple[str, Path]]:
-    return [("SmolLM2-135M-Instruct", Path(model)), ("fine-tuned", first), ("after two segments", last)]
+    models = {"SmolLM2-135M-Instruct": Path(model), "fine-tuned": first}
+    runs = {}
+    for rate in arguments.learning_rates:
+        runs[rate] = folder = out / f"online-{rate:g}"
+        started = time.monotonic()
+        models[f"two segments, rate {rate:g}"] = online(recipe(first, arguments, rate), folder)
+        speed(rate, folder, time.monotonic() - started)
+    report({name: right(path, held_out) for name, path in models.items()})
+    best = max(runs, key=lambda rate: segments(runs[rate])[-1]["score"]["mean"])
+    print(f"chosen by the samples of the last segment: {best:g}")
 
 
 def words(number: int) -> str:
@@ -136,8 +139,8 @@ def fine_tuned(model: str, rows: list[dict[str, Any]], out: Path, steps: int) ->
     return train(validate(TrainRecipe, content), out / "sft")
 
 
-def recipe(first: Path, arguments: argparse.Namespace) -> Any:
-    """Make the recipe of two segments of OnMC-PO."""
+def recipe(first: Path, arguments: argparse.Namespace, rate: float) -> Any:
+    """Make the recipe of two segments of OnMC-PO with a learning rate."""
     fields = {
         "model": str(first),
         "segments": 2,
@@ -151,9 +154,7 @@ def recipe(first: Path, arguments: argparse.Namespace) -> Any:
         },
         "train": {
             "loss": {"name": "mcpo", "beta": 0.1, "negatives": 1, "sampling": "mc"},
-            "optimizer": {
-                "learning_rate": arguments.learning_rate, "schedule": "linear", "warmup": 0.1
-            },
+            "optimizer": {"learning_rate": rate, "schedule": "linear", "warmup": 0.1},
             "sets_per_step": SETS,
             "max_steps": arguments.steps,
             "max_length": 128,
@@ -180,27 +181,39 @@ def right(model: Path, rows: list[dict[str, Any]]) -> Floats:
     return accuracy(table, engine, verifier, samples=4, max_tokens=MAX_TOKENS, seed=0).values
 
 
-def report(out: Path, seconds: float, share: dict[str, Floats]) -> None:
-    """Print what was measured, as Markdown."""
-    print("| model | right answers, % |\n|---|---|")
+def report(share: dict[str, Floats]) -> None:
+    """Print the right answers of each model, and the differences to the fine-tuned one, as Markdown."""
+    before = share["fine-tuned"]
+    print("| model | right answers, % | difference to the fine-tuned one, points |\n|---|---|---|")
     for name, values in share.items():
         mean, low, high = (100 * value for value in bootstrap_mean(values))
-        print(f"| {name} | {mean:.1f} [{low:.1f}, {high:.1f}] |")
-    *_, before, after = share.values()
-    mean, low, high = (100 * value for value in bootstrap_difference(after, before))
-    print(f"\nafter − fine-tuned: {mean:+.1f} [{low:+.1f}, {high:+.1f}] points\n")
-    for line in map(json.loads, (out / "online" / "segments.jsonl").read_text().splitlines()):
-        log(json.dumps(line))
-        folder = out / "online" / f"segment-{line['segment']}"
-        generated = line["tokens"] * line["completions"] / spent(folder / "data" / "run.jsonl")
-        entries = read_metrics(folder / "run", "train")
+        cells = [name, f"{mean:.1f} [{low:.1f}, {high:.1f}]", ""]
+        if name.startswith("two"):
+            mean, low, high = (100 * value for value in bootstrap_difference(values, before))
+            cells[-1] = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+        print(f"| {' | '.join(cells)} |")
+
+
+def speed(rate: float, folder: Path, seconds: float) -> None:
+    """Print what each segment sampled, and how fast sampling and training were."""
+    for line in segments(folder):
+        part = folder / f"segment-{line['segment']}"
+        generated = line["tokens"] * line["completions"] / spent(part / "data" / "run.jsonl")
+        entries = read_metrics(part / "run", "train")
         trained = float(np.median([entry["tokens_per_second"] for entry in entries]))
         print(
-            f"segment {line['segment']}: {line['prompts']} prompts, of which {line['usable_share']:.0%} have "
-            f"a choice, mean score {line['score']['mean']:.3f}; {generated:,.0f} sampled tokens per second, "
-            f"{trained:,.0f} trained ones"
+            f"rate {rate:g}, segment {line['segment']}: {line['prompts']} prompts, of which "
+            f"{line['usable_share']:.0%} have a choice, mean score {line['score']['mean']:.3f}, KL "
+            f"to the start {line['kl']:.2f} nats; {generated:,.0f} sampled tokens per second, "
+            f"{trained:,.0f} trained ones",
+            flush=True,
         )
-    print(f"\nboth segments: {seconds:.0f} s on {os.cpu_count()} cores ({platform.machine()})")
+    print(f"both segments: {seconds:.0f} s on {os.cpu_count()} cores ({platform.machine()})", flush=True)
+
+
+def segments(folder: Path) -> list[dict[str, Any]]:
+    """Read segments.jsonl, which is one line per segment."""
+    return [json.loads(line) for line in (folder / "segments.jsonl").read_text().splitlines()]
 
 
 def spent(log_file: Path) -> float:

@@ -24,6 +24,11 @@ KIND_KEYS = ("ranker",)
 PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 # The command that runs each kind of shipped recipe.
 COMMANDS = {"pipelines": "build", "train": "train", "online": "online"}
+# Training recipes of earlier versions -> what to write instead.
+REPLACED = {
+    "dpo-ultrafeedback": "dpo-llama3-instruct epochs=1",
+    "simpo-ultrafeedback": "simpo-llama3-instruct epochs=1",
+}
 # Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
 NAMES = "names"
 
@@ -41,12 +46,16 @@ Recipe = TypeVar("Recipe", bound=Strict)
 
 
 def shipped(kind: str) -> dict[str, Path]:
-    """Return the shipped recipes of a kind ("pipelines", "train") by name, from the wheel or the checkout."""
+    """Return the shipped recipes of a kind ("pipelines", "train") by name, from the wheel or the checkout.
+
+    Those of papers are in a folder per paper, `papers/PAPER/NAME.yaml`, and have names of their own too.
+    """
     package = Path(__file__).parent
     # The wheel has a copy inside the package, a checkout the folder next to it.
     for folder in (package / "_shipped" / kind, package.parent / kind):
         if folder.is_dir():
-            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+            files = [*folder.glob("*.yaml"), *folder.glob("papers/*/*.yaml")]
+            return {path.stem: path for path in sorted(files)}
     return {}
 
 
@@ -81,6 +90,8 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
 
 def _unknown_recipe(path: Path, kind: str, recipes: Mapping[str, Path]) -> RecipeError:
     """Return the error for an unknown name: often a file without its ending, or of another command."""
+    if kind == "train" and str(path) in REPLACED:
+        return RecipeError(f"recipe {str(path)!r} was replaced; write {REPLACED[str(path)]}")
     for suffix in (".yaml", ".yml"):
         if path.with_name(f"{path.name}{suffix}").is_file():
             return RecipeError(f"unknown recipe {str(path)!r}; to use the file, write {path}{suffix}")

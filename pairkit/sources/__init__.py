@@ -14,6 +14,7 @@ from pairkit.sources import (
     metamath_dpo,
     nectar,
     tabular,
+    ultrachat,
     ultrafeedback,
     ultrafeedback_binarized,
 )
@@ -122,6 +123,19 @@ _TABLE = (
         licence="Apache-2.0",
         homepage="https://huggingface.co/datasets/abacusai/MetaMath_DPO_FewShot",
         citation="Pal et al., Smaug: Fixing Failure Modes of Preference Optimisation, arXiv:2402.13228",
+    ),
+    Source(
+        name="ultrachat",
+        summary="208,000 dialogues of several turns, for fine-tuning (HuggingFaceH4/ultrachat_200k)",
+        open=open_files,
+        convert=ultrachat.convert,
+        columns=(("messages",),),
+        hub_id="HuggingFaceH4/ultrachat_200k",
+        splits=("train_sft", "test_sft", "train_gen", "test_gen"),
+        licence="MIT",
+        homepage="https://huggingface.co/datasets/HuggingFaceH4/ultrachat_200k",
+        citation="Ding et al., Enhancing Chat Language Models by Scaling High-quality Instructional "
+        "Conversations, arXiv:2305.14233",
     ),
     Source(
         name="arithmetic",

@@ -9,45 +9,14 @@ from typing import Any, get_args
 
 import commands
 import pytest
+from support.command_lines import COMMANDS, RECIPES, parsed
 
 from pairkit import files
 from pairkit.cli.options import OnExisting, describe_default
 from pairkit.cli.push import HubCard
-from pairkit.dataset.card_settings import Carded
-from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
-from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
-from pairkit.evaluation.ifeval.recipe import IfevalRecipe
-from pairkit.evaluation.judge.run import EvalJudgeRecipe
-from pairkit.evaluation.matrix.recipe import MatrixRecipe
-from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
-from pairkit.evaluation.ranker.recipe import EvalRankerRecipe
-from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.hub import card_on_hub
-from pairkit.online.recipe import OnlineRecipe
-from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.recipes import parse_overrides
-from pairkit.training.recipe import TrainRecipe
 
-COMMANDS = commands.commands()
 HEAVY = ("torch", "transformers", "pyarrow", "polars", "numpy", "rich.console", "pairkit.recipes")
-# The fields that may follow the flags of a command.
-RECIPES = {
-    "pairkit build": BuildRecipe,
-    "pairkit inspect": BuildRecipe,
-    "pairkit train": TrainRecipe,
-    "pairkit online": OnlineRecipe,
-    "pairkit push": Carded,
-    "pairkit eval judge": EvalJudgeRecipe,
-    "pairkit eval ranker": EvalRankerRecipe,
-    "pairkit eval alpaca_eval": AlpacaEvalRecipe,
-    "pairkit eval arena_hard": ArenaHardRecipe,
-    "pairkit eval gsm8k": Gsm8kRecipe,
-    "pairkit eval matrix": MatrixRecipe,
-    "pairkit eval mt_bench": MtBenchRecipe,
-    "pairkit eval ifeval": IfevalRecipe,
-    "pairkit eval tasks": TasksRecipe,
-}
 
 
 def test_help_of_no_command_imports_a_heavy_library() -> None:
@@ -83,12 +52,9 @@ def test_examples_can_be_copied(name: str) -> None:
     examples = [shlex.split(line) for line in lines if line.startswith("pairkit ")]
     assert 2 <= len(examples) <= 6
     for words in examples:
-        called = next(
-            key for key in sorted(COMMANDS, reverse=True) if words[: len(key.split())] == key.split()
-        )
-        with COMMANDS[called].make_context(called, words[len(called.split()) :]) as context:
-            for key in parse_overrides(context.args):
-                assert key in RECIPES[called].model_fields, (words, key)
+        line = parsed(words)
+        for key in line.fields:
+            assert key in RECIPES[line.command].model_fields, (words, key)
 
 
 def test_every_flag_has_a_help_text() -> None:

@@ -70,9 +70,19 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dice_model(tmp_path_factory.mktemp("models") / "writer", WORDS, end=0.03)
 
 
+def recipes_of(name: str, function: Any) -> set[str]:
+    """The recipes that a test builds: its parameters `name`, else the one that it is named after."""
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.args[:1] == ("name",)]
+    return {value for mark in marks for value in mark.args[1]} or {
+        name.removeprefix("test_").replace("_", "-")
+    }
+
+
 def test_every_recipe_is_run_here() -> None:
-    functions = [name for name in vars(sys.modules[__name__]) if name.startswith("test_")]
-    runs = {name.removeprefix("test_").replace("_", "-") for name in functions}
+    functions = {
+        name: function for name, function in vars(sys.modules[__name__]).items() if name.startswith("test_")
+    }
+    runs = {run for name, function in functions.items() for run in recipes_of(name, function)}
     for name in shipped(KIND):
         ran = any(run == name or run.startswith(f"{name}-from-") for run in runs)
         assert ran, f"{name}: add a test_{name.replace('-', '_')} that builds it"
@@ -131,10 +141,11 @@ def test_ultrafeedback_binarized(tmp_path: Path) -> None:
     best_and_worst(found)
 
 
-def test_ultrafeedback_onpolicy_pairrm(writer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-pairrm", "ultrafeedback-onpolicy-pairrm-mistral"])
+def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = pairrm_model.save(tmp_path / "PairRM-hf", "PairRM-hf")
     found = built(
-        "ultrafeedback-onpolicy-pairrm",
+        name,
         tmp_path,
         raw.ultrafeedback_binarized,
         generate={"engine": "transformers", "model": str(writer), "max_tokens": 60},
@@ -146,10 +157,11 @@ def test_ultrafeedback_onpolicy_pairrm(writer: Path, tmp_path: Path) -> None:
         assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
 
 
-def test_ultrafeedback_onpolicy_armorm(writer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-armorm", "ultrafeedback-onpolicy-armorm-gemma2"])
+def test_ultrafeedback_onpolicy_armorm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = armorm_model.save(tmp_path / "armorm")
     found = built(
-        "ultrafeedback-onpolicy-armorm",
+        name,
         tmp_path,
         raw.ultrafeedback_binarized,
         generate={"engine": "transformers", "model": str(writer), "max_tokens": 60},
@@ -198,7 +210,10 @@ def test_nectar(tmp_path: Path) -> None:
     left_to_the_loop(found)
 
 
-@pytest.mark.parametrize(("count", "ranks"), [(1, [7]), (3, [5, 6, 7]), (5, [3, 4, 5, 6, 7])])
+@pytest.mark.parametrize(
+    ("count", "ranks"),
+    [(1, [7]), (2, [6, 7]), (3, [5, 6, 7]), (4, [4, 5, 6, 7]), (5, [3, 4, 5, 6, 7])],
+)
 def test_nectar_from_the_commands_of_its_comment(count: int, ranks: list[int], tmp_path: Path) -> None:
     command = f"pairkit build --recipe nectar mine.keep_negatives={count} --out runs/data/nectar-{count}\n"
     assert command in shipped(KIND)["nectar"].read_text(encoding="utf-8")
@@ -218,6 +233,43 @@ def test_nectar_noise(writer: Path, tmp_path: Path) -> None:
         assert noise["text"] != chosen
         assert sorted(noise["text"]) == sorted(chosen)
     left_to_the_loop(found)
+
+
+def test_nectar_pairs(tmp_path: Path) -> None:
+    """The best completion against each of the five below it."""
+    found = built("nectar-pairs", tmp_path, raw.nectar)
+    assert len(found.sets) == ROWS
+    ranks = Counter((chosen[:6], rejected[:6]) for chosen, rejected in found.sides())
+    assert ranks == {("rank 1", f"rank {rank}"): ROWS for rank in (3, 4, 5, 6, 7)}
+
+
+PRINCETON = ["princeton-mistral-pairrm", "princeton-llama3-pairrm"]
+PRINCETON += ["princeton-llama3-armorm", "princeton-gemma2-armorm"]
+
+
+@pytest.mark.parametrize("name", PRINCETON)
+def test_princeton(name: str, tmp_path: Path) -> None:
+    """Five scored samples per prompt; one row in nine has no choice; the published pair is not read."""
+    found = built(name, tmp_path, raw.simpo_samples)
+    assert len(found.sets) == ROWS - ROWS // 9
+    assert found.reasons == {"no_choice": ROWS // 9}
+    for row in found.sets:
+        scores = [one["score"] for one in row["completions"]]
+        assert len(scores) == 5
+        assert scores == sorted(scores, reverse=True)
+        assert set(json.loads(row["metadata"])) == {"prompt_id"}
+    best_and_worst(found)
+
+
+def test_ultrachat(tmp_path: Path) -> None:
+    found = built("ultrachat", tmp_path, raw.ultrachat)
+    assert found.pairs == []
+    for row, texts in zip(found.sets, found.texts(), strict=True):
+        turns = [one["role"] for one in row["prompt"]]
+        assert turns == ["user", "assistant"] * (len(turns) // 2) + ["user"]
+        assert row["prompt"][0]["content"].startswith("question 0")
+        assert len(texts) == 1
+    assert {len(row["prompt"]) for row in found.sets} == {1, 3, 5}
 
 
 def test_hh_rlhf(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ GOOD: dict[str, list[dict[str, Any]]] = {
         {"prompt": "Question: p\nAnswer: a\n\nQuestion: q\nAnswer:", "chosen": "c", "rejected": "r"},
         {"prompt": "q", "chosen": "c", "rejected": "r"},
     ],
+    "ultrachat": [{"prompt": "p", "prompt_id": "1", "messages": TURNS}, {"messages": SPELLED[0]}],
     "gsm8k": [
         {"question": "q", "answer": "#### 1"},
         {"question": "q", "ground_truth": "A: 1", "6b": {"is_correct": True, "solution": "A: 1"}},

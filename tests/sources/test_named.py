@@ -346,3 +346,30 @@ def test_unusable_metamath_rows_are_quarantined(tmp_path: Path) -> None:
         "not_text",
     ]
     assert result.sets.num_rows == 1
+
+
+def ultrachat(*texts: str) -> dict[str, Any]:
+    turns = [message("assistant" if turn % 2 else "user", text) for turn, text in enumerate(texts)]
+    return {"prompt": texts[0], "prompt_id": "f0e3", "messages": turns}
+
+
+def test_ultrachat_keeps_every_reply_of_a_dialogue(tmp_path: Path) -> None:
+    (row, short) = convert(
+        tmp_path, "ultrachat", [ultrachat("Hi", "Hello!", "And?", "Bye."), ultrachat("A", "B")]
+    ).sets.to_pylist()
+    assert said(row["prompt"]) == [
+        message("user", "Hi"),
+        message("assistant", "Hello!"),
+        message("user", "And?"),
+    ]
+    (reply,) = row["completions"]
+    assert (reply["text"], reply["rank"], reply["score"]) == ("Bye.", None, None)
+    assert json.loads(row["metadata"]) == {"prompt_id": "f0e3"}
+    assert said(short["prompt"]) == [message("user", "A")]
+
+
+def test_unusable_ultrachat_rows_are_quarantined(tmp_path: Path) -> None:
+    rows = [ultrachat("Hi", "Hello!", "And?"), ultrachat("Hi"), {**ultrachat("Hi", "Yo"), "messages": None}]
+    result = convert(tmp_path, "ultrachat", [*rows, ultrachat("A", "B")])
+    assert reasons(result) == ["unsupported_content", "unsupported_content", "missing_prompt"]
+    assert result.sets.num_rows == 1

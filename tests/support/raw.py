@@ -101,6 +101,41 @@ def nectar(path: Path, rows: int) -> Path:
     return _lines(path, [row(number) for number in range(rows)])
 
 
+def simpo_samples(path: Path, rows: int) -> Path:
+    """Write five scored samples per prompt and the pair made of them; each ninth row has equal scores."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        texts = [f"{index}: {_words(9, random_)}" for index in range(5)]
+        scores = [0.5] * 5 if number % 9 == 8 else [random_.random() for _ in texts]
+        prompt = f"Question {number}?"
+        pair = {
+            side: [_message("user", prompt), _message("assistant", texts[scores.index(pick(scores))])]
+            for side, pick in (("chosen", max), ("rejected", min))
+        }
+        return {
+            "prompt_id": f"{number:064x}", "prompt": prompt, "all_generated_responses": texts,
+            "all_rm_scores": scores, **pair,
+        }  # fmt: skip
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
+def ultrachat(path: Path, rows: int) -> Path:
+    """Write dialogues of one to three questions, each with its reply."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        turns = [
+            _message(role, f"{word} {turn} {_words(4, random_)}")
+            for turn in range(number % 3 + 1)
+            for role, word in (("user", "question"), ("assistant", "reply"))
+        ]
+        return {"prompt": turns[0]["content"], "prompt_id": f"{number:064x}", "messages": turns}
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
 def hh_rlhf(path: Path, rows: int) -> Path:
     """Write two dialogues per row that agree up to the last reply."""
     random_ = random.Random(0)

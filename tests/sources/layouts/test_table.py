@@ -74,6 +74,7 @@ EXPECTED: dict[str, list[tuple[str, int | None, float | None]]] = {
         ("No, odd.", None, 3.0),
     ],
     "verl_prompts": [],
+    "simpo_samples": [("Yes.", None, 0.1), ("No.", None, 0.3), ("Often.", None, 0.2)],
     "sets": [("No.", None, 1.0), ("Yes.", None, 0.0)],
     "rated_responses": [("No.", None, 4.5), ("Yes.", None, 2.5)],
     "reasoned": [("No.", None, None)],

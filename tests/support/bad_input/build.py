@@ -224,6 +224,11 @@ CASES = [
         "recipe 'mcpo-nectar' is for `pairkit train`",
     ),
     Case(
+        "recipe of an earlier version",
+        "train --recipe dpo-ultrafeedback",
+        "recipe 'dpo-ultrafeedback' was replaced; write dpo-llama3-instruct epochs=1",
+    ),
+    Case(
         "`token_swap` without a tokenizer",
         f"{FILES} own.jsonl --noise token_swap=2",
         "recipe key 'mine.noise.token_swap.tokenizer' is required",

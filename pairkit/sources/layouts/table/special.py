@@ -72,4 +72,22 @@ SPECIAL = (
             '"extra_info": {"index": 0}}'
         ),
     ),
+    # Before the pairs, which are two of these samples.
+    Layout(
+        name="simpo_samples",
+        summary="several samples of a model per row, scored by a reward model",
+        shape="sets",
+        needs=("prompt", "all_generated_responses", "all_rm_scores"),
+        fields={"prompt": "prompt", "completions": "all_generated_responses", "scores": "all_rm_scores"},
+        reads=("chosen", "rejected"),
+        origin="SimPO's on-policy data and Snorkel's "
+        "(https://huggingface.co/datasets/princeton-nlp/llama3-ultrafeedback-armorm)",
+        example=(
+            '{"prompt_id": "f0e3", "prompt": "Is 7 even?", '
+            '"all_generated_responses": ["Yes.", "No.", "Often."], "all_rm_scores": [0.1, 0.3, 0.2], '
+            '"chosen": [{"role": "user", "content": "Is 7 even?"}, {"role": "assistant", "content": "No."}], '
+            '"rejected": [{"role": "user", "content": "Is 7 even?"}, '
+            '{"role": "assistant", "content": "Yes."}]}'
+        ),
+    ),
 )
