@@ -21,7 +21,7 @@ def main() -> None:
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     with suppress(OSError):
-        os.write(2, b"error: stopped\n")
+        os.write(2, b"error: stopped before it began; run the same command again\n")
     os._exit(128 + number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -64,6 +65,14 @@ def publish(temporary: Path, target: Path) -> None:
     os.replace(temporary, target)
     # The new name is an entry of the parent, which is flushed on its own.
     _flush(target.parent)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file another name, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _flush(path: Path) -> None:

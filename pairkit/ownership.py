@@ -17,7 +17,7 @@ from pairkit.errors import ExistingOutputError, OutputError
 from pairkit.files import LOCK, read_json
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
-_WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 # By which a directory is known as the output of a command: it has all files of a row. Names that others use
 # too (run.json) count only together.
 OUTPUTS = {
@@ -177,7 +177,7 @@ def _open(path: Path, held: Path) -> int:
             os.close(handle)
             if isinstance(error, BlockingIOError):
                 raise _Taken from error
-            if error.errno in _WITHOUT_LOCKS:
+            if error.errno in WITHOUT_LOCKS:
                 return _create(held)
             raise
         os.close(handle)

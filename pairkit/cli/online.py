@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,10 @@ from pairkit.cli.options import (
 )
 from pairkit.cli.overrides import overrides
 from pairkit.cli.printing import say
-from pairkit.errors import InputError
+from pairkit.errors import InputError, Interrupted
+
+if TYPE_CHECKING:
+    from pairkit.online.recipe import OnlineRecipe
 
 RUNS = Path("runs/online")
 # The first model of the shipped quickstarts, which `pairkit quickstart` makes too.
@@ -118,7 +121,7 @@ def online(
 
     \b
       pairkit online --recipe onmcpo-quickstart
-      pairkit online --model Qwen/Qwen3-0.6B --source gsm8k --loss mcpo build.rank.ranker=verifier
+      pairkit online --model DIR --source gsm8k --loss mcpo build.rank.ranker=verifier build.rank.check=number
       pairkit online --recipe iterative-dpo --model DIR --segments 5 build.generate.engine=transformers
       pairkit online --recipe onmcpo-quickstart --segments 10 mix.earlier=0.5 --out runs/online/mixed
       pairkit online --recipe onmcpo-quickstart --dry-run
@@ -156,8 +159,15 @@ def online(
         Path(recipe).stem if recipe else f"{resolved.build.source.name.split('/')[-1]}-{resolved.loss_name}"
     )
     folder = out or RUNS / name
+    try:
+        _run(resolved, folder, on_existing, dry_run=dry_run)
+    except KeyboardInterrupt as error:  # while torch is imported, or the recipe is checked
+        raise Interrupted(f"{folder}: stopped; {_status(folder)}") from error
+
+
+def _run(recipe: OnlineRecipe, folder: Path, on_existing: OnExisting, *, dry_run: bool) -> None:
     first = QUICKSTART / "sft" / "model"
-    if Path(resolved.model) == first and not first.exists():
+    if Path(recipe.model) == first and not first.exists():
         if dry_run:
             raise InputError(f"{first} does not exist yet; the same command without --dry-run makes it first")
         from pairkit.quickstart.run import first_model
@@ -170,10 +180,16 @@ def online(
     if dry_run:
         import yaml
 
-        say(yaml.safe_dump(run.planned(resolved, folder), sort_keys=False, allow_unicode=True), end="")
+        say(yaml.safe_dump(run.planned(recipe, folder), sort_keys=False, allow_unicode=True), end="")
         return
-    trained = run.online(resolved, folder, on_existing=on_existing.value)
+    trained = run.online(recipe, folder, on_existing=on_existing.value)
     say(f"model: {trained}\nsegments: {folder / 'segments.jsonl'}\nmetrics: {folder / 'metrics.jsonl'}")
+
+
+def _status(folder: Path) -> str:
+    if (folder / "online.json").exists():
+        return "what was there is kept; run the same command again to continue"
+    return "nothing was done yet; run the same command again to begin"
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,16 @@ def standard_error(influence: Floats) -> float | None:
     return None if math.isnan(error) else error
 
 
+def normal_interval(value: float, error: float | None) -> tuple[float, float]:
+    """Return the 95 % interval that is symmetric around the value; of no width without an error.
+
+    >>> normal_interval(0.5, 0.1)
+    (0.30400360154599464, 0.6959963984540054)
+    """
+    low, high = (value + sign * _Z * (error or 0.0) for sign in (-1, 1))
+    return low, high
+
+
 def log_odds_interval(value: float, error: float | None) -> tuple[float, float]:
     """Return the 95 % interval of a share that is symmetric in log-odds, so that it stays within 0 and 1.
 
@@ -170,7 +180,7 @@ def _by_influence(measured: Measured, count: int) -> Metric:
     elif measured.share:
         low, high = log_odds_interval(measured.value, error)
     else:
-        low, high = (measured.value + sign * _Z * (error or 0.0) for sign in (-1, 1))
+        low, high = normal_interval(measured.value, error)
     return _metric(measured, measured.value, low, high, error, count)
 
 

@@ -72,7 +72,8 @@ def with_best(frame: pl.DataFrame, candidates: pl.Expr) -> pl.DataFrame:
 def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     """Return one row per set that has completions: `set`, `reason` (null: it stays) and explaining numbers.
 
-    `all` and `left` count its completions before and after, a column per reason of `DROPPED` the difference.
+    `all` and `left` count its completions before and after, a column per reason of `DROPPED` the difference;
+    `lowest` and `highest` are the scores of the ranked ones that are left.
     """
     counts = frame.group_by("set", maintain_order=True).agg(
         pl.len().alias("all"),
@@ -81,6 +82,8 @@ def judge(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
         ranked=RANKED.any(),
         choice=(KEPT & NEGATIVE).any(),
         unscored=(KEPT & RANKED & pl.col("score").is_null()).any(),
+        lowest=pl.col("score").filter(KEPT & RANKED).min(),
+        highest=pl.col("score").filter(KEPT & RANKED).max(),
     )
     alone = pl.col("left") == 1
     only_copies = (

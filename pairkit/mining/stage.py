@@ -20,6 +20,7 @@ from pairkit.mining.recipe import MineRecipe
 from pairkit.schema import DROPPED, QUARANTINE, SETS, StageResult, quarantine_rows
 from pairkit.sets import assemble, batches, best_first, completions, numbers
 
+_TIES = ("all_identical", "no_choice")
 COUNTS = (
     "sets_in",
     "sets_out",
@@ -148,4 +149,7 @@ def _explain(verdict: dict[str, Any]) -> str:
     dropped = f"; dropped: {', '.join(reasons)}" if reasons else ""
     # With both numbers, because a set may have lost its choice to several rules.
     left = f"{verdict['left']} of {verdict['all']} completions left"
-    return f"{policies.REASONS[verdict['reason']]} ({left}{dropped})"
+    # Whether all are right or all are wrong is in the score alone.
+    tied = verdict["lowest"] is not None and verdict["lowest"] == verdict["highest"]
+    score = f", of score {verdict['lowest']:g}" if tied and verdict["reason"] in _TIES else ""
+    return f"{policies.REASONS[verdict['reason']]} ({left}{score}{dropped})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 from pairkit.dataset import reader
 from pairkit.dataset.layout import sealed
 from pairkit.dataset.parquet import describe, open_writer
-from pairkit.files import partial, publish, write_json
+from pairkit.files import link_or_copy, partial, publish, write_json
 from pairkit.online.recipe import Mix
 from pairkit.progress import log
 from pairkit.schema import MANIFEST, SETS
@@ -57,7 +56,7 @@ def mix(new: Path, earlier: Sequence[Path], settings: Mix, seed: Sequence[int], 
             for table in _those(folder, {name for name in chosen if sources[name] == folder}):
                 writer.write_table(table)
     for path in data.files("test"):
-        os.link(path, temporary / "data" / path.name)
+        link_or_copy(path, temporary / "data" / path.name)
     files = {f"data/{path.name}": describe(path) for path in sorted((temporary / "data").iterdir())}
     about = {key: value for key, value in data.manifest.items() if key not in _NOT_OURS}
     write_json(temporary / MANIFEST, sealed({**about, "files": files, MIXED: counts}))

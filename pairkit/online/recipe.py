@@ -121,6 +121,11 @@ class OnlineRecipe(Strict):
             )
         if self.serve and not served:
             raise ValueError(f"serve is for engine openai, not {self.generate.engine}: remove it")
+        if self.serve and self.generate.base_url.rstrip("/") != self.serve.url.rstrip("/"):
+            raise ValueError(
+                "build.generate.base_url and serve.url differ: the server that serve.command starts would "
+                "not be the one that is asked; remove build.generate.base_url"
+            )
         steps = self.train.max_steps
         if steps is not None and self.segments > steps:
             raise too_many_segments(self.segments, steps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pairkit.files import (
     OnExisting,
     admit,
     flat_keys,
+    link_or_copy,
     names_in,
     partial,
     publish,
@@ -155,12 +155,5 @@ def publish_model(source: Path, target: Path) -> None:
     """Make `target` a second name of the model `source`, which appears whole."""
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary, copy_function=_link)
+    shutil.copytree(source, temporary, copy_function=link_or_copy)
     publish(temporary, target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)

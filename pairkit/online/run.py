@@ -22,6 +22,7 @@ from pairkit.online import checks, plan, prompts, record, statistics
 from pairkit.online.recipe import OnlineRecipe, folder_of
 from pairkit.online.segment import RUN, Segment
 from pairkit.ownership import none_empty, outside_others, owned
+from pairkit.pipeline import require_completions
 from pairkit.pipeline.inputs import open_input
 from pairkit.progress import log
 from pairkit.sources import Opened
@@ -46,6 +47,7 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
     """
     checks.check(recipe)
     opened = open_input(recipe.build.source, out)
+    require_completions.check(recipe.build, opened)
     outside_others(out)
     made = record.identity(recipe, opened)
     # Asked before the lock as well, because locking writes, and a directory of others is never written to.
@@ -65,6 +67,7 @@ def planned(recipe: OnlineRecipe, out: Path) -> dict[str, Any]:
     """
     checks.check(recipe)
     opened = open_input(recipe.build.source, out)
+    require_completions.check(recipe.build, opened)
     return {"out": str(out), **plan.described(recipe, prompts.count(recipe, opened))}
 
 
@@ -110,4 +113,5 @@ def _drop_checkpoints(segment: Path | None) -> None:
 
 def _stopped(out: Path) -> str:
     done = len(record.finished(out))
-    return f"{out}: stopped; {done} segments are finished; run the same command again to continue"
+    finished = "1 segment is" if done == 1 else f"{done} segments are"
+    return f"{out}: stopped; {finished} finished; run the same command again to continue"

@@ -40,7 +40,8 @@ def request(
         "owner": os.getpid(),
         "modules": None if allowed is None else sorted(allowed),
     }
-    return {REQUEST: json.dumps(content, default=str)}
+    # As in an installed command, a file of the working directory is not taken for a library's module.
+    return {REQUEST: json.dumps(content, default=str), "PYTHONSAFEPATH": "1"}
 
 
 def build_command(out: Path) -> list[str]:

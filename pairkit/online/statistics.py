@@ -27,6 +27,8 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
     `prompts`, `usable_share` (with a choice), `train_sets`, `test_sets`, `completions`, `quarantined` (by
     stage and reason); of all that the policy sampled, also what no set holds:
 
+    tied           prompts whose samples all have one score: `right` (above 0) and `wrong` of a verifier,
+                   `equal` of other rankers; null without scores.
     score          mean over prompts of the best, the mean and the worst score; null without scores.
     win_share      that a sample has a higher score than one of the segment before, ties half. Null in the
                    first segment, and where scores of two prompts do not compare.
@@ -48,8 +50,9 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
         "test_sets": test,
         "completions": counts["generate"]["completions"],
         "quarantined": _quarantined(counts),
+        "tied": _tied(frame, _order(recipe)),
         "score": _scores(frame),
-        "win_share": _win_share(frame, earlier) if _comparable(recipe) else None,
+        "win_share": _win_share(frame, earlier) if _comparable(_order(recipe)) else None,
         "tokens": frame["tokens"].mean(),
         "cut_share": frame["cut"].mean(),
         **_drift(written, frame, recipe, policy_before(folder.parent, recipe, number)),
@@ -77,9 +80,26 @@ def _scores(frame: pl.DataFrame) -> dict[str, float] | None:
     return of_prompts.mean().row(0, named=True) if len(of_prompts) else None
 
 
-def _comparable(recipe: OnlineRecipe) -> bool:
+def _tied(frame: pl.DataFrame, block: Any) -> dict[str, int] | None:
+    """Count the prompts that show nothing because their samples are equally good, as right or as wrong."""
+    score = pl.col("score")
+    of_prompts = frame.drop_nulls("score").group_by("set").agg(least=score.min(), most=score.max())
+    if not len(of_prompts):
+        return None
+    tied = of_prompts.filter(pl.col("least") == pl.col("most"))["most"]
+    if block.ranker != "verifier":
+        return {"equal": len(tied)}
+    right = int((tied > 0).sum())
+    return {"right": right, "wrong": len(tied) - right}
+
+
+def _order(recipe: OnlineRecipe) -> Any:
+    """Return the block of the ranker that orders the completions."""
     build = recipe.build
-    block = next(each for each in build.rankings if name_of(each) == build.orders_by)
+    return next(each for each in build.rankings if name_of(each) == build.orders_by)
+
+
+def _comparable(block: Any) -> bool:
     return block.ranker in ABSOLUTE or getattr(block, "protocol", None) == "pointwise"
 
 

@@ -25,7 +25,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.errors import RecipeError
+from pairkit.errors import RecipeError, listed
 from pairkit.imports import CodeRefused, import_named
 from pairkit.rankers.named import with_score
 from pairkit.rankers.shown import shown_answers, thought_counts
@@ -190,10 +190,21 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray,
         try:
             value = float(check(text, metadata[index]))
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}: {error}{_absent(error, metadata[index])}"
             raise RecipeError(f"verifier check {path!r} failed on set {set_ids[index]}: {problem}") from error
         if not math.isfinite(value):
             problem = f"returned {value} on set {set_ids[index]}; it must return a finite number"
             raise RecipeError(f"verifier check {path!r} {problem}")
         values.append(value)
     return pa.array(values, pa.float64())
+
+
+def _absent(error: Exception, metadata: Mapping[str, Any]) -> str:
+    """Say what to do about a field that a function looks for and the metadata of a set does not have."""
+    name = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not isinstance(name, str) or name in metadata:
+        return ""
+    return (
+        f"; the metadata of that set has {listed(metadata) or 'nothing'}. It holds the columns that are not "
+        f"read as prompt or completion: --layout prompts keeps all but the prompt, as {name!r}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,16 @@ def test_the_sampled_sets_are_those_of_the_seed(out: Path, tmp_path: Path) -> No
     assert x == y
     assert len(x) == len(z)
     assert x != z
+
+
+def test_a_file_system_without_hard_links_gets_copies(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    first, last = (out / f"segment-{number}" / "data" for number in (1, 3))
+    mix(last, [first], Mix(earlier=0.1), (0, 3), tmp_path / "linked")
+    monkeypatch.setattr(os, "link", refuse)
+    mix(last, [first], Mix(earlier=0.1), (0, 3), tmp_path / "copied")
+    assert sets_of(tmp_path / "copied", "test") == sets_of(tmp_path / "linked", "test") != []

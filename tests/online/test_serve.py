@@ -170,7 +170,7 @@ def test_another_server_at_the_address_is_not_asked(
             self.end_headers()
             self.wfile.write(b'{"data": []}')
 
-    monkeypatch.setattr(serve, "_LEFT", 0.2)
+    monkeypatch.setattr(serve, "LEFT", 0.2)
     with listening(Other) as server:
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         with pytest.raises(

@@ -8,9 +8,11 @@ import math
 from functools import cache
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from support import online as runs
@@ -140,6 +142,30 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
     found = drift.effective_candidates(str(policy), str(model), written, 3.0, recipe.train)
     assert found == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert 1 < found < 2
+
+
+def test_prompts_that_are_all_right_are_told_from_those_that_are_all_wrong(
+    model: Path, tmp_path: Path
+) -> None:
+    """By a check of the first letter, and again from what was written."""
+    fields = {"build": {"rank": {"check": "support.online:digit"}}, "segments": 1, "train": {"max_steps": 2}}
+    recipe = runs.recipe(model, **fields)
+    online(recipe, tmp_path / "out")
+    (line,) = lines(tmp_path / "out")
+    found = [
+        [runs.digit(each["text"], {}) for each in row["completions"]] for row in sampled(tmp_path / "out", 1)
+    ]
+    right, wrong = (sum(set(each) == {score} for each in found) for score in (1, 0))
+    assert line["tied"] == {"right": right, "wrong": wrong}
+    assert right
+    assert wrong
+    quarantine = pq.read_table(tmp_path / "out/segment-1/data/quarantine.parquet")
+    told = [detail for detail in quarantine["detail"].to_pylist() if "completions left, of score " in detail]
+    assert sum("of score 1" in detail for detail in told) <= right
+    assert {detail.split("of score ")[1][0] for detail in told} == {"0", "1"}
+    frame = samples.frame_of(samples.read(tmp_path / "out/segment-1/data"))
+    assert statistics._tied(frame, SimpleNamespace(ranker="judge")) == {"equal": right + wrong}
+    assert statistics._tied(frame.with_columns(score=None), SimpleNamespace(ranker="judge")) is None
 
 
 def test_what_cannot_be_said_is_null(out: Path, model: Path) -> None:

@@ -16,7 +16,7 @@ from support.bad_input.running import Ended, check_failure, prepare, run_in_proc
 from support.tiny import model_folder
 
 from pairkit.engines.transformers import TransformersEngine
-from pairkit.online import segment, stage
+from pairkit.online import checks, segment, stage
 
 Run = Callable[..., Ended]
 
@@ -83,3 +83,22 @@ def test_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(case, *more)
     assert ended.code == 0, ended.errors
     assert ended.out.startswith(f"model: {OUT}/model")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_signal_before_anything_is_generated(
+    begun: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the recipe is checked, which loads tokenizers."""
+    case = STOPS["SIGTERM"]
+    prepare(case)
+    if begun:
+        Path(OUT).mkdir(parents=True)
+        Path(OUT, "online.json").write_text("{}")
+    monkeypatch.setattr(checks, "check", lambda recipe: os.kill(os.getpid(), signal.SIGTERM))
+    ended = run(case)
+    told = "what was there is kept; run the same command again to continue"
+    new = "nothing was done yet; run the same command again to begin"
+    assert ended.errors.splitlines()[-1] == f"error: {OUT}: stopped; {told if begun else new}"
+    assert ended.code == 143
+    assert Path(OUT).exists() == begun

@@ -6,13 +6,18 @@ Run with `pytest -m vllm` in an environment that has vLLM (`.ci/vllm` makes one)
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
+import yaml
 from support import online as runs
+from support.online_commands import all_gone, below, finished, started, until
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pairkit.dataset import reader
@@ -126,3 +131,62 @@ def test_an_engine_that_dies_is_told_with_its_last_words(model: Path, tmp_path: 
         EngineError, match=r"segment 1: generation ended with exit code 1: .*no_such_argument"
     ):
         online(recipe(model, no_such_argument=1), tmp_path / "out")
+
+
+WEIGHTS = "model/model.safetensors"
+
+
+@pytest.fixture
+def generating(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run whose second segment is being generated."""
+    with started(command(model, tmp_path), tmp_path / "log") as process:
+        data = tmp_path / "out/segment-2/data/.build"
+
+        def some_done() -> bool:
+            assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
+            return data.exists() and any(engine_cores(below(process.pid)))
+
+        until(some_done, 400, tmp_path / "log")
+        yield process
+
+
+def command(model: Path, folder: Path) -> list[str]:
+    made = recipe(model).model_dump(mode="json", exclude_unset=True)
+    made["build"]["generate"].pop("model")
+    made["train"].pop("model")
+    made["train"].pop("data")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(made))
+    words = [sys.executable, "-m", "pairkit", "online", "--recipe", str(folder / "recipe.yaml")]
+    return [*words, "--out", str(folder / "out")]
+
+
+def engine_cores(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that hold the device."""
+    return [one for one in processes if "EngineCore" in " ".join([one.name(), *one.cmdline()])]
+
+
+@pytest.fixture(scope="module")
+def complete(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("complete")
+    assert finished(command(model, folder), folder / "log", 600) == 0, (folder / "log").read_text()[-4000:]
+    return folder / "out"
+
+
+@pytest.mark.parametrize("victim", ["pairkit", "stage", "engine"])
+def test_a_kill_in_generation_leaves_no_engine_and_the_same_command_continues(
+    victim: str, generating: subprocess.Popen[bytes], model: Path, complete: Path, tmp_path: Path
+) -> None:
+    left = below(generating.pid)
+    stages = [one for one in left if one.cmdline()[1:4] == ["-m", "pairkit.online.stage", "build"]]
+    victims = {"pairkit": [psutil.Process(generating.pid)], "stage": stages, "engine": engine_cores(left)}
+    victims[victim][-1].kill()
+    code = generating.wait(120)
+    assert code == (-9 if victim == "pairkit" else 1), (tmp_path / "log").read_text()[-4000:]
+    if victim != "pairkit":
+        last = (tmp_path / "log").read_text().splitlines()[-1]
+        assert last.startswith("error: segment 2: generation ended with exit code "), last
+        assert all_gone(left)
+    code = finished(command(model, tmp_path), tmp_path / "again", 600)
+    assert code == 0, (tmp_path / "again").read_text()[-4000:]
+    assert all_gone(left)
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (complete / WEIGHTS).read_bytes()

@@ -200,7 +200,12 @@ def test_a_function_by_import_path() -> None:
         ("no.such.module:f", "cannot be imported: No module named 'no'"),
         ("support.verifiers:no_such", "cannot be imported: .*no_such"),
         ("support.verifiers:__doc__", "is not a function"),
-        (f"{__name__}:by_length", "failed on set [0-9a-f]{16}: KeyError: 'full'"),
+        (
+            f"{__name__}:by_length",
+            "failed on set [0-9a-f]{16}: KeyError: 'full'; the metadata of that set has nothing. It holds "
+            "the columns that are not read as prompt or completion: --layout prompts keeps all but the "
+            "prompt, as 'full'",
+        ),
         (f"{__name__}:to_infinity", "returned inf on set [0-9a-f]{16}; it must return a finite number"),
     ],
 )

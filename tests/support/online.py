@@ -26,6 +26,11 @@ def luck(text: str, metadata: Mapping[str, Any]) -> float:
     return len(text) + hashlib.sha256(f"{text} {metadata['answer']}".encode()).digest()[0] / 256
 
 
+def digit(text: str, metadata: Mapping[str, Any]) -> float:
+    """Whether a text begins with one of five digits."""
+    return float(text[:1] in {"0", "1", "2", "3", "4"})
+
+
 def never(text: str, metadata: Mapping[str, Any]) -> float:
     """A check that nothing passes."""
     return 0.0

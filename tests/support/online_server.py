@@ -1,9 +1,10 @@
 """A server of the OpenAI API whose answers tell which weights it was started with.
 
-    online_server.py PORT MODEL PIDS [--name NAME] [--slow N]
+    online_server.py PORT MODEL PIDS [--name NAME] [--slow N] [--load SECONDS]
 
 An answer is a function of the weights, the prompt and the seed. The process id is appended to the file PIDS.
 After N answers it prints "slow", and each takes half a second. It knows one model: the directory, or NAME.
+It answers after SECONDS.
 """
 
 from __future__ import annotations
@@ -90,11 +91,13 @@ def main() -> None:
     parser.add_argument("pids", type=Path)
     parser.add_argument("--name")
     parser.add_argument("--slow", type=int, default=10**9)
+    parser.add_argument("--load", type=float, default=0)
     given = parser.parse_args()
     with given.pids.open("a", encoding="utf-8") as file:
         file.write(f"{os.getpid()}\n")
     weights = (given.model / "model.safetensors").read_bytes()
     print("loading weights", flush=True)
+    time.sleep(given.load)
     handler = handler_of(weights, given.name or str(given.model), given.slow)
     ThreadingHTTPServer(("127.0.0.1", given.port), handler).serve_forever()
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pairkit.evaluation.measures import Measured, alike, weighted_mean
+from pairkit.evaluation.measures import Measured, alike, normal_interval, standard_error, weighted_mean
 from pairkit.evaluation.ranker.reference import Ints, Pairs, Reference
 from pairkit.evaluation.ranker.scores import points_of
 from pairkit.intervals import Floats, bootstrap_ratio, wilson_share
@@ -111,6 +111,14 @@ def _ece(reference: Reference, errors: Floats, prompts: Ints) -> Measured:
     influence = np.zeros(n)
     # NaN for a single prompt, which tells no error.
     influence[known] = of_known
+    # Cut where an ECE ends: of few pairs the interval around a small one would begin below 0.
+    low, high = np.clip(normal_interval(value, standard_error(of_known)), 0, 1).tolist()
     return Measured(
-        ECE, reference.prompt_ids, scores, np.maximum(number, 1.0), value=value, influence=influence
+        ECE,
+        reference.prompt_ids,
+        scores,
+        np.maximum(number, 1.0),
+        value=value,
+        influence=influence,
+        interval=(low, high),
     )

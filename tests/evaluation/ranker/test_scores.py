@@ -125,6 +125,26 @@ def test_log_loss_and_calibration_are_those_of_the_probabilities() -> None:
     assert measure(calibration.ece).value == calibration.ece.value
 
 
+def test_the_interval_of_a_calibration_error_is_within_its_range() -> None:
+    """Of few pairs, the error of which is larger than the value."""
+    random = np.random.default_rng(3)
+    low, high = [], []
+    for _ in range(30):
+        gaps = random.normal(0, 1, 5)
+        right = random.random(5) < 1 / (1 + np.exp(-gaps))
+        data = reference(*([(1, None), (2, None)] if first else [(2, None), (1, None)] for first in right))
+        values = np.stack([gaps, np.zeros(5)], axis=1).ravel()
+        calibration = calibration_of(data, pairs_of(data), values, 1.0)
+        assert calibration is not None
+        metric = measure(calibration.ece)
+        assert metric.value is not None
+        assert metric.se is not None
+        low.append(metric.value - 1.96 * metric.se)
+        high.append(metric.value + 1.96 * metric.se)
+        assert (metric.low, metric.high) == pytest.approx((max(low[-1], 0), min(high[-1], 1)), abs=1e-4)
+    assert min(low) < 0
+
+
 def test_calibrated_scores_have_a_small_error_and_certain_ones_a_large_one() -> None:
     random = np.random.default_rng(1)
     gaps = random.normal(0, 2, 4000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.bad_input.case import KEPT, Case, templated
+from support.bad_input.case import KEPT, Case, lines, templated
 from support.bad_input.models import other_words
 
 PLAIN = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
@@ -80,6 +80,15 @@ CASES = [
         prepare=with_template,
     ),
     Case(
+        "answers for an online training that are read as completions",
+        "online --source files --path own.jsonl --loss dpo --max-steps 4 build.rank.ranker=verifier "
+        "--model refusing",
+        "rank: the verifier compares completions with 'answer', but that column of own.jsonl is read as a "
+        "completion: --map prompt=prompt,answer=answer keeps it as the answer",
+        {"own.jsonl": lines(*({"prompt": f"{n} + 1?", "answer": str(n + 1)} for n in range(9)))},
+        prepare=with_template,
+    ),
+    Case(
         "a first policy without a chat template",
         f"{ONLINE} --model model",
         "the model 'model' has no chat template: set train.template.file to one, which the policy is then "
@@ -124,6 +133,31 @@ CASES = [
         prepare=with_template,
     ),
     Case(
+        "a server that is not the one that is asked",
+        f"{SERVED} serve.command={{model}} {URL} build.generate.base_url=http://127.0.0.1:8/v1",
+        "build.generate.base_url and serve.url differ: the server that serve.command starts would not be the "
+        "one that is asked; remove build.generate.base_url",
+    ),
+    Case(
+        "a server at an address that is none",
+        f"{SERVED} serve.command={{model}} serve.url=http://127.0.0.1:9/v\u00fc",
+        "serve.url contains spaces or characters that are not ASCII: write %20 for a space",
+        prepare=with_template,
+    ),
+    Case(
+        "a server's command that begins with a variable",
+        f"{SERVED} serve.command=PORT=9 {URL}",
+        "serve.command begins with the variable PORT: write env PORT=VALUE and then the program",
+        prepare=with_template,
+    ),
+    Case(
+        "a server's command that is for a shell",
+        f"{SERVED} serve.command=|| {URL}",
+        "serve.command has '||', which is for a shell, and none is between: write sh -c 'COMMAND \"$0\"' "
+        '{model}, with "$0" where the directory belongs',
+        prepare=with_template,
+    ),
+    Case(
         "a server's command that only a file names",
         "online --recipe asks.yaml",
         "recipe key 'serve.command' asks to run a program: read it, then give it in the command, as "
@@ -160,8 +194,8 @@ STOPS = {
     "silent server": Case(
         "a server that never answers",
         f"{SERVED} serve.seconds=1 {URL}",
-        "serve.command did not answer at http://127.0.0.1:9/v1/models in 1 seconds (serve.seconds); its "
-        f"output is in {OUT}/segment-1/serve.log, and ends: it printed nothing",
+        "serve.command did not answer at http://127.0.0.1:9/v1/models in 1 seconds (serve.seconds): "
+        f"Connection refused; its output is in {OUT}/segment-1/serve.log, and ends: it printed nothing",
         prepare=with_template,
         rows=KEPT,
     ),

@@ -321,7 +321,7 @@ BAD_ROWS = [
     bad(
         "all completions tied",
         "no_choice",
-        "no completion is below the best: a tie makes no pair (2 of 2 completions left)",
+        "no completion is below the best: a tie makes no pair (2 of 2 completions left, of score 1)",
         scores=[1, 1],
     ),
 ]

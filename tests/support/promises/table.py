@@ -52,6 +52,20 @@ TABLE: Sections = {
             ),
         ),
         (
+            "Nothing that an online training has started outlives it, whatever ends it; the same command "
+            "waits for what is ending, and continues to the same weights.",
+            (
+                "tests/online/test_guard.py::test_what_a_shell_has_started_has_ended_after_the_block",
+                "tests/online/test_guard.py::test_a_command_that_ends_leaves_nothing_in_the_background",
+                "tests/online/test_guard.py::test_a_stubborn_process_does_not_survive_a_killed_command",
+                "tests/online/test_guard.py::test_a_command_waits_for_what_a_killed_run_has_left",
+                "tests/online/test_served_stops.py::test_the_server_is_gone_and_the_same_command_continues",
+                "tests/online/test_launched_stops.py::test_a_killed_run_leaves_no_worker_and_continues_at_once",
+                "tests/online/test_launched_stops.py::test_a_stopped_run_saves_a_checkpoint_and_continues",
+                "tests/online/test_launched_stops.py::test_a_training_whose_process_is_killed_is_told",
+            ),
+        ),
+        (
             "Many signals in a row are one stop: one line, no traceback, and the state is kept.",
             (
                 "tests/cli/test_bursts.py::test_a_burst_in_a_build",

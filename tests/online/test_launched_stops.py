@@ -1,0 +1,111 @@
+"""A training by `accelerate launch` that is killed or stopped: nobody is left; the same command continues."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.online_commands import all_gone, below, finished, started, until, words
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+# Long enough to be met in the middle.
+FIELDS: dict[str, Any] = {
+    "segments": 2,
+    "launch": {"processes": 2},
+    "train": {"max_steps": 80, "save_every": 2},
+    "build": {"source": {"limit": 40}},
+}
+WEIGHTS = "model/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def complete(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("launched")
+    code = finished(words(model, folder, FIELDS), folder / "log")
+    assert code == 0, (folder / "log").read_text()[-4000:]
+    return folder / "out"
+
+
+@pytest.fixture
+def training(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run in the training of its second segment, after a checkpoint."""
+    with started(words(model, tmp_path, FIELDS), tmp_path / "log") as process:
+        checkpoints = tmp_path / "out/segment-2/run/checkpoints"
+
+        def saved() -> bool:
+            assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
+            return checkpoints.is_dir() and any(one.name.startswith("step-") for one in checkpoints.iterdir())
+
+        until(saved, 200, tmp_path / "log")
+        yield process
+
+
+def workers(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = []
+    for one in processes:
+        command = one.cmdline()
+        if "pairkit.online.stage" in command and "accelerate.commands.launch" not in command:
+            found.append(one)
+    return found
+
+
+def check_continued(model: Path, folder: Path, complete: Path) -> None:
+    """The same command ends in the weights of a run that was not stopped."""
+    code = finished(words(model, folder, FIELDS), folder / "again")
+    assert code == 0, (folder / "again").read_text()[-4000:]
+    assert (folder / "out" / WEIGHTS).read_bytes() == (complete / WEIGHTS).read_bytes()
+    assert re.search(r"resum|continu", (folder / "again").read_text())
+    steps = (folder / "out" / "metrics.jsonl").read_text().count('"train"')
+    assert steps == (complete / "metrics.jsonl").read_text().count('"train"')
+
+
+def test_a_killed_run_leaves_no_worker_and_continues_at_once(
+    training: subprocess.Popen[bytes], model: Path, complete: Path, tmp_path: Path
+) -> None:
+    left = below(training.pid)
+    assert len(workers(left)) == 2
+    training.kill()
+    training.wait()
+    # Not awaited: the command itself waits for what is ending.
+    check_continued(model, tmp_path, complete)
+    assert all_gone(left)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_a_checkpoint_and_continues(
+    number: signal.Signals, training: subprocess.Popen[bytes], model: Path, complete: Path, tmp_path: Path
+) -> None:
+    left = below(training.pid)
+    training.send_signal(number)
+    assert training.wait(60) == 128 + number, (tmp_path / "log").read_text()[-4000:]
+    assert all_gone(left)
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert re.fullmatch(r"error: .*out: stopped; 1 segment is finished; run the same command again .*", last)
+    check_continued(model, tmp_path, complete)
+
+
+@pytest.mark.parametrize("what", ["launcher", "worker"])
+def test_a_training_whose_process_is_killed_is_told(
+    what: str, training: subprocess.Popen[bytes], model: Path, complete: Path, tmp_path: Path
+) -> None:
+    """As the kernel does where memory is short."""
+    left = below(training.pid)
+    launcher = [one for one in left if "accelerate.commands.launch" in one.cmdline()]
+    # The first is the guard, with the command as its arguments.
+    victim = launcher[-1] if what == "launcher" else workers(left)[-1]
+    os.kill(victim.pid, signal.SIGKILL)
+    assert training.wait(120) == 1
+    assert all_gone(left)
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert re.fullmatch(
+        r"error: segment 2: training ended with exit code \d+: .*; the same command continues", last
+    )
+    check_continued(model, tmp_path, complete)

@@ -1,0 +1,67 @@
+"""Every shipped online recipe from its prompts to the last policy, with tiny models in place of the real."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import rating_model, raw, reward_models
+from support.grids import some
+
+from pairkit import recipes
+from pairkit.online.recipe import OnlineRecipe, load
+from pairkit.online.run import online
+from pairkit.recipes import merge
+
+SMALL: dict[str, Any] = {
+    "prompts_per_segment": 12,
+    "build": {"unit_rows": 6, "generate": {"engine": "transformers", "max_tokens": 12}},
+    "train": {"sets_per_step": 3, "trackers": [], "optimizer": {"learning_rate": 1e-4}},
+}
+
+
+def small(name: str, folder: Path, model: Path) -> OnlineRecipe:
+    """The recipe with two steps per segment, of tiny models and raw rows."""
+    steps = 2 * recipes.read(name, "online")["segments"]
+    content = merge(SMALL, {"train": {"max_steps": steps}})
+    if name == "iterative-dpo":
+        content = merge(content, {"build": {"rank": {"model": str(reward_models.save(folder / "reward"))}}})
+    if name == "self-rewarding":
+        model = rating_model.save(folder / "model")
+        # At temperature 0 its rating does not depend on what it is shown.
+        content = merge(content, {"build": {"rank": {"temperature": 1.0}}})
+    if recipes.read(name, "online")["build"]["source"]["name"] == "ultrafeedback":
+        rows = raw.ultrafeedback(folder / "rows.jsonl", 80)
+        content = merge(content, {"build": {"source": {"path": str(rows)}}, "train": {"max_length": 256}})
+    return load(name, merge(content, {"model": str(model)}))
+
+
+def read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text())
+    return content
+
+
+@pytest.mark.parametrize("name", some(lambda name: False, recipes.shipped("online")))
+def test_a_shipped_recipe_runs(name: str, model: Path, tmp_path: Path) -> None:
+    recipe = small(name, tmp_path, model)
+    out = tmp_path / "out"
+    online(recipe, out)
+    lines = [json.loads(line) for line in (out / "segments.jsonl").read_text().splitlines()]
+    assert [line["segment"] for line in lines] == list(range(1, recipe.segments + 1))
+    assert all(line["train_sets"] for line in lines)
+    policies = [recipe.model, *(str(out / f"segment-{line['segment']}/run/model") for line in lines)]
+    for number, line in enumerate(lines):
+        made = read(out / f"segment-{number + 1}/data/pairkit.json")["recipe"]
+        trained = read(out / f"segment-{number + 1}/run/run.json")["recipe"]
+        assert Path(made["generate"]["model"]).name == Path(policies[number]).name
+        if name == "self-rewarding":
+            assert made["rank"]["model"] == made["generate"]["model"]
+        if recipe.restart:
+            assert trained["model"] == policies[number]
+            # null: the model that the segment starts from.
+            reference = policies[0] if recipe.reference == "start" else policies[number]
+            assert (trained["reference"] or trained["model"]) == reference
+        assert line["score"]["best"] >= line["score"]["mean"] >= line["score"]["worst"]
+    assert (out / "model" / "config.json").is_file()
