@@ -54,12 +54,13 @@ def _gsm8k(settings: Generated) -> Benchmark:
 
 def _ifeval(settings: Generated) -> Benchmark:
     from pairkit.evaluation.ifeval.questions import read_prompts
+    from pairkit.evaluation.ifeval.scoring import require_known
     from pairkit.evaluation.ifeval.scoring import verify as followed
-    from pairkit.evaluation.ifeval.verifier import load_verifier
+    from pairkit.rankers.ifeval import load_verifier
 
     prompts = read_prompts(Path(str(settings.data)), settings.limit)
     verifier = load_verifier()
-    verifier.check(prompts)
+    require_known(verifier, prompts)
     keys = [question.prompt_id for question in prompts.questions]
 
     def right(completions: Mapping[int, Completion]) -> dict[int, float]:

@@ -2,6 +2,8 @@
 
     exact                    the completion is the answer, except for white space around it
     number                   both end in the same number, as GSM8K counts: 1,080 = $1080.00 = 1080 dollars
+    ifeval                   the share of the instructions that it follows: those of IFEval, which lm-eval
+                             verifies (extra `eval`), in the metadata's `instruction_id_list` and `kwargs`
     package.module:function  a Python function of (completion text, metadata of the set) that returns a number
 
 The final number of a text is the first one behind its last "So the answer is" (in any case, on its line, or
@@ -25,8 +27,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.errors import RecipeError, listed
+from pairkit.errors import PairkitError, RecipeError, listed
 from pairkit.imports import CodeRefused, import_named
+from pairkit.rankers import ifeval
 from pairkit.rankers.named import with_score
 from pairkit.rankers.shown import shown_answers, thought_counts
 from pairkit.rankers.thoughts import Thoughts
@@ -35,14 +38,15 @@ from pairkit.schema import StageResult, quarantine_rows
 from pairkit.sets import assemble, completions, map_batches
 
 NAME = "verifier"
+IFEVAL = "ifeval"
 Check = Callable[[str, Mapping[str, Any]], float]
 
 
 class VerifierRecipe(Strict):
     """The settings of the ranker `verifier`."""
 
-    check: str = "exact"  # exact, number, or package.module:function
-    answer: str = "answer"  # the metadata field with the answer; a function gets all of the metadata
+    check: str = "exact"  # exact, number, ifeval, or package.module:function
+    answer: str = "answer"  # the metadata field with the answer; ifeval and functions read others
     thoughts: Thoughts = "strip"  # show: the check sees the thought as well
 
     @property
@@ -54,15 +58,16 @@ class VerifierRecipe(Strict):
 def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     """Set `score` and the named score `verifier` of all completions except noise: 1 if right, 0 if wrong.
 
-    A function's return value is the score. Earlier ranks are removed, because they belong to another score.
-    Sets without an answer to check against go to quarantine (reason `no_answer`). Counts: completions
-    `checked`, those that are `right` (a score above 0), and those of `shown.thought_counts`.
+    A function's return value is the score, and of `ifeval` the share of instructions. Earlier ranks are
+    removed, because they belong to another score. Sets without an answer to check against go to quarantine
+    (reason `no_answer`). Counts: completions `checked`, those that are `right` (a score above 0; of `ifeval`
+    a score of 1), and those of `shown.thought_counts`.
 
-    Raises `RecipeError` for a check that does not exist and a function that fails.
+    Raises `RecipeError` for a check that does not exist and a function that fails, `MissingExtraError`
+    for `ifeval` without lm-eval.
     """
-    check = None if recipe.check in _CHECKS else load_function(recipe.check)
-    answers = _answers(sets["metadata"], recipe)
-    checkable = pc.is_valid(answers) if check is None else pc.is_valid(sets["metadata"])
+    check = None if recipe.compares else load_function(recipe.check)
+    checkable = _checkable(sets["metadata"], recipe)
     unanswered = sets.filter(pc.invert(checkable))
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -84,18 +89,24 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     values = pc.struct_field(flat, "score")
     counts = {
         "checked": len(values) - values.null_count,
-        "right": pc.sum(pc.greater(values, 0)).as_py() or 0,
+        "right": pc.sum(_right(values, recipe.check)).as_py() or 0,
         **thought_counts(flat, recipe.thoughts),
     }
-    detail = f"metadata has no {recipe.answer!r} that {recipe.check!r} can check"
+    needed = ifeval.KINDS if recipe.check == IFEVAL else recipe.answer
+    detail = f"metadata has no {needed!r} that {recipe.check!r} can check"
     count = unanswered.num_rows
     quarantine = quarantine_rows("rank", unanswered, ["no_answer"] * count, [detail] * count)
     return StageResult(scored, quarantine, counts=counts)
 
 
+def _right(scores: pa.Array, check: str) -> pa.Array:
+    """Tell which scores are those of right completions: a part of the instructions is not enough."""
+    return pc.equal(scores, 1) if check == IFEVAL else pc.greater(scores, 0)
+
+
 def check_recipe(recipe: VerifierRecipe) -> None:
     """Raise the `RecipeError` that `verify` would raise for the check of a recipe."""
-    if recipe.check not in _CHECKS:
+    if not recipe.compares:
         load_function(recipe.check)
 
 
@@ -152,9 +163,11 @@ _CHECKS: dict[str, Callable[[pl.Expr], pl.Expr]] = {"exact": _strip, "number": f
 
 
 def load_function(path: str) -> Check:
-    """Import the function `package.module:function`; anything else is a `RecipeError`."""
+    """Load `ifeval`, or import the function `package.module:function`; anything else is a `RecipeError`."""
+    if path == IFEVAL:
+        return ifeval.load_check()
     if ":" not in path:
-        names = ", ".join(_CHECKS)
+        names = ", ".join([*_CHECKS, IFEVAL])
         raise RecipeError(f"unknown verifier check {path!r}: use one of {names}, or package.module:function")
     try:
         function = import_named(path)
@@ -167,10 +180,24 @@ def load_function(path: str) -> Check:
     return function  # type: ignore[no-any-return]
 
 
+def _checkable(metadata: pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array | pa.ChunkedArray:
+    """Tell which sets have what the check needs in their metadata."""
+    if recipe.compares:
+        return pc.is_valid(_answers(metadata, recipe))
+    if recipe.check == IFEVAL:
+        return pc.is_valid(_field(metadata, ifeval.KINDS, _strip))
+    return pc.is_valid(metadata)
+
+
 def _answers(metadata: pa.Array | pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array:
     """Return the answer of each set as the check compares it, null if there is nothing to compare."""
-    field = pl.col("metadata").str.json_path_match(f"$[{json.dumps(recipe.answer)}]")
-    normalize = _CHECKS.get(recipe.check, _strip)
+    return _field(metadata, recipe.answer, _CHECKS[recipe.check])
+
+
+def _field(
+    metadata: pa.Array | pa.ChunkedArray, name: str, normalize: Callable[[pl.Expr], pl.Expr]
+) -> pa.Array:
+    field = pl.col("metadata").str.json_path_match(f"$[{json.dumps(name)}]")
     frame = pl.DataFrame({"metadata": pl.from_arrow(metadata)}, schema={"metadata": pl.String})
     return frame.select(normalize(field))["metadata"].to_arrow().cast(pa.string())
 
@@ -190,7 +217,8 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray,
         try:
             value = float(check(text, metadata[index]))
         except Exception as error:
-            problem = f"{type(error).__name__}: {error}{_absent(error, metadata[index])}"
+            kind = "" if isinstance(error, PairkitError) else f"{type(error).__name__}: "
+            problem = f"{kind}{error}{_absent(error, metadata[index])}"
             raise RecipeError(f"verifier check {path!r} failed on set {set_ids[index]}: {problem}") from error
         if not math.isfinite(value):
             problem = f"returned {value} on set {set_ids[index]}; it must return a finite number"

@@ -196,7 +196,7 @@ def test_a_function_by_import_path() -> None:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("exactly", "use one of exact, number, or package.module:function"),
+        ("exactly", "use one of exact, number, ifeval, or package.module:function"),
         ("no.such.module:f", "cannot be imported: No module named 'no'"),
         ("support.verifiers:no_such", "cannot be imported: .*no_such"),
         ("support.verifiers:__doc__", "is not a function"),

@@ -10,12 +10,12 @@ from pairkit.evaluation.answers import ANSWERS, Answers, generate_answers, quest
 from pairkit.evaluation.ifeval.questions import QUESTIONS, Prompts, read_prompts
 from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.ifeval.responses import RESPONSES, read_responses, write_responses
-from pairkit.evaluation.ifeval.scoring import details, kinds, measured, missing, verify
-from pairkit.evaluation.ifeval.verifier import Verifier, load_verifier
+from pairkit.evaluation.ifeval.scoring import details, kinds, measured, missing, require_known, verify
 from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import session
+from pairkit.rankers.ifeval import Verifier, load_verifier
 
 Until = Literal["answers", "scores"]
 
@@ -69,7 +69,7 @@ def run_ifeval(
     verifier = None
     if until == "scores":
         verifier = load_verifier()
-        verifier.check(inputs.prompts)
+        require_known(verifier, inputs.prompts)
     with session(out, recipe.calls, retry_failed=retry_failed) as running:
         questions, answers, chat = inputs.prompts.questions, inputs.answers, None
         if answers is None:

@@ -12,16 +12,26 @@ from typing import Any, Literal
 import numpy as np
 
 from pairkit.engines.base import Problem
+from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.answers import Answer, Answers
 from pairkit.evaluation.ifeval.questions import Prompts
-from pairkit.evaluation.ifeval.verifier import Followed, Verifier
 from pairkit.evaluation.measures import Measured
+from pairkit.rankers.ifeval import Followed, Verifier
 from pairkit.rankers.thoughts import Thoughts
 
 Reading = Literal["strict", "loose"]
 READINGS: tuple[Reading, ...] = ("strict", "loose")
 # By prompt_id; prompts without an answer have none.
 Verdicts = Mapping[str, Followed]
+
+
+def require_known(verifier: Verifier, prompts: Prompts) -> None:
+    """Raise `InputError` for a prompt with an instruction that the verifier does not know."""
+    for key, instructions in prompts.instructions.items():
+        try:
+            verifier.require_known(instructions)
+        except RecipeError as error:
+            raise InputError(f"{prompts.file.file}, prompt {key}: {error}") from error
 
 
 def verify(verifier: Verifier, prompts: Prompts, answers: Answers, thoughts: Thoughts) -> Verdicts:

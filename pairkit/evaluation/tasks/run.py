@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import RecipeError
-from pairkit.evaluation.extra import extra_version
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.tasks.bars import one_style
@@ -17,6 +16,7 @@ from pairkit.evaluation.tasks.harness import Tasks, load_tasks, run_tasks
 from pairkit.evaluation.tasks.local import read_local
 from pairkit.evaluation.tasks.recipe import TasksRecipe
 from pairkit.evaluation.tasks.scores import Scored, scored
+from pairkit.extras import extra_version
 from pairkit.files import stoppable
 from pairkit.ownership import owned
 

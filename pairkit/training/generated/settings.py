@@ -18,7 +18,7 @@ class Generated(Strict):
     benchmark     gsm8k and ifeval: `data` is a file of the benchmark; arithmetic: the quickstart's tuning
                   problems; verifier: `data` is a built dataset, whose sets have the right answer.
     split         of the dataset, for verifier.
-    check         exact, number, or package.module:function, for verifier.
+    check         exact, number, ifeval, or package.module:function, for verifier.
     answer        the metadata field with the right answer, for verifier.
     limit         use only the first N prompts; null: all.
     every         steps between measurements; null: those of eval_every. Always before and after training.

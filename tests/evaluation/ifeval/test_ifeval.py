@@ -21,8 +21,8 @@ from pairkit.evaluation.ifeval.questions import Prompts, read_prompts
 from pairkit.evaluation.ifeval.responses import read_responses, write_responses
 from pairkit.evaluation.ifeval.run import notes
 from pairkit.evaluation.ifeval.scoring import kinds, measured, missing
-from pairkit.evaluation.ifeval.verifier import Followed
 from pairkit.evaluation.measures import measure
+from pairkit.rankers.ifeval import Followed
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_without_the_verifier_nothing_is_asked(
     def absent(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr("pairkit.evaluation.extra.version", absent)
+    monkeypatch.setattr("pairkit.extras.version", absent)
     ended = run_in_process("eval ifeval --questions prompts.jsonl --model none/there", capsys, monkeypatch)
     assert ended.code == 1
     assert "lm-eval is not installed: pip install 'pairkit[eval]'" in ended.errors
@@ -142,7 +142,7 @@ def _changed(number: int, **changes: Any) -> list[dict[str, Any]]:
     [
         (_changed(1, key=7), "row 2: repeats the key 7"),
         (_changed(1, prompt=PROMPTS[0]["prompt"]), "row 2: repeats the prompt of key 7"),
-        (_changed(0, kwargs=[{}]), "row 1, field 'kwargs': must be a list with the arguments of each"),
+        (_changed(0, kwargs=[{}]), "row 1, field 'kwargs': must be a list with the arguments of"),
         (_changed(2, instruction_id_list=None), "row 3, field 'instruction_id_list': must be a list"),
         (_changed(0, key=None), "row 1: has no number or text 'key'"),
     ],

@@ -16,7 +16,7 @@ from support.bad_input.running import check_failure, run_in_process
 from support.ifeval import PROMPTS, responses, write_prompts
 
 from pairkit.evaluation.ifeval.questions import read_prompts
-from pairkit.evaluation.ifeval.verifier import Followed, Verifier, load_verifier
+from pairkit.rankers.ifeval import Followed, Verifier, load_verifier
 
 pytestmark = [pytest.mark.lm_eval, pytest.mark.usefixtures("sentences")]
 

@@ -91,7 +91,7 @@ def test_without_lm_eval_nothing_is_computed(
     def absent(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr("pairkit.evaluation.extra.version", absent)
+    monkeypatch.setattr("pairkit.extras.version", absent)
     ended = run_in_process("eval tasks --model none/there --tasks piqa", capsys, monkeypatch)
     assert ended.code == 1
     assert "lm-eval is not installed: pip install 'pairkit[eval]'" in ended.errors

@@ -1,4 +1,4 @@
-"""The libraries of the extra `eval`, which are imported late because they need seconds."""
+"""Libraries of the extra `eval`: they are imported late, because that takes seconds."""
 
 from __future__ import annotations
 
