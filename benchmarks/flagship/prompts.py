@@ -4,8 +4,8 @@
         --ifeval ifeval_input_data.jsonl.gz --out prompts.jsonl --count 800
 
 The rows have IFEval's fields, so that `rank.check=ifeval` verifies completions of them. An instruction that
-shares `WORDS` words in a row with a prompt of IFEval is left out: what is measured on them was not trained on.
-What is added to an instruction is in the words of IFEval, whose kinds are the same.
+shares `WORDS` words in a row with a prompt of IFEval is left out, so that no model is measured on what it was
+trained on. What is added to an instruction is in the words of IFEval, whose kinds are the same.
 """
 
 from __future__ import annotations
