@@ -92,8 +92,8 @@ def _check_processes(wanted: int | None) -> None:
     found = current_processes().size
     if wanted is not None and found != wanted:
         raise RecipeError(
-            f"launch.processes={wanted}, but accelerate has started {found}: set distributed_type to MULTI_GPU "
-            "or FSDP in the file of launch.config"
+            f"launch.processes={wanted}, but accelerate has started {found}: set distributed_type to "
+            "MULTI_GPU or FSDP in the file of launch.config"
         )
 
 

@@ -193,7 +193,7 @@ def test_the_command_of_a_launch() -> None:
 def test_a_stage_works_only_for_the_owner_and_with_what_was_named(tmp_path: Path) -> None:
     recipe = validate(TrainRecipe, {"data": "data", "model": "model"})
     with only_named({"mine"}):
-        (text,) = stage.request(recipe, tmp_path / "out" / "run").values()
+        text = stage.request(recipe, tmp_path / "out" / "run")[stage.REQUEST]
     content = stage.json.loads(text)
     assert content["modules"] == ["mine"]
     assert content["owner"] == os.getpid()
