@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -68,10 +69,14 @@ def command_of(process: psutil.Process) -> list[str]:
 
 def check_continued(model: Path, folder: Path, complete: Path) -> None:
     """The same command ends in the weights of a run that was not stopped."""
+    metrics = folder / "out/segment-2/run/metrics.jsonl"
+    first = metrics.read_text().splitlines()[0]
     code = finished(words(model, folder, FIELDS, LOSS), folder / "again")
     assert code == 0, (folder / "again").read_text()[-4000:]
     assert (folder / "out" / WEIGHTS).read_bytes() == (complete / WEIGHTS).read_bytes()
-    assert re.search(r"resum|continu", (folder / "again").read_text())
+    # With the rates of then: this step was not taken again.
+    assert metrics.read_text().splitlines()[0] == first
+    assert json.loads((folder / "out/segment-2/run/run.json").read_text())["starts"][-1]["processes"] == 2
     steps = (folder / "out" / "metrics.jsonl").read_text().count('"train"')
     assert steps == (complete / "metrics.jsonl").read_text().count('"train"')
 
