@@ -17,7 +17,7 @@ from support.online_commands import all_gone, below, finished, started, until, w
 
 LAUNCHER = "accelerate.commands.launch"
 LOSS = "support.online:patient"
-pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
 FIELDS: dict[str, Any] = {
     "segments": 2,
     "launch": {"processes": 2},
@@ -46,7 +46,7 @@ def training(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
             assert process.poll() is None, (tmp_path / "log").read_text()[-4000:]
             return checkpoints.is_dir() and any(one.name.startswith("step-") for one in checkpoints.iterdir())
 
-        until(saved, 200, tmp_path / "log")
+        until(saved, 500, tmp_path / "log")
         yield process
 
 

@@ -58,7 +58,7 @@ def started(command: list[str], log: Path, pause: float = 0) -> Iterator[subproc
                 one.kill()
 
 
-def finished(command: list[str], log: Path, seconds: float = 240) -> int:
+def finished(command: list[str], log: Path, seconds: float = 500) -> int:
     """Run a command to its end; return its exit code."""
     with started(command, log) as process:
         return process.wait(seconds)
