@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ class Segment:
                 # Of this segment alone: a server may list the same name for other weights.
                 build(self.build_recipe(name), target, cache=self.folder / CACHE)
         elif ENGINES[engine].local and engine not in IN_PROCESS and not complete:
-            self._stage("generation", stage.build_command(self.out), self.build_recipe(self.policy), target)
+            request = stage.request(self.build_recipe(self.policy), target)
+            self._stage("generation", stage.build_command(self.out), request)
         elif not complete or served is None:
             build(self.build_recipe(self.policy), target, cache=self.out / CACHE)
 
@@ -114,24 +116,18 @@ class Segment:
         recipe, target = self.train_recipe(data), self.folder / RUN
         steps = None if self.recipe.restart else self._steps()
         if self.recipe.launch.launched:
-            command = stage.train_command(self.out, self.recipe.launch)
-            self._stage("training", command, recipe, target, steps)
+            launch = self.recipe.launch
+            processes = launch.processes if launch.processes > 1 else None
+            request = stage.request(recipe, target, steps, processes)
+            self._stage("training", stage.train_command(self.out, launch), request)
         else:
             train(recipe, target, benchmarks=benchmark_of, segment=steps)
 
-    def _stage(
-        self,
-        what: str,
-        command: list[str],
-        recipe: BuildRecipe | TrainRecipe,
-        target: Path,
-        steps: Steps | None = None,
-    ) -> None:
+    def _stage(self, what: str, command: list[str], request: Mapping[str, str]) -> None:
         """Run a stage in a process of its own, which has ended when this returns."""
         file = self.folder / f"{what}.log"
         since = size_of(file)
-        environment = stage.request(recipe, target, steps)
-        with guarded(command, file, environment=environment, echo=True) as process:
+        with guarded(command, file, environment=request, echo=True) as process:
             code = process.wait()
         if code:
             error = EngineError if what == "generation" else TrainingError

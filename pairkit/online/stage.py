@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pairkit.errors import Interrupted, PairkitError
+from pairkit.errors import Interrupted, PairkitError, RecipeError
 from pairkit.imports import named, only_named
 from pairkit.online.recipe import Launch
 from pairkit.ownership import inside
@@ -29,14 +29,18 @@ REQUEST = "PAIRKIT_ONLINE_STAGE"
 
 
 def request(
-    recipe: BuildRecipe | TrainRecipe, target: Path, segment: Segment | None = None
+    recipe: BuildRecipe | TrainRecipe,
+    target: Path,
+    segment: Segment | None = None,
+    processes: int | None = None,
 ) -> dict[str, str]:
-    """Return the environment of a stage that makes `target` of a recipe."""
+    """Return the environment of a stage that makes `target` of a recipe, in so many processes (None: any)."""
     allowed = named()
     content = {
         "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "target": str(target),
         "segment": segment and asdict(segment),
+        "processes": processes,
         "owner": os.getpid(),
         "modules": None if allowed is None else sorted(allowed),
     }
@@ -56,6 +60,8 @@ def train_command(out: Path, launch: Launch) -> list[str]:
     command += ["--main_process_port", "0"] if launch.config is None else ["--config_file", launch.config]
     if launch.processes > 1:
         command += ["--num_processes", str(launch.processes)]
+        # Otherwise one is started where there are not as many GPUs, or a default file says so.
+        command += ["--multi_gpu"] if launch.config is None else []
     return [*command, "-m", __name__, "train", str(out)]
 
 
@@ -72,10 +78,23 @@ def run(name: str, out: Path, content: Mapping[str, Any]) -> None:
             from pairkit.evaluation.during_training import benchmark_of
             from pairkit.training.run import train
 
+            _check_processes(content["processes"])
             segment = content["segment"]
             if segment is not None:
                 segment = Segment(**{**segment, "start": segment["start"] and Path(segment["start"])})
             train(validate(TrainRecipe, content["recipe"]), target, benchmarks=benchmark_of, segment=segment)
+
+
+def _check_processes(wanted: int | None) -> None:
+    """Refuse a launch of fewer processes, whose run would take as many times longer without a word."""
+    from pairkit.training.distributed.processes import current_processes
+
+    found = current_processes().size
+    if wanted is not None and found != wanted:
+        raise RecipeError(
+            f"launch.processes={wanted}, but accelerate has started {found}: set distributed_type to "
+            "MULTI_GPU or FSDP in the file of launch.config"
+        )
 
 
 def main() -> int:

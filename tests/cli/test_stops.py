@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +21,9 @@ from support.bad_input.running import (
     read_built,
     stop_after_the_first_shard,
 )
+from support.full_disk import files_up_to
 
 from pairkit.training.output.metrics import MetricsLog, read_metrics
-
-
-@contextmanager
-def files_up_to(count: int) -> Iterator[None]:
-    """Limit the bytes of a file: a write beyond it fails as on a full disk, with an OSError."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_disk_full_in_a_build(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
@@ -121,8 +122,9 @@ def test_a_training_in_a_stage_continues_as_one_without(
         return in_this_process(command, log, **keywords)
 
     monkeypatch.setattr(segment, "guarded", two_segments)
+    (tmp_path / "launch.yaml").write_text("{}")
     with pytest.raises(TrainingError, match="enough"):
-        online(runs.recipe(model, launch={"processes": 2}), tmp_path / "out")
+        online(runs.recipe(model, launch={"config": str(tmp_path / "launch.yaml")}), tmp_path / "out")
     for number in (1, 2):
         name = f"segment-{number}/run/model/model.safetensors"
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
@@ -140,6 +142,8 @@ def test_two_processes_train_as_one_does(
     for out, processes in (("one", 1), ("two", 2)):
         fields = {"segments": 2, "launch": {"processes": processes}, "train": {"max_steps": 4}}
         online(runs.recipe(model, **fields), tmp_path / out)
+        record = json.loads((tmp_path / out / "segment-1/run/run.json").read_text())
+        assert record["starts"][-1]["processes"] == processes
     one, two = (load_file(tmp_path / out / "segment-1/run/model/model.safetensors") for out in ("one", "two"))
     torch.testing.assert_close(two, one, rtol=1e-3, atol=2e-4)
     lines = {
@@ -163,11 +167,23 @@ def test_a_launched_training_that_dies_is_told(
         online(recipe, tmp_path / "out")
 
 
+def test_a_launch_of_fewer_processes_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a file for one machine without GPUs, as a rule."""
+    monkeypatch.setattr(segment, "guarded", in_this_process)
+    says = (
+        "training ended with exit code 1: launch.processes=2, but accelerate has started 1: set distributed"
+    )
+    with pytest.raises(TrainingError, match=says):
+        online(runs.recipe(model, launch={"processes": 2}), tmp_path / "out")
+
+
 def test_the_command_of_a_launch() -> None:
     words = stage.train_command(Path("out"), Launch(processes=2))
     assert words[1:] == [
         "-m", "accelerate.commands.launch", "--main_process_port", "0", "--num_processes", "2",
-        "-m", "pairkit.online.stage", "train", "out",
+        "--multi_gpu", "-m", "pairkit.online.stage", "train", "out",
     ]  # fmt: skip
     words = stage.train_command(Path("out"), Launch(config="fsdp.yaml"))
     assert words[3:5] == ["--config_file", "fsdp.yaml"]
@@ -177,7 +193,7 @@ def test_the_command_of_a_launch() -> None:
 def test_a_stage_works_only_for_the_owner_and_with_what_was_named(tmp_path: Path) -> None:
     recipe = validate(TrainRecipe, {"data": "data", "model": "model"})
     with only_named({"mine"}):
-        (text,) = stage.request(recipe, tmp_path / "out" / "run").values()
+        text = stage.request(recipe, tmp_path / "out" / "run")[stage.REQUEST]
     content = stage.json.loads(text)
     assert content["modules"] == ["mine"]
     assert content["owner"] == os.getpid()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import yaml
 from support.tiny import save_model
 
+from pairkit.losses.logistic import dpo
+from pairkit.losses.types import Logps, LossOutput
 from pairkit.online.recipe import OnlineRecipe, load
 from pairkit.recipes import merge
 
@@ -35,6 +38,12 @@ def leveled(text: str, metadata: Mapping[str, Any]) -> float:
 def never(text: str, metadata: Mapping[str, Any]) -> float:
     """A check that nothing passes."""
     return 0.0
+
+
+def patient(policy: Logps, reference: Logps, *, beta: float = 0.1) -> LossOutput:
+    """DPO's loss, computed after as many seconds as the environment says: a training that can be met."""
+    time.sleep(float(os.environ.get("PAIRKIT_TEST_PAUSE", "0")))
+    return dpo(policy, reference, beta=beta, label_smoothing=0.0)
 
 
 def dies(text: str, metadata: Mapping[str, Any]) -> float:

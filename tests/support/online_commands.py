@@ -18,26 +18,31 @@ from support import online as runs
 TESTS = str(Path(__file__).parents[1])
 
 
-def words(model: Path, folder: Path, fields: Mapping[str, Any], out: str = "out") -> list[str]:
-    """Write a recipe; return the command that runs it to a directory of `folder`."""
+def words(model: Path, folder: Path, fields: Mapping[str, Any], loss: str = "mcpo") -> list[str]:
+    """Write a recipe; return the command that runs it to `out` in a folder."""
     content = runs.content(model, **fields)
     generate = content["build"]["generate"]
     # None: not a field of this engine.
     content["build"]["generate"] = {key: value for key, value in generate.items() if value is not None}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "pairkit", "online", "--recipe", str(folder / "recipe.yaml")]
-    return [*command, "--out", str(folder / out), f"build.rank.check={content['build']['rank']['check']}"]
+    named = [f"build.rank.check={content['build']['rank']['check']}", f"train.loss.name={loss}"]
+    return [*command, "--out", str(folder / "out"), *named]
 
 
 @contextmanager
-def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command for the block, which prints to `log`; kill it, and what it has left, at the end."""
+def started(command: list[str], log: Path, pause: float = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command for the block, which prints to `log`; kill it, and what it has left, at the end.
+
+    `pause` is that of `online.patient`, in seconds.
+    """
     paths = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONWARNINGS": "default",
+        "PAIRKIT_TEST_PAUSE": str(pause),
     }
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, cwd=log.parent)
@@ -53,7 +58,7 @@ def started(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
                 one.kill()
 
 
-def finished(command: list[str], log: Path, seconds: float = 240) -> int:
+def finished(command: list[str], log: Path, seconds: float = 500) -> int:
     """Run a command to its end; return its exit code."""
     with started(command, log) as process:
         return process.wait(seconds)

@@ -134,13 +134,13 @@ CASES = [
     ),
     Case(
         "a server that is not the one that is asked",
-        f"{SERVED} serve.command={{model}} {URL} build.generate.base_url=http://127.0.0.1:8/v1",
+        f"{SERVED} serve.command=a-{{model}} {URL} build.generate.base_url=http://127.0.0.1:8/v1",
         "build.generate.base_url and serve.url differ: the server that serve.command starts would not be the "
         "one that is asked; remove build.generate.base_url",
     ),
     Case(
         "a server at an address that is none",
-        f"{SERVED} serve.command={{model}} serve.url=http://127.0.0.1:9/v\u00fc",
+        f"{SERVED} serve.command=a-{{model}} serve.url=http://127.0.0.1:9/v\u00fc",
         "serve.url contains spaces or characters that are not ASCII: write %20 for a space",
         prepare=with_template,
     ),
@@ -152,8 +152,8 @@ CASES = [
     ),
     Case(
         "a server's command that is for a shell",
-        f"{SERVED} serve.command=|| {URL}",
-        "serve.command has '||', which is for a shell, and none is between: write sh -c 'COMMAND \"$0\"' "
+        f"{SERVED} serve.command=; {URL}",
+        "serve.command has ';', which is for a shell, and none is between: write sh -c 'COMMAND \"$0\"' "
         '{model}, with "$0" where the directory belongs',
         prepare=with_template,
     ),
