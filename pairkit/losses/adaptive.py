@@ -131,6 +131,14 @@ def observe_alpha_dpo(
     return moved(state, shift, weight_of_past, noise=0.0 if stats == "official" else noise), {}
 
 
+def figures_alpha_dpo(state: State, *, momentum: float, stats: str) -> dict[str, float]:
+    """Return `std_M`, the standard deviation of M that pairs are standardized by; 0 before the first batch.
+
+    Without stop-gradient a pair's gradient is multiplied by 1 - alpha / std_M.
+    """
+    return {"std_M": moments(state, momentum, corrected=stats == "corrected")[1]}
+
+
 def beta_dpo(
     policy: Logps,
     reference: Logps,
