@@ -79,6 +79,19 @@ def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
     return merged(model.cpu()) if merge and processes.main else model
 
 
+def snapshot(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+    """Return what `to_save` does while the model is trained on, which it leaves as it is; collective."""
+    lora = planned.recipe.lora
+    merge = lora is not None and lora.merge
+    if not (processes.sharded or merge):
+        return model
+    weights = trained(model, processes)
+    if not processes.main:
+        return model
+    fill(copy := _policy(planned, None), weights)
+    return merged(copy) if merge else copy
+
+
 def reference_key(planned: Plan) -> str:
     """Hash all that the reference's log-probs depend on besides the tokens; for the main process only."""
     recipe, name = planned.recipe, planned.reference

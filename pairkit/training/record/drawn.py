@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from pairkit.progress import warn
 from pairkit.schema import short_hash
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.tokens.sets import TokenSet
@@ -61,3 +62,8 @@ class Drawn:
         self.known = state is not None and state["known"] and state["key"] == self._key
         if state is not None and self.known:
             self._counts = state["counts"].clone()
+        else:
+            warn(
+                "record.pairs: the run began without the counts of these sets, so that the column `drawn` is "
+                "null; start a new run to have it"
+            )

@@ -72,6 +72,11 @@ class Record(Strict):
     kl: bool = False
     samples: SampleSettings = SampleSettings()
 
+    @property
+    def asked(self) -> bool:
+        """Whether anything is recorded."""
+        return self.figures or self.pairs or self.samples.every is not None
+
     @model_validator(mode="after")
     def _checked(self) -> Record:
         if self.kl and not (self.figures or self.pairs):

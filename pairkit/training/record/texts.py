@@ -34,4 +34,5 @@ def foreign_share(text: str, scripts: frozenset[str]) -> float:
 
 @lru_cache(maxsize=None)  # by character, of which there are few in texts
 def _script(letter: str) -> str:
-    return unicodedata.name(letter, "").split(" ")[0]
+    # Of its plain form, because names such as FULLWIDTH LATIN and MICRO SIGN begin with no script.
+    return unicodedata.name(unicodedata.normalize("NFKC", letter)[:1], "").split(" ")[0]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 Metric = Literal["loss", "reward_accuracy", "reward_margin", "chosen_logp", "chosen_logp_per_token"]
+SaveEvery = Annotated[int, Field(ge=1)] | Literal["epoch"] | None
 LOWER = frozenset({"loss"})  # is better; of all others higher is
 
 SHORTEST = 10  # steps between checkpoints by default, because a shorter run is soon done again
 PARTS = 10  # of a run, after each of which it saves by default
 
 
-def save_interval(save_every: int | None, steps: int) -> int:
+def save_interval(save_every: SaveEvery, steps: int) -> int:
     """Return the number of steps between checkpoints; by default a tenth of the run, at least ten.
 
-    In steps and not in minutes, because then two runs of one recipe have the same checkpoints.
+    In steps and not in minutes, because then two runs of one recipe have the same checkpoints. With "epoch",
+    too: an epoch may be a long time to lose.
     """
-    return save_every or max(SHORTEST, math.ceil(steps / PARTS))
+    return save_every if isinstance(save_every, int) else max(SHORTEST, math.ceil(steps / PARTS))
 
 
 def best_step(evaluations: Iterable[Mapping[str, Any]], metric: Metric, first: int = 0) -> int | None:
