@@ -27,8 +27,7 @@ from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
-from pairkit.training.lora import AdaptersOff
-from pairkit.training.models import policy, reference, reference_key, to_save
+from pairkit.training.models import policy, reference, reference_key, running_reference, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, load_weights
 from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
 from pairkit.training.output.layout import MODEL
@@ -37,12 +36,11 @@ from pairkit.training.output.start import check_start
 from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.record.drawn import Drawn
-from pairkit.training.record.recording import Recording, report_sets
-from pairkit.training.record.samples import Samples, check_samples, prompts_of, samples_of
+from pairkit.training.record.recording import recording_of
+from pairkit.training.record.samples import check_samples, prompts_of, samples_of
 from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel
-from pairkit.training.step.examples import Split, split_for
+from pairkit.training.step.examples import split_for
 from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.router import routers_of
@@ -221,9 +219,8 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
     start = planned.segment.start if planned.segment else None
     if start:  # before anything is compared with it; the loop loads the whole state
         load_weights(start, model)
-    # Next to the policy in every step, or at evaluations alone.
-    in_steps = "token_kl" in needs
-    live = _live(planned, model, processes) if in_steps or recipe.record.kl else None
+    in_steps = "token_kl" in needs  # otherwise the reference runs at evaluations alone, or never
+    live = running_reference(planned, model, processes) if in_steps or recipe.record.kl else None
     _check_packed(model, planned)
     at_reference = starts_at_reference(model, planned, train_split, processes)
     routers = routers_of(model, recipe.router_aux_loss)
@@ -231,57 +228,22 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
     beside = live if in_steps else None
     step_model = StepModel(planned.loss, model, beside, budget, processes, at_reference, routers)
     # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
-    chat = ChatFormat(planned.tokenizer, "none" if recipe.template == "none" else None)
+    chat = partial(ChatFormat, planned.tokenizer, "none" if recipe.template == "none" else None)
     curve = None
     if recipe.eval.generate and benchmark:
-        curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat, processes)
-    samples = prompts and samples_of(recipe.record.samples, prompts, model, chat, recipe.seed)
-    recording = _recording(planned, out, (train_split, held_out), live, samples)
+        curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat(), processes)
+    samples = prompts and samples_of(recipe.record.samples, prompts, model, chat(), recipe.seed)
+    names, splits = (recipe.train_split, recipe.eval_split), (train_split, held_out)
+    recording = recording_of(
+        recipe.record, out, names, planned.negatives, splits, live, samples, recipe.seed
+    )  # fmt: skip
     epochs = recipe.save_every == "epoch"
     save_epoch = partial(save_epoch_model, planned, out, processes) if epochs else None
     model = train_steps(
-        recipe,
-        step_model,
-        planned.order,
-        planned.negatives,
-        train_split,
-        recording,
-        out,
-        curve,
-        start,
+        recipe, step_model, planned.order, planned.negatives, train_split, recording, out, curve, start,
         save_epoch,
-    )
+    )  # fmt: skip
     return to_save(model, planned, processes)
-
-
-def _recording(
-    planned: Plan,
-    out: Path,
-    splits: tuple[Split, Split | None],
-    live: nn.Module | None,
-    samples: Samples | None,
-) -> Recording:
-    recipe, (train_split, held_out) = planned.recipe, splits
-    report = report_sets(recipe.record, len(train_split.sets), recipe.seed)
-    return Recording(
-        settings=recipe.record,
-        out=out,
-        names=(recipe.train_split, recipe.eval_split),
-        negatives=planned.negatives,
-        train=train_split,
-        held_out=held_out,
-        live=live,
-        samples=samples,
-        report=report,
-        drawn=Drawn([train_split.sets[i] for i in report]) if recipe.record.pairs else None,
-    )
-
-
-def _live(planned: Plan, model: nn.Module, processes: Processes) -> nn.Module:
-    """Return the reference to run next to the policy."""
-    if planned.recipe.adapters_off_is_reference:  # no second model is in memory then
-        return AdaptersOff(model)
-    return reference(planned, processes).eval().requires_grad_(False)
 
 
 def _check_packed(model: nn.Module, planned: Plan) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from pairkit.files import replacing
 from pairkit.training.step.evaluate import ScoredSets
 
-PAIRS = "pairs"
 # Log-probs and divergences are sums over the scored tokens, nats.
 SCHEMA = pa.schema(
     [

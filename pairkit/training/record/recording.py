@@ -14,9 +14,9 @@ from torch import nn
 from pairkit.losses import Loss, WeightedSum
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.record.drawn import Drawn, Draws
-from pairkit.training.record.pairs import PAIRS, pair_rows, step_file, write_rows
-from pairkit.training.record.samples import SAMPLES, Samples
-from pairkit.training.record.settings import Record
+from pairkit.training.record.pairs import pair_rows, step_file, write_rows
+from pairkit.training.record.samples import Samples
+from pairkit.training.record.settings import FOLDERS, PAIRS, SAMPLES, Record
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.evaluate import ScoredSets, evaluation, score_sets
 from pairkit.training.step.examples import Split
@@ -104,7 +104,7 @@ class Recording:
 
     def forget_after(self, done: int) -> None:
         """Remove files of later steps than `done` that an earlier start has written, and this one has not."""
-        for folder in (PAIRS, SAMPLES):
+        for folder in FOLDERS:
             for path in (self.out / folder).glob("step-*.parquet"):
                 if path not in self._written and _step_of(path) > done:
                     path.unlink()
@@ -130,6 +130,23 @@ class Recording:
             path = step_file(self.out / folder, step)
             write_rows(path, tables)
             self._written.add(path)
+
+
+def recording_of(
+    settings: Record,
+    out: Path,
+    names: tuple[str, str],
+    negatives: Mapping[str, Any],
+    splits: tuple[Split, Split | None],
+    live: nn.Module | None,
+    samples: Samples | None,
+    seed: int,
+) -> Recording:
+    """Choose the report's training sets by the seed, and return the recording of a run."""
+    train, held_out = splits
+    report = report_sets(settings, len(train.sets), seed)
+    drawn = Drawn([train.sets[i] for i in report]) if settings.pairs else None
+    return Recording(settings, out, names, negatives, train, held_out, live, samples, report, drawn)
 
 
 def report_sets(settings: Record, sets: int, seed: int) -> list[int]:

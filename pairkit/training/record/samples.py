@@ -30,7 +30,6 @@ from pairkit.training.record.texts import distinct_share, foreign_share, repeate
 from pairkit.training.step.batch import StepModel
 from pairkit.training.tokens.sets import Column, TokenSet
 
-SAMPLES = "samples"
 SCHEMA = pa.schema(
     [
         ("set_id", pa.string()),
@@ -197,7 +196,10 @@ class Samples:
 
 
 def check_samples(settings: SampleSettings, processes: Processes) -> None:
-    """Raise `RecipeError` for a model in parts, of which no process can generate, and for a wrong check."""
+    """Refuse samples of a model in parts, of which no process can generate, and an unknown check.
+
+    Raises `RecipeError`.
+    """
     if settings.every is None:
         return
     if processes.sharded:

@@ -10,6 +10,7 @@ from pairkit.engines.base import Sampling, sample_seed
 from pairkit.recipes import Strict
 
 PREFIX = "record.samples"
+FOLDERS = PAIRS, SAMPLES = ("pairs", "samples")  # of a run, with a file per step
 
 
 class SampleSettings(Strict):
