@@ -132,8 +132,9 @@ def test_the_candidates_of_a_step_are_those_of_its_draw(
     tmp_path: Path, material: Any, loss: str, included: bool, budget: int
 ) -> None:
     sets, network, live = material
-    settings = {"include_chosen": included, "beta": 0.5}
-    found, *_ = step(material, {"name": loss, "mcpo": settings}, {}, budget, tmp_path)
+    settings: dict[str, Any] = {"include_chosen": included, "beta": 0.5}
+    keywords = settings if loss == "mcpo" else {"mcpo": settings}
+    found, *_ = step(material, {"name": loss, **keywords}, {}, budget, tmp_path)
     effective = []
     for item in sets[:SETS]:
         given = probabilities(network, live, item, 0.5, 0 if included else 1)
