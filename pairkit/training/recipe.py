@@ -22,7 +22,7 @@ from pairkit.training.pairrm.settings import check_settings
 from pairkit.training.record.settings import Record
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
-from pairkit.training.step.saving import Metric, SaveEvery
+from pairkit.training.step.saving import Interval, Metric, interval_of
 from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
@@ -144,11 +144,16 @@ class TrainRecipe(Strict):
     # what the run writes besides: figures, pairs, samples; see docs/training.md
     record: Record = Record()
     # steps between checkpoints; null = a tenth of the run, at least 10; epoch = the same, and a model per epoch
-    save_every: SaveEvery = None
+    save_every: Interval = None
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
     card: CardSettings = CardSettings()  # what the model's card says besides what pairkit knows
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _interval(cls, value: Any) -> Any:
+        return interval_of("save_every", value)
 
     @field_validator("loss", mode="before")
     @classmethod

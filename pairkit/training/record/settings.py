@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pairkit.engines.base import Sampling, sample_seed
 from pairkit.recipes import Strict
+from pairkit.training.step.saving import Interval, interval_of
 
 PREFIX = "record.samples"
 FOLDERS = PAIRS, SAMPLES = ("pairs", "samples")  # of a run, with a file per step
@@ -25,7 +26,7 @@ class SampleSettings(Strict):
     answer        the metadata field with the right answer, for `check`.
     """
 
-    every: Annotated[int, Field(ge=1)] | Literal["epoch"] | None = None
+    every: Interval = None
     prompts: int = Field(default=64, ge=1)
     per_prompt: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, ge=0)
@@ -34,6 +35,11 @@ class SampleSettings(Strict):
     batch_tokens: int = Field(default=32_768, ge=1)
     check: str | None = None
     answer: str = "answer"
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _interval(cls, value: Any) -> Any:
+        return interval_of(f"{PREFIX}.every", value)
 
     @model_validator(mode="after")
     def _checked(self) -> SampleSettings:

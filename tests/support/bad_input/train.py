@@ -190,12 +190,12 @@ CASES = [
     Case(
         "samples of an unknown interval",
         f"{TRAIN} --sample-every step",
-        "recipe key 'record.samples.every' must be a number or 'epoch', got the text 'step'",
+        "record.samples.every must be a number of steps, at least 1, or epoch, got 'step'",
     ),
     Case(
         "checkpoints at an unknown interval",
         f"{TRAIN} --save-every hour",
-        "recipe key 'save_every' must be a number or 'epoch', got the text 'hour'",
+        "save_every must be a number of steps, at least 1, or epoch, got 'hour'",
     ),
     Case(
         "samples without held-out sets",
