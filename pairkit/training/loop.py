@@ -61,8 +61,8 @@ def train_steps(
     """Train the model of `step_model` to the end of `order`, from the last checkpoint under `out` if any.
 
     Without one it begins with the state in `start`, the checkpoint of a segment before this one; a segment
-    that others follow leaves a checkpoint of its last step. `save_epoch` is called with the model, and with the
-    number of an epoch, from 1, after the step that ends it, on every process.
+    that others follow leaves a checkpoint of its last step. `save_epoch` is called on every process with the
+    model and the number of an epoch, from 1, after the step that ends it.
 
     SIGINT, or another signal that raises an exception, ends the current step, writes a checkpoint and raises
     `Interrupted`. A step whose loss or gradient is not finite changes neither weights nor running statistics;

@@ -18,7 +18,7 @@ from pairkit.training.record.pairs import pair_rows, step_file, write_rows
 from pairkit.training.record.samples import Samples
 from pairkit.training.record.settings import FOLDERS, PAIRS, SAMPLES, Record
 from pairkit.training.step.batch import StepModel
-from pairkit.training.step.evaluate import ScoredSets, evaluation, score_sets
+from pairkit.training.step.evaluate import ScoredSets, evaluate, evaluation, score_sets
 from pairkit.training.step.examples import Split
 from pairkit.training.step.figures import Figures
 from pairkit.training.step.order import StepOrder
@@ -68,6 +68,8 @@ class Recording:
 
         Raises `OutputError`.
         """
+        if not self.settings.asked:
+            return evaluate(step_model, self.held_out) if self.held_out else {}
         values: dict[str, float] = {}
         tables = []
         if self.held_out:

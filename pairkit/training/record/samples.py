@@ -63,10 +63,10 @@ class Prompts:
 
     def requests(self, settings: SampleSettings, seed: int) -> list[Request]:
         """Return the prompts as requests, with the ids that evaluations score completions after."""
-        given = zip(self.sets["tools"].to_pylist(), self.sets["chat_template_kwargs"].to_pylist(), strict=True)
+        columns = (self.sets[name].to_pylist() for name in ("tools", "chat_template_kwargs"))
         return [
             Request(item.prompt.tolist(), settings.samplings(seed, item.set_id), tools, kwargs)
-            for item, (tools, kwargs) in zip(self.tokens, given, strict=True)
+            for item, tools, kwargs in zip(self.tokens, *columns, strict=True)
         ]
 
 
@@ -148,7 +148,9 @@ class Samples:
         for item, entropies in zip(work, scored.entropy.tolist(), strict=True):
             yield from entropies[: len(item.columns)]
 
-    def _columns(self, written: Written, entropies: Iterator[float]) -> Iterator[tuple[str, Iterator[object]]]:
+    def _columns(
+        self, written: Written, entropies: Iterator[float]
+    ) -> Iterator[tuple[str, Iterator[object]]]:
         flat = [(row, number, *sample) for row, some in written.items() for number, sample in enumerate(some)]
         texts = [completion.text for _, _, completion, _ in flat]
         prompts = self.prompts.sets["prompt"].to_pylist()

@@ -15,7 +15,7 @@ PARTS = 10  # of a run, after each of which it saves by default
 
 
 def interval_of(key: str, value: Any) -> Any:
-    """Return the value of a recipe's key as an `Interval`, also where it comes as text. Raises `ValueError`."""
+    """Return the value of a recipe's key as an `Interval`, also where it is a text. Raises `ValueError`."""
     if value is None or value == "epoch":
         return value
     number = str(value).strip()

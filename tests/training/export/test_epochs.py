@@ -66,7 +66,8 @@ def test_the_model_of_an_epoch_is_that_of_a_run_that_ends_there(
 def test_saving_an_epoch_changes_nothing_else(data: Path, model: Path, tmp_path: Path) -> None:
     """Weights and metrics; the checkpoints are those of the default."""
     for name, save_every in (("plain", None), ("epochs", "epoch")):
-        train(recipe(data, model, **(TWO | {"save_every": save_every, "eval_every": 1})), tmp_path / name / "run")
+        fields = TWO | {"save_every": save_every, "eval_every": 1}
+        train(recipe(data, model, **fields), tmp_path / name / "run")
     plain, epochs = tmp_path / "plain" / "run", tmp_path / "epochs" / "run"
     assert equal(weights(plain / "model"), weights(epochs / "model"))
     assert read_metrics(plain, "eval") == read_metrics(epochs, "eval")
@@ -102,7 +103,8 @@ def test_a_run_that_stops_in_the_save_of_an_epoch_saves_it_again(
 def test_a_saved_model_generates_as_before(tmp_path: Path) -> None:
     """Its settings of generation, which transformers would not write as they are."""
     folder = model_folder(tmp_path / "model")
-    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 5], "temperature": 0.6, "do_sample": false}')
+    settings = {"eos_token_id": [2, 5], "temperature": 0.6, "do_sample": False}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
     network = AutoModelForCausalLM.from_pretrained(folder)
     before = GenerationConfig.from_dict(network.generation_config.to_dict())
     assert before.eos_token_id == [2, 5]

@@ -78,7 +78,8 @@ def test_log_probs_are_those_of_the_model_and_the_reference(
             assert (row["rank"], row["origin"], row["length"]) == (column.rank, column.origin, column.length)
             folder = recorded / "model" if step else model
             expected = by_hand(folder, other, item, row["column"])
-            assert [row["logp"], row["ref_logp"], row["token_kl"]] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+            found_values = [row["logp"], row["ref_logp"], row["token_kl"]]
+            assert found_values == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
 def test_all_sets_are_there_once_and_counts_add_up(recorded: Path, data: Path, model: Path) -> None:

@@ -37,7 +37,9 @@ def recorded(out: Path) -> dict[str, bytes]:
 
 def entries(out: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
+    return [
+        {name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines
+    ]
 
 
 def assert_same(out: Path, whole: Path) -> None:

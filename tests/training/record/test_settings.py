@@ -17,7 +17,7 @@ from pairkit.training.record.settings import SampleSettings
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"samples": {"prompts": 8}}, "record.samples.prompts has no effect without samples: set record.samples"),
+        ({"samples": {"prompts": 8}}, "record.samples.prompts has no effect without samples: set rec"),
         ({"samples": {"check": "number"}}, "record.samples.check has no effect without samples"),
         ({"samples": {"every": 0}}, "record.samples.every"),
         ({"samples": {"every": "epochs"}}, "record.samples.every"),
