@@ -143,8 +143,8 @@ class TrainRecipe(Strict):
     eval: EvalSettings = EvalSettings()
     # what the run writes besides: figures, pairs, samples; see docs/training.md
     record: Record = Record()
-    # steps between checkpoints; null = a tenth of the run, at least 10; epoch = the same, and models
-    # of epochs
+    # steps between checkpoints; null = a tenth of the run, at least 10; epoch = as null, and a model after
+    # each epoch
     save_every: Interval = None
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
