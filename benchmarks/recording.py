@@ -2,9 +2,10 @@
 
     python benchmarks/recording.py [--model small] [--vocabulary 8192] [--repeats 20] [--budget 4096]
 
-The model and the lengths are those of train_vs_trl.py, six completions per set. Printed are the seconds of a step on
-eight sets without and with `record.figures`, for pairs of all negatives and for a draw within the pass, and
-those of scoring a set, of which a file of pairs scores `record.report_sets`. On a GPU if there is one.
+The model and the lengths are those of train_vs_trl.py, six completions per set. Printed are the seconds of a
+step on eight sets without and with `record.figures`, for pairs of all negatives and for a draw within the
+pass, and those of scoring a set, of which a file of pairs scores `record.report_sets`. On a GPU if there is
+one.
 """
 
 from __future__ import annotations

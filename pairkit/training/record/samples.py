@@ -101,9 +101,7 @@ class Samples:
         if problems and (step == 0 or not written):
             self._tell(problems, step_model.processes)
         entropies = self._entropies(step_model, written)
-        table = pa.table(
-            {name: list(values) for name, values in self._columns(written, entropies)}, SCHEMA
-        )
+        table = pa.table({name: list(values) for name, values in self._columns(written, entropies)}, SCHEMA)
         return table, self._means(table, len(problems))
 
     def _write(self, processes: Processes) -> tuple[Written, dict[int, Problem]]:
@@ -139,9 +137,7 @@ class Samples:
         """Yield the mean token entropy of each sample, from a pass over what was written."""
         work = []
         for row, samples in written.items():
-            columns = [
-                Column(np.array(sample.ids, np.int32), None, None, "generated") for sample in samples
-            ]
+            columns = [Column(np.array(sample.ids, np.int32), None, None, "generated") for sample in samples]
             work.append(SetSelection.all(self.prompts.tokens[row]._replace(columns=tuple(columns))))
         scored = replace(step_model, live=None).scoring(frozenset({"entropy"}))(work)
         assert scored.entropy is not None, "it was wanted"
@@ -213,9 +209,7 @@ def check_samples(settings: SampleSettings, processes: Processes) -> None:
         check_recipe(_verifier(settings))
 
 
-def prompts_of(
-    settings: SampleSettings, data: BuiltData, split: str, tokens: Sequence[TokenSet]
-) -> Prompts:
+def prompts_of(settings: SampleSettings, data: BuiltData, split: str, tokens: Sequence[TokenSet]) -> Prompts:
     """Read the first prompts among the held-out sets.
 
     Raises `InputError` for a split without sets, and for sets without an answer that the check can use.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 
 GRAM = 4  # words
 
@@ -32,7 +32,7 @@ def foreign_share(text: str, scripts: frozenset[str]) -> float:
     return sum(letter.isalpha() and _script(letter) not in scripts for letter in text) / max(1, len(text))
 
 
-@lru_cache(maxsize=None)  # by character, of which there are few in texts
+@cache  # by character, of which there are few in texts
 def _script(letter: str) -> str:
     # Of its plain form, because names such as FULLWIDTH LATIN and MICRO SIGN begin with no script.
     return unicodedata.name(unicodedata.normalize("NFKC", letter)[:1], "").split(" ")[0]

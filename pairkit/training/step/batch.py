@@ -148,9 +148,7 @@ class StepModel:
             packing=self.kind.packs,
         )
 
-    def gradients(
-        self, batch: Batch, averages: Averages, figures: Figures | None = None
-    ) -> GradientResult:
+    def gradients(self, batch: Batch, averages: Averages, figures: Figures | None = None) -> GradientResult:
         """Add this process's share of the batch's gradient to the model, micro-batch by micro-batch.
 
         Gradients are summed, over micro-batches here and over processes afterwards. They can be, because each

@@ -53,9 +53,10 @@ def test_the_model_of_an_epoch_is_that_of_a_run_that_ends_there(
     for folder, expected in ((models / "epoch-1", short), (models / "epoch-2", out / "model")):
         assert equal(weights(folder), weights(expected))
         assert {path.name for path in folder.iterdir()} == {path.name for path in expected.iterdir()}
-        assert json.loads((folder / "hashes.json").read_text()).keys() == json.loads(
-            (expected / "hashes.json").read_text()
-        ).keys()
+        assert (
+            json.loads((folder / "hashes.json").read_text()).keys()
+            == json.loads((expected / "hashes.json").read_text()).keys()
+        )
     assert not equal(weights(models / "epoch-1"), weights(models / "epoch-2"))
     if loss == "mcpo":
         loaded = load_for_generation(str(models / "epoch-1"), None)

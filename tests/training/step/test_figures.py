@@ -188,9 +188,7 @@ def test_figures_change_no_gradient(tmp_path: Path, material: Any, loss: str) ->
     settings = sampler_settings(built, {"sampling": "mc"}, "policy")
     split = split_of(built, sets, live, tmp_path)
     network.zero_grad()
-    passes.gradients(
-        prepare(passes, settings, split, range(SETS), draw_seeds(sets[:SETS], 0, 0)), Averages()
-    )
+    passes.gradients(prepare(passes, settings, split, range(SETS), draw_seeds(sets[:SETS], 0, 0)), Averages())
     plain = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     assert torch.equal(with_figures, plain)
 
