@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.tiny import candidate_sets, completion, dice_model, random_sets, write_data
 from support.training import recipe
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.training.distributed.processes import Processes
@@ -67,12 +67,11 @@ def test_a_file_has_every_sample_of_the_first_prompts(run: Path, dice: Path) -> 
     assert [(row["set_id"], row["sample"]) for row in rows] == [(key, n) for key in first for n in range(3)]
     stored = pq.read_table(run.parent / "sets" / "data" / "test-00000-of-00001.parquet").to_pylist()
     prompts = {row["set_id"]: row["prompt"][0]["content"] for row in stored}
-    tokenizer = AutoTokenizer.from_pretrained(dice)
     for row in rows:
         assert row["prompt"][0]["content"] == prompts[row["set_id"]]
         assert set(row["text"]) <= set("aex")
         ended = row["finish_reason"] == "stop"
-        assert row["length"] == len(tokenizer(row["text"], add_special_tokens=False)["input_ids"]) + ended
+        assert row["length"] == len(row["text"]) + ended  # it writes one letter per token
         assert ended or row["length"] == 12
         assert row["score"] == row["text"].count("a") + row["text"].count("e")
         assert row["foreign"] == 0
