@@ -232,7 +232,7 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
     curve = None
     if recipe.eval.generate and benchmark:
         curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat(), processes)
-    samples = prompts and samples_of(recipe.record.samples, prompts, model, chat(), recipe.seed)
+    samples = samples_of(recipe.record.samples, prompts, model, chat(), recipe.seed) if prompts else None
     names, splits = (recipe.train_split, recipe.eval_split), (train_split, held_out)
     recording = recording_of(
         recipe.record, out, names, planned.negatives, splits, live, samples, recipe.seed

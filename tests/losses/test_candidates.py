@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def logps(values: list[float], rows: int) -> Logps:
 @pytest.mark.parametrize("included", [False, True])
 @pytest.mark.parametrize("with_reference", [False, True])
 def test_they_are_the_frequencies_of_mc(weights: str, included: bool, with_reference: bool) -> None:
-    settings = {"beta": 0.7, "weights": weights, "include_chosen": included}
+    settings: dict[str, Any] = {"beta": 0.7, "weights": weights, "include_chosen": included}
     reference = logps(REFERENCE, ROWS) if with_reference else None
     drawn = sample_negatives(logps(SUMS, ROWS), reference, seeds=torch.arange(ROWS), **settings)
     one = logps(REFERENCE, 1) if with_reference else None

@@ -106,7 +106,7 @@ def test_the_first_part_of_a_sum_gives_it() -> None:
 
 def test_the_deviation_of_alpha_dpo_is_that_of_its_statistics() -> None:
     """Of one batch, whose bias correction gives the batch's own; 0 before it."""
-    loss = build("alpha_dpo")
+    ((_, loss),) = build("alpha_dpo").parts
     assert loss.figures() == {"std_M": 0.0}
     sums = torch.tensor([[-12.0, -9.0], [-7.0, -20.0], [-3.0, -16.0]], dtype=torch.float64)
     lengths, mask = torch.tensor([[6, 4], [5, 8], [2, 9]]), torch.ones(3, 2, dtype=torch.bool)

@@ -160,11 +160,9 @@ class Samples:
         yield "repeated", map(repeated_share, texts)
         yield "distinct", map(distinct_share, texts)
         yield "foreign", (foreign_share(text, self.prompts.scripts) for text in texts)
-        yield "score", iter(self._scores(written) or [None] * len(flat))
+        yield "score", iter([None] * len(flat) if self.settings.check is None else self._scores(written))
 
-    def _scores(self, written: Written) -> list[float] | None:
-        if self.settings.check is None:
-            return None
+    def _scores(self, written: Written) -> list[float]:
         new = completions_array(
             [
                 [completion for completion, _ in written.get(row, [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def whole(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def stop_at(target: str, *, after: bool) -> Callable[[Path, Path], None]:
     """Rename files until one is to get this name: a kill before it has it, or after."""
-    rename, stopped = os.replace, []
+    rename, stopped = os.replace, list[Path]()
 
     def stopping(old: Path, new: Path) -> None:
         if not str(new).endswith(target) or stopped:
@@ -98,6 +99,31 @@ def test_a_kill_between_two_files_leaves_no_trace(
     assert not (out / "model").exists()
     train(settings(data, model), out)
     assert_same(out, whole)
+
+
+@pytest.mark.parametrize("target", ["pairs/step-000004.parquet", "samples/step-000003.parquet"])
+def test_a_real_kill_leaves_no_trace(
+    data: Path, model: Path, whole: Path, tmp_path: Path, target: str
+) -> None:
+    """SIGKILL of a fork, because importing torch takes longer than the run: no `finally` is reached."""
+    out = tmp_path / "run"
+    child = os.fork()
+    if child == 0:
+        rename = os.replace
+
+        def killing(old: Path, new: Path) -> None:
+            if str(new).endswith(target):
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(old, new)
+
+        os.replace = killing  # type: ignore[assignment]
+        train(settings(data, model), out)
+        os._exit(3)  # it was to be killed
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert list(out.rglob(".step-*.parquet.part"))
+    train(settings(data, model), out)
+    assert_same(out, whole)
+    assert not list(out.rglob("*.part"))
 
 
 def test_files_of_later_steps_are_replaced_or_removed(

@@ -85,7 +85,6 @@ def test_log_ratios_and_logits_of_a_step_are_those_of_its_completions(
         rejected += each[1:]
         gaps += [each[0][0] - other for other, _ in each[1:]]
         token_gaps += [each[0][1] - other for _, other in each[1:]]
-    close = {"rel": 1e-4, "abs": 1e-5}
     expected = {
         "chosen_log_ratio": mean([ratio for ratio, _ in chosen]),
         "rejected_log_ratio": mean([ratio for ratio, _ in rejected]),
@@ -98,7 +97,7 @@ def test_log_ratios_and_logits_of_a_step_are_those_of_its_completions(
         **{f"contrastive_logit_p{p}": float(np.percentile(gaps, p)) for p in (5, 25, 50, 75, 95)},
         "no_gradient": 0.0,
     }
-    assert found == pytest.approx(expected, **close)
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert expected["contrastive_logit_sd"] > 0.1
 
 
