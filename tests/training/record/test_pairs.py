@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support.processes import perturbed
+from support.segments import segments_of
 from support.training import recipe
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -173,6 +174,19 @@ def test_counts_that_began_later_are_not_known(
     assert "record.pairs: the run began without the counts of these sets" in capsys.readouterr().err
     assert [path.name for path in (out / "pairs").iterdir()] == ["step-000004.parquet"]
     assert {row["drawn"] for row in rows_of(out, 4)} == {None}
+
+
+def test_a_segment_counts_from_its_own_start(data: Path, model: Path, tmp_path: Path) -> None:
+    """It begins with the checkpoint of another segment, whose counts are of other sets."""
+    for number, (out, segment) in enumerate(segments_of((2, 3), tmp_path)):
+        train(recipe(data, model, "mcpo", record={"pairs": True}), out, segment=segment)
+        first, last = segment.first, segment.end
+        assert {path.name for path in (out / "pairs").iterdir()} == {
+            f"step-{first:06d}.parquet", f"step-{last:06d}.parquet",
+        }  # fmt: skip
+        for step, draws in ((first, 0), (last, 8 * segment.steps)):
+            counts = [row["drawn"] for row in rows_of(out, step) if row["split"] == "train"]
+            assert sum(counts) == draws, number
 
 
 def test_counts_belong_to_their_sets(data: Path, model: Path) -> None:
