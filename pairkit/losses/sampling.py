@@ -141,7 +141,8 @@ def candidate_weights(
 
 def effective_candidates(probabilities: Tensor) -> Tensor:
     """Compute exp(entropy) of each row: K where K candidates are equally likely, 1 where one is certain."""
-    return torch.special.entr(probabilities).sum(dim=1).exp()
+    entropy: Tensor = torch.special.entr(probabilities).sum(dim=1)
+    return entropy.exp()
 
 
 def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None:
