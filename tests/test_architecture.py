@@ -111,7 +111,7 @@ def test_folders_show_ideas() -> None:
     assert len([path for path in training.glob("*.py") if path.name != "__init__.py"]) <= 10
     assert {path.name for path in training.iterdir() if (path / "__init__.py").exists()} == {
         "tokens", "logprobs", "step", "cost", "output", "export", "distributed", "generated", "reward",
-        "pairrm",
+        "pairrm", "record",
     }  # fmt: skip
 
 

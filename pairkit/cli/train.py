@@ -105,8 +105,22 @@ def train(
         ),
     ] = None,
     save_every: Annotated[
-        int | None,
-        _flag("save_every", "N", "Steps between checkpoints.", null="a tenth of the run, at least 10"),
+        str | None,
+        _flag(
+            "save_every",
+            "N|epoch",
+            "Steps between checkpoints; epoch keeps the default and saves a model after each epoch.",
+            null="a tenth of the run, at least 10",
+        ),
+    ] = None,
+    sample_every: Annotated[
+        str | None,
+        _flag(
+            "record.samples.every",
+            "N|epoch",
+            "Steps, or an epoch, between samples of the policy on held-out prompts.",
+            null="no samples",
+        ),
     ] = None,
     keep_best: Annotated[
         str | None,
@@ -196,6 +210,8 @@ def train(
     content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if loss is not None:
         content["loss"] = {"name": loss}
+    if sample_every is not None:
+        content["record"] = {"samples": {"every": sample_every}}
     if lora:
         # An empty block is LoRA with its defaults.
         content["lora"] = {}

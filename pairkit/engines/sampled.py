@@ -50,6 +50,13 @@ class SampledReader:
             completions.append(completion)
         return tuple(completions)
 
+    def ids(self, request: Request, completion: Completion) -> list[int]:
+        """Return the ids that a completion of such a request was sampled as, its end included."""
+        if completion.token_ids is not None:
+            return list(completion.token_ids)
+        end = self._end(request.tools, request.arguments) if completion.finish_reason == "stop" else []
+        return self._tokenized(request, [completion.text])[0] + end
+
     def top(self, ids: Sequence[int], logprobs: Sequence[float]) -> TopLogprobs:
         """Return tokens as texts, with their log-probs."""
         return tuple((self._decode([number]), value) for number, value in zip(ids, logprobs, strict=True))

@@ -76,7 +76,7 @@ def alpha_dpo(
 
     Returns:
         One term, a mean over sets; rewards are beta x mean log-prob, the u of equation 12 and the unit of
-        SimPO's; the metric `adaptive_margin` is the mean of ratio + alpha M*.
+        SimPO's; the metric `adaptive_margin` is the mean of ratio + alpha M*, the figure `std_M` is std(M).
 
     References:
         Wu et al. 2024, arXiv 2410.10148, equations 9 to 12, table 2 and appendix C.4.
@@ -129,6 +129,11 @@ def observe_alpha_dpo(
     # The whole training set replaces what was before.
     weight_of_past = 0.0 if stats == "dataset" else momentum
     return moved(state, shift, weight_of_past, noise=0.0 if stats == "official" else noise), {}
+
+
+def figures_alpha_dpo(state: State, *, momentum: float, stats: str) -> dict[str, float]:
+    """Return `std_M`, the deviation of M that pairs are standardized by; 0 before the first batch."""
+    return {"std_M": moments(state, momentum, corrected=stats == "corrected")[1]}
 
 
 def beta_dpo(

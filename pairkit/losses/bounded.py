@@ -42,7 +42,8 @@ def ipo(policy: Logps, reference: Logps, *, beta: float, reduction: str) -> Loss
     ratios = log_ratio(policy, reference)
     # [B] each: nats per token, or nats with "sum".
     chosen, rejected = pair_of(mean_log_ratio(policy, reference) if reduction == "mean" else ratios)
-    return output(set_mean((chosen - rejected - 0.5 / beta) ** 2), rewards=beta * ratios)
+    height = chosen - rejected
+    return output(set_mean((height - 0.5 / beta) ** 2), rewards=beta * ratios, contrast=height)
 
 
 def sppo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:

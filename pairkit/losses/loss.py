@@ -110,6 +110,13 @@ class Loss:
             self.state = {key: value.detach().double().cpu() for key, value in state.items()}
         return rows
 
+    def figures(self) -> dict[str, float]:
+        """Return the numbers of the running state that a run may record; none for most losses."""
+        statistics = self.statistics
+        if statistics is None or statistics.figures is None:
+            return {}
+        return statistics.figures(self.state, **named(statistics.figures, self.parameters))
+
     @property
     def statistics(self) -> Statistics | None:
         """The statistics of the global batch that the loss observes, or None."""

@@ -81,7 +81,7 @@ def dpop(policy: Logps, reference: Logps, *, beta: float, penalty_weight: float)
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
     margin = chosen - rejected - penalty_weight * positive_part(-chosen)  # [B], nats
-    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
+    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios, contrast=margin)
 
 
 def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
@@ -107,7 +107,7 @@ def minor_dpo(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(ratios)
     margin = chosen - positive_part(rejected)  # [B], nats
-    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios)
+    return output(set_mean(-logsigmoid(beta * margin)), rewards=beta * ratios, contrast=margin)
 
 
 def dpo_norm(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
@@ -159,7 +159,8 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
     """
     ratios = log_ratio(policy, reference)
     chosen, rejected = pair_of(_derivative(ratios, divergence, alpha))  # [B] each
-    return output(set_mean(-logsigmoid(beta * (chosen - rejected))), rewards=beta * ratios)
+    contrast = chosen - rejected
+    return output(set_mean(-logsigmoid(beta * contrast)), rewards=beta * ratios, contrast=contrast)
 
 
 def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:

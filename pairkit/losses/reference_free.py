@@ -84,6 +84,7 @@ def cpo(policy: Logps, *, beta: float, nll_weight: float, nll_reduction: str) ->
         set_mean(-logsigmoid(beta * (chosen - rejected))),
         chosen_nll(policy, nll_weight, nll_reduction),
         rewards=beta * policy.mean,
+        contrast=chosen - rejected,
     )
 
 
@@ -139,7 +140,7 @@ def slic_hf(policy: Logps, *, delta: float, nll_weight: float) -> LossOutput:
     """
     chosen, rejected = pair_of(policy.sum)
     hinge = torch.relu(delta - chosen + rejected)  # [B], nats
-    return output(set_mean(hinge - nll_weight * chosen), rewards=policy.mean)
+    return output(set_mean(hinge - nll_weight * chosen), rewards=policy.mean, contrast=chosen - rejected)
 
 
 def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
@@ -163,7 +164,9 @@ def orpo(policy: Logps, *, odds_weight: float) -> LossOutput:
     """
     mean = policy.mean
     chosen, rejected = pair_of(mean - _log1mexp(mean))  # [B] each, log odds
-    return output(set_mean(-mean[:, 0] - odds_weight * logsigmoid(chosen - rejected)), rewards=mean)
+    contrast = chosen - rejected  # the log odds ratio
+    losses = -mean[:, 0] - odds_weight * logsigmoid(contrast)
+    return output(set_mean(losses), rewards=mean, contrast=contrast)
 
 
 def simper(policy: Logps) -> LossOutput:
@@ -184,7 +187,7 @@ def simper(policy: Logps) -> LossOutput:
         Xiao et al. 2025, arXiv 2502.00883, and the code of tengxiao1/SimPER.
     """
     chosen, rejected = pair_of(torch.exp(policy.mean))  # [B] each, inverse perplexities
-    return output(set_mean(rejected - chosen), rewards=policy.mean)
+    return output(set_mean(rejected - chosen), rewards=policy.mean, contrast=chosen - rejected)
 
 
 def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOutput:
@@ -208,7 +211,9 @@ def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOu
         Gupta et al. 2025, arXiv 2501.03884; TRL's CPOTrainer(loss_type="alphapo").
     """
     chosen, rejected = pair_of(_power(policy.mean, alpha))  # [B] each
-    return output(set_mean(-logsigmoid(beta * (chosen - rejected) - gamma)), rewards=beta * policy.mean)
+    contrast = chosen - rejected
+    losses = -logsigmoid(beta * contrast - gamma)
+    return output(set_mean(losses), rewards=beta * policy.mean, contrast=contrast)
 
 
 def _power(mean: Tensor, alpha: float) -> Tensor:

@@ -121,6 +121,30 @@ def sample_negatives(
     return torch.stack(samples, dim=1)  # [B, negatives]
 
 
+def candidate_weights(
+    policy: Logps,
+    reference: Logps | None,
+    *,
+    beta: float,
+    weights: str = "reward",
+    include_chosen: bool = False,
+) -> Tensor:
+    """Compute the probability with which one draw of "mc" takes each completion, float64 [B, K].
+
+    The arguments are those of `sample_negatives`. What is no candidate has 0; so has a set without any.
+    """
+    available = policy.mask.clone()  # [B, K], bool
+    available[:, 0] &= include_chosen
+    logits = _logits(policy, reference, beta, "mc", weights).masked_fill(~available, -torch.inf)
+    return logits.softmax(dim=1).masked_fill(~available, 0.0)  # without candidates softmax gives NaN
+
+
+def effective_candidates(probabilities: Tensor) -> Tensor:
+    """Compute exp(entropy) of each row: K where K candidates are equally likely, 1 where one is certain."""
+    entropy: Tensor = torch.special.entr(probabilities).sum(dim=1)
+    return entropy.exp()
+
+
 def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None:
     shape = tuple(policy.sum.shape)
     if reference is not None and tuple(reference.sum.shape) != shape:

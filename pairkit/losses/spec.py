@@ -34,11 +34,13 @@ class Statistics:
         initial: running state before the first batch, by name. If empty, the statistics are those of each
             batch alone, also in evaluation, where a running state is frozen.
         of: "batch", or "mismatched" if it observes prompts with completions of other prompts.
+        figures: (state, **[parameters]) -> numbers of the running state that a run may record, by name.
     """
 
     observe: Callable[..., tuple[State, Rows]]
     initial: Mapping[str, float] = field(default_factory=dict)
     of: Literal["batch", "mismatched"] = "batch"
+    figures: Callable[..., dict[str, float]] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pairkit.losses.adaptive import (
     alpha_dpo,
     amapo,
     beta_dpo,
+    figures_alpha_dpo,
     observe_alpha_dpo,
     observe_amapo,
     observe_beta_dpo,
@@ -334,7 +335,7 @@ LOSSES: dict[str, LossSpec] = {
             ("stats", "official"): ("stats_every",),
             ("stats", "dataset"): ("momentum",),
         },
-        statistics=Statistics(observe_alpha_dpo, START),
+        statistics=Statistics(observe_alpha_dpo, START, figures=figures_alpha_dpo),
     ),
     "beta_dpo": LossSpec(
         beta_dpo,

@@ -130,14 +130,16 @@ def ld_dpo(policy: Logps, reference: Logps, *, beta: float, alpha: float) -> Los
         alpha * ratio + (1.0 - alpha) * (head - base.detach())  # as head + A (all - head), on differences
         for ratio, head, base in zip(pair_of(ratios), heads, baselines, strict=True)
     )
-    return output(set_mean(-logsigmoid(beta * (chosen - rejected))), rewards=beta * ratios)
+    contrast = chosen - rejected
+    return output(set_mean(-logsigmoid(beta * contrast)), rewards=beta * ratios, contrast=contrast)
 
 
 def _shifted(policy: Logps, reference: Logps, beta: float, shift: Tensor) -> LossOutput:
     """Compute DPO with `shift` ([B], nats) subtracted from the margin."""
     ratios = log_ratio(policy, reference)  # [B, 2], nats
     chosen, rejected = pair_of(ratios)
-    return output(set_mean(-logsigmoid(beta * (chosen - rejected - shift))), rewards=beta * ratios)
+    contrast = chosen - rejected - shift
+    return output(set_mean(-logsigmoid(beta * contrast)), rewards=beta * ratios, contrast=contrast)
 
 
 def _columns(loss: str, name: str, values: Tensor | None) -> tuple[Tensor, Tensor]:

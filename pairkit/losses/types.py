@@ -131,31 +131,41 @@ class LossOutput(NamedTuple):
         rewards: [B, K], detached, in the unit of the loss's own logit: beta x log-ratio, or beta x log-prob
             without a reference, of sums or of means over tokens.
         metrics: scalars to log next to the loss, each a mean over the sets of this call.
+        contrast: [B], detached: what the loss compares of a pair, in its own unit, before scale and margins;
+            None where that is the difference of the rewards over beta.
     """
 
     losses: Tensor
     terms: tuple[Term, ...]
     rewards: Tensor
     metrics: dict[str, Tensor]
+    contrast: Tensor | None = None
 
 
-def output(*terms: Term, rewards: Tensor, metrics: dict[str, Tensor] | None = None) -> LossOutput:
+def output(
+    *terms: Term,
+    rewards: Tensor,
+    metrics: dict[str, Tensor] | None = None,
+    contrast: Tensor | None = None,
+) -> LossOutput:
     """Build a `LossOutput` whose `losses.mean()` equals the sum of the terms on this batch."""
     losses = torch.zeros_like(terms[0].values)  # [B]
     for term in terms:
         # So that the mean over sets is the term's own mean; at least 1, where no completion has weight.
         share = len(term.values) / term.weights.sum().clamp(min=1)
         losses = losses + term.coefficient * share * term.values
-    return LossOutput(losses, terms, rewards.detach(), metrics or {})  # rewards are reported only
+    # Rewards and contrast are reported only.
+    compared = None if contrast is None else contrast.detach()
+    return LossOutput(losses, terms, rewards.detach(), metrics or {}, compared)
 
 
 def add(*parts: tuple[float, LossOutput]) -> LossOutput:
-    """Add losses on the same sets with weights; rewards and metrics are those of the first."""
+    """Add losses on the same sets with weights; rewards, metrics and contrast are those of the first."""
     terms = tuple(
         term._replace(coefficient=weight * term.coefficient) for weight, part in parts for term in part.terms
     )
     first = parts[0][1]  # one reward per completion can be reported
-    return output(*terms, rewards=first.rewards, metrics=first.metrics)
+    return output(*terms, rewards=first.rewards, metrics=first.metrics, contrast=first.contrast)
 
 
 def set_mean(values: Tensor) -> Term:

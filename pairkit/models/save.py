@@ -52,11 +52,14 @@ def _save_whole(
     original = original_of(place.base, getattr(network.config, "_commit_hash", None) or place.revision)
     before = read_config(place, trust_remote_code).to_dict()
     has_file = original is not None and (original.folder / "generation_config.json").is_file()
-    if has_file and hasattr(network, "generation_config"):  # a reward model has none
+    generation = getattr(network, "generation_config", None)  # a reward model has none
+    if has_file and generation is not None:
         # The file itself is copied below: transformers refuses to write settings that it would not make,
         # though many published ones are of that kind.
-        network.generation_config = type(network.generation_config)()
+        network.generation_config = type(generation)()
     network.save_pretrained(folder, max_shard_size=SHARD)
+    if generation is not None:
+        network.generation_config = generation  # because a model may be saved while it is trained
     ignored = getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()
     carry_tensors(folder, original, dtype or _dtype(original, before, trained, place), ignored=ignored)
     saved = Original(folder).dtype or trained

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.record.recording import Recording
 from pairkit.training.step.batch import StepModel, prepare
-from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split
 from pairkit.training.step.learning_rate import first_update, learning_rate, warmup_steps
 from pairkit.training.step.narrow import Unmoved, make_optimizer, unmoved_warning
@@ -52,15 +52,17 @@ def train_steps(
     order: StepOrder,
     negatives: dict[str, Any],
     train: Split,
-    held_out: Split | None,
+    recording: Recording,
     out: Path,
     curve: Curve | None = None,
     start: Path | None = None,
+    save_epoch: Callable[[nn.Module, int], None] | None = None,
 ) -> nn.Module:
     """Train the model of `step_model` to the end of `order`, from the last checkpoint under `out` if any.
 
     Without one it begins with the state in `start`, the checkpoint of a segment before this one; a segment
-    that others follow leaves a checkpoint of its last step.
+    that others follow leaves a checkpoint of its last step. `save_epoch` is called on every process with the
+    model and the number of an epoch, from 1, after the step that ends it.
 
     SIGINT, or another signal that raises an exception, ends the current step, writes a checkpoint and raises
     `Interrupted`. A step whose loss or gradient is not finite changes neither weights nor running statistics;
@@ -75,7 +77,7 @@ def train_steps(
     interval = save_interval(recipe.save_every, steps)
     skipped = Skipped()
     at_start, moves_at = step_model.unmoved(), first_update(recipe.optimizer, steps, first)
-    state = checkpoint.State(model, optimizer, loss, skipped)
+    state = checkpoint.State(model, optimizer, loss, skipped, recording.drawn)
     checkpoints = out / checkpoint.CHECKPOINTS
     # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
     # resumed run is the run that was stopped.
@@ -104,12 +106,16 @@ def train_steps(
             # not evaluate this step again.
             resumed_here = first < step == done
             due = last or step == first or _every(recipe.eval_every, step)
-            if held_out and due and not resumed_here:
-                log.write(step, "eval", evaluate(current, held_out))
+            if due and not resumed_here and (evaluated := recording.evaluate(current, step)):
+                log.write(step, "eval", evaluated)
                 best = _best(recipe, out, processes, first)
             # Not at the start of a later segment: the one before has measured the same weights.
             if curve and curve.due(step, last=last) and not (resumed_here or 0 < step == first):
                 log.write(step, "generate", curve.measure(step))
+            if recording.samples_due(step, order) and not (resumed_here or 0 < step == first):
+                log.write(step, "sample", recording.sample(step_model, step))
+            if save_epoch and not resumed_here and (epoch := order.epoch_ended(step)):
+                save_epoch(model, epoch)
 
             # Not while steps are skipped: the weights may be why, and would push out the checkpoints from
             # before, of which only the last few are kept.
@@ -121,11 +127,14 @@ def train_steps(
                 if processes.main:
                     log.flush()  # first, because a checkpoint must not be ahead of the metrics on disk
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep, best=best)
+                    recording.forget_after(done)
             if stop and not last:
                 path = checkpoint.checkpoint_path(checkpoints, step)
                 message = f"stopped after step {step}; the same command resumes from {path}"
                 raise Interrupted(message) from interrupted.exception()
             if last:
+                if processes.main:
+                    recording.forget_after(done)
                 break
 
             # For a user's loss that samples without a generator of its own: the same numbers after a resume.
@@ -135,9 +144,11 @@ def train_steps(
             statistics = loss.state_dict()  # as they were, in case the step is skipped
             rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
-            batch = prepare(current, negatives, train, rows, seeds)
+            logged = (step + 1) % recipe.log_every == 0 or step + 1 == end
+            figures = recording.figures(loss, logged=logged)
+            batch = prepare(current, negatives, train, rows, seeds, figures)
             averages = Averages(step_model.kind.logged)
-            value, tokens, work = current.gradients(batch, averages)
+            value, tokens, work = current.gradients(batch, averages, figures)
             # Summed, not averaged, because each process's share is already divided by the weights of the
             # global batch. A sharded model's backward has summed them.
             if not processes.sharded:
@@ -146,10 +157,18 @@ def train_steps(
             norm = float(
                 gather_tensors(nn.utils.clip_grad_norm_(model.parameters(), largest_norm), keep=True)
             )
-            share = (value, tokens, norm, origins(work), speed.operations(batch, work))
+            share = (
+                value,
+                tokens,
+                norm,
+                origins(work),
+                recording.draws(work),
+                speed.operations(batch, work),
+            )
             # In the order of ranks on every process, because floating-point sums depend on the order.
-            values, counts, norms, drawn, operations = zip(*processes.collect(share), strict=True)
+            values, counts, norms, drawn, draws, operations = zip(*processes.collect(share), strict=True)
             value, tokens = sum(values), sum(counts)
+            recording.count(draws)
 
             # From the sum and from all norms: every process sees the same numbers and skips the same step, or
             # their weights would drift apart.
@@ -171,8 +190,10 @@ def train_steps(
             # Without evaluation and checkpoint, because rates are those of training alone.
             seconds = time.perf_counter() - started
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
-            if (step + 1) % recipe.log_every == 0 or step + 1 == end:
+            if logged:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
+                if figures:
+                    metrics |= figures.means(processes)
                 metrics |= {"learning_rate": rate, "skipped": skipped.total}
                 if batch.routing is not None:
                     metrics["router_aux_loss"] = batch.routing.value

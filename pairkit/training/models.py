@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pairkit.errors import ModelError
 from pairkit.models.adapters import changes_one_use, merged, with_saved_adapters
 from pairkit.models.new_tokens import fit_tokens
 from pairkit.models.resolve import resolve
@@ -18,7 +19,7 @@ from pairkit.training.distributed.sharding import shard
 from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.probe import pad
-from pairkit.training.lora import four_bits, with_adapters, without_packing
+from pairkit.training.lora import AdaptersOff, four_bits, with_adapters, without_packing
 from pairkit.training.output.checkpoint import fill, trained
 from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
@@ -37,6 +38,27 @@ def reference(planned: Plan, processes: Processes) -> nn.Module:
     name = planned.reference
     model = _load(planned.recipe, name, _vocabulary(planned, name), processes, planned.new_ids)
     return _read(model, planned, processes)
+
+
+def running_reference(planned: Plan, model: nn.Module, processes: Processes) -> nn.Module:
+    """Return the reference as it runs next to the policy `model`.
+
+    Raises `ModelError` for one of another vocabulary: no divergence is defined.
+    """
+    if planned.recipe.adapters_off_is_reference:  # no second model is in memory then
+        return AdaptersOff(model)
+    live = reference(planned, processes).eval().requires_grad_(False)
+    sizes = [_vocabulary_size(network) for network in (model, live)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"the model has {sizes[0]} tokens and the reference {sizes[1]}, so that no divergence between "
+            "them can be computed; use a reference of the same vocabulary, another loss, or record.kl=false"
+        )
+    return live
+
+
+def _vocabulary_size(model: Any) -> int:
+    return int(model.config.get_text_config().vocab_size)
 
 
 def _read(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
@@ -77,6 +99,19 @@ def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
             fill(model := _policy(planned, None), weights)
     # On the CPU, because there is more memory: the merge is in float32.
     return merged(model.cpu()) if merge and processes.main else model
+
+
+def snapshot(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+    """Return what `to_save` does while the model is trained on, which it leaves as it is; collective."""
+    lora = planned.recipe.lora
+    merge = lora is not None and lora.merge
+    if not (processes.sharded or merge):
+        return model
+    weights = trained(model, processes)
+    if not processes.main:
+        return model
+    fill(copy := _policy(planned, None), weights)
+    return merged(copy) if merge else copy
 
 
 def reference_key(planned: Plan) -> str:

@@ -19,9 +19,10 @@ from pairkit.recipes import NAMES, Strict
 from pairkit.training.generated.settings import EvalSettings
 from pairkit.training.lora import Lora
 from pairkit.training.pairrm.settings import check_settings
+from pairkit.training.record.settings import Record
 from pairkit.training.step.learning_rate import default_rate
 from pairkit.training.step.optimizer import Optimizer
-from pairkit.training.step.saving import Metric
+from pairkit.training.step.saving import Interval, Metric, interval_of
 from pairkit.training.tokens.truncation import prompt_limit
 
 # Fields that may change when a run resumes, because they do not affect the result.
@@ -41,6 +42,7 @@ RESUMABLE_FIELDS = frozenset(
         "save_dtype",
         "card",
         "eval",
+        "record",
     }
 )
 
@@ -139,11 +141,20 @@ class TrainRecipe(Strict):
     )  # steps; null = before the first step and after the last
     # generate: a benchmark that the policy answers while it is trained; null = none
     eval: EvalSettings = EvalSettings()
-    save_every: int | None = Field(default=None, ge=1)  # steps; null = a tenth of the run, at least 10
+    # what the run writes besides: figures, pairs, samples; see docs/training.md
+    record: Record = Record()
+    # steps between checkpoints; null = a tenth of the run, at least 10; epoch = as null, and a model after
+    # each epoch
+    save_every: Interval = None
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
     card: CardSettings = CardSettings()  # what the model's card says besides what pairkit knows
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _interval(cls, value: Any) -> Any:
+        return interval_of("save_every", value)
 
     @field_validator("loss", mode="before")
     @classmethod
@@ -227,6 +238,7 @@ class TrainRecipe(Strict):
             "template.prefill": (template.prefill, "a reward model reads whole conversations"),
             "max_prompt_length": (self.max_prompt_length, "conversations are not cut"),
             "eval.generate": (self.eval.generate, "a reward model generates nothing"),
+            "record": (self.record.asked, "a reward model has no log-probs and writes nothing"),
             "router_aux_loss": (self.router_aux_loss, "it is for policies only"),
             "lora.base": (self.lora and self.lora.base, "a reward model is trained in full precision"),
             "thoughts=mask": (self.thoughts == "mask", "use thoughts=train or thoughts=strip"),

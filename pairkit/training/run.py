@@ -21,13 +21,13 @@ from pairkit.training.cost.report import report
 from pairkit.training.cost.warnings import warnings
 from pairkit.training.distributed.processes import Processes, current_processes
 from pairkit.training.distributed.sharding import launched_sharded
+from pairkit.training.export.epochs import save_epoch_model
 from pairkit.training.generated.curve import Benchmark, MakeBenchmark, check_curve, curve_of
 from pairkit.training.kinds import KINDS
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
-from pairkit.training.lora import AdaptersOff
-from pairkit.training.models import policy, reference, reference_key, to_save
+from pairkit.training.models import policy, reference, reference_key, running_reference, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, load_weights
 from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
 from pairkit.training.output.layout import MODEL
@@ -36,6 +36,8 @@ from pairkit.training.output.start import check_start
 from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
+from pairkit.training.record.recording import recording_of
+from pairkit.training.record.samples import check_samples, prompts_of, samples_of
 from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
@@ -83,6 +85,7 @@ def train(
     check_installed(recipe.trackers)
     processes = _processes(recipe)
     benchmark = check_curve(recipe.eval.generate, benchmarks, processes)
+    check_samples(recipe.record.samples, processes)
     if segment is not None:
         recipe = recipe.model_copy(update={"max_steps": segment.steps})
         if processes.main:
@@ -187,6 +190,10 @@ def _stopped(out: Path) -> str:
 
 def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | None) -> nn.Module:
     recipe, needs = planned.recipe, planned.loss.needs
+    prompts = None
+    if recipe.record.samples.every is not None:  # before anything that takes long
+        held_out_sets = planned.held_out_examples
+        prompts = prompts_of(recipe.record.samples, planned.data, recipe.eval_split, held_out_sets)
 
     def compute(sets: Sequence[TokenSet]) -> Sums:
         # From the main process, the only one that hashes the weights.
@@ -212,23 +219,30 @@ def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | 
     start = planned.segment.start if planned.segment else None
     if start:  # before anything is compared with it; the loop loads the whole state
         load_weights(start, model)
-    live = None
-    if "token_kl" in needs:
-        shares = recipe.adapters_off_is_reference  # no second model is in memory then
-        live = AdaptersOff(model) if shares else reference(planned, processes).eval().requires_grad_(False)
+    in_steps = "token_kl" in needs  # otherwise the reference runs at evaluations alone, or never
+    live = running_reference(planned, model, processes) if in_steps or recipe.record.kl else None
     _check_packed(model, planned)
     at_reference = starts_at_reference(model, planned, train_split, processes)
     routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
-    step_model = StepModel(planned.loss, model, live, budget, processes, at_reference, routers)
+    beside = live if in_steps else None
+    step_model = StepModel(planned.loss, model, beside, budget, processes, at_reference, routers)
+    # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
+    chat = partial(ChatFormat, planned.tokenizer, "none" if recipe.template == "none" else None)
     curve = None
     if recipe.eval.generate and benchmark:
-        # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
-        chat = ChatFormat(planned.tokenizer, "none" if recipe.template == "none" else None)
-        curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat, processes)
+        curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat(), processes)
+    samples = samples_of(recipe.record.samples, prompts, model, chat(), recipe.seed) if prompts else None
+    names, splits = (recipe.train_split, recipe.eval_split), (train_split, held_out)
+    recording = recording_of(
+        recipe.record, out, names, planned.negatives, splits, live, samples, recipe.seed
+    )  # fmt: skip
+    epochs = recipe.save_every == "epoch"
+    save_epoch = partial(save_epoch_model, planned, out, processes) if epochs else None
     model = train_steps(
-        recipe, step_model, planned.order, planned.negatives, train_split, held_out, out, curve, start
-    )
+        recipe, step_model, planned.order, planned.negatives, train_split, recording, out, curve, start,
+        save_epoch,
+    )  # fmt: skip
     return to_save(model, planned, processes)
 
 

@@ -91,6 +91,26 @@ def test_ids_are_recorded_where_the_text_gives_others() -> None:
     assert pieces.tokenizer == cut.tokenizer == chat.fingerprint
 
 
+def test_the_ids_of_a_completion_are_those_that_were_sampled() -> None:
+    """Recorded or made again from the text, with and without an end, and after an open mark."""
+    made = tokenizer()
+    letters = ids_of(made, "<think>\nthe cat\n</think>\n\na dog")
+    apart = [number for letter in "the" for number in ids_of(made, letter)]  # the text has one token
+    end = ids_of(made, "<|im_end|>")
+    whole, cut, other = (letters + end, "stop"), (letters[:5], "length"), (apart + end, "stop")
+    recorded = []
+    for opened in (None, '{"opened": true}'):
+        for sampled in (whole, cut, other, (end, "stop")):
+            chat = ChatFormat(made, TemplateSettings())
+            prompt = chat.prompt_ids(ASKED, kwargs={"opened": True} if opened else {})
+            request = Request(prompt, (Sampling(1.0, 1.0, 0, 99),), template_kwargs=opened)
+            reader = SampledReader(chat)
+            (completion,) = reader.completions(request, [sampled])
+            assert reader.ids(request, completion) == sampled[0]
+            recorded.append(completion.token_ids is not None)
+    assert recorded == [False, False, True, False, True, True, True, False]
+
+
 def test_another_end_than_the_templates_is_recorded() -> None:
     made = tokenizer()
     sampled = [*ids_of(made, "the cat"), made.eos_token_id]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe, load_reward_model
-from pairkit.training import loop
 from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.record import recording
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
 
@@ -85,7 +85,7 @@ def evaluated() -> Iterator[list[list[list[float]]]]:
         found.append([row[mask].tolist() for row, mask in zip(policy.sum, policy.mask, strict=True)])
         return real(step_model, split)
 
-    real = loop.evaluate
+    real = recording.evaluate
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "evaluate", evaluate)
+        patch.setattr(recording, "evaluate", evaluate)
         yield found

@@ -46,7 +46,7 @@ def estimate_memory(planned: Plan, model: nn.Module, *, shared: bool) -> Footpri
     largest = max((_size(load, shared=shared) for load in loads), key=lambda size: size.tokens)
     live = None
     # Adapters switched off are the policy itself and take no memory of their own.
-    if "token_kl" in needs and not recipe.adapters_off_is_reference:
+    if ("token_kl" in needs or recipe.record.kl) and not recipe.adapters_off_is_reference:
         live = _empty(planned, planned.reference, policy=False)
     return footprint(model, live, recipe, largest, plain=not needs & PER_TOKEN, device=device_type())
 

@@ -62,7 +62,7 @@ class Curve:
         then: no later point would be another.
         """
         rows = range(self.processes.rank, len(self.benchmark.requests), self.processes.size)
-        with _modes_kept(self.engine.model):
+        with modes_kept(self.engine.model):
             results = complete(self.engine, [self.benchmark.requests[row] for row in rows])
         asked = dict(zip(rows, results, strict=True))
         given = {row: result[0] for row, result in asked.items() if not isinstance(result, Problem)}
@@ -143,7 +143,7 @@ def _interval(scores: np.ndarray) -> Interval:
 
 
 @contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
+def modes_kept(model: nn.Module) -> Iterator[None]:
     """Restore the mode of each module: some are never in training mode (see `mode`), which engines forget."""
     modes = [(module, module.training) for module in model.modules()]
     try:

@@ -2,7 +2,8 @@
 
 Which sets a step takes, which negatives it draws and where its random numbers start are functions of
 (seed, step), and so is the learning rate: a checkpoint is the model, the optimizer, the loss's running
-statistics, the count of skipped steps and the number of steps done.
+statistics, the count of skipped steps and the number of steps done; of a run that records pairs, also how
+often each completion of the report has been drawn.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import gather_tensors, shard_like
+from pairkit.training.record.drawn import Drawn
 from pairkit.training.step.optimizer import StepOptimizer
 from pairkit.training.step.skipped import Skipped
 
@@ -34,12 +36,17 @@ STATE_PARTS = ("optimizer", "loss", "skipped")  # the non-model parts of a check
 
 @dataclass(frozen=True)
 class State:
-    """All that a step changes."""
+    """All that a step changes.
+
+    Attributes:
+        drawn: what is counted for the report; None where nothing is.
+    """
 
     model: nn.Module
     optimizer: StepOptimizer
     loss: Loss | WeightedSum
     skipped: Skipped
+    drawn: Drawn | None = None
 
 
 def content(state: State, processes: Processes) -> dict[str, Any]:
@@ -49,6 +56,8 @@ def content(state: State, processes: Processes) -> dict[str, Any]:
     result.
     """
     parts = {name: getattr(state, name).state_dict() for name in STATE_PARTS}
+    if state.drawn is not None:
+        parts["drawn"] = state.drawn.state_dict()
     return {
         WEIGHTS_FILE: trained(state.model, processes),
         STATE_FILE: gather_tensors(parts, keep=processes.main),
@@ -133,6 +142,8 @@ def restore(folder: Path, state: State, processes: Processes, start: Path | None
             moments[number] = {n: shard_like(value, parameters[number]) for n, value in values.items()}
         for name in STATE_PARTS:
             getattr(state, name).load_state_dict(parts[name])
+        if state.drawn is not None and last != start:  # a segment has sets of its own
+            state.drawn.load_state_dict(parts.get("drawn"))
     processes.wait()  # because the main one may soon remove what another still reads
     return steps_done(last) if last is not None else 0
 

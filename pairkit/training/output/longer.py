@@ -22,6 +22,7 @@ from pairkit.training.output.layout import (
     TAKEN,
 )
 from pairkit.training.output.metrics import read_entries
+from pairkit.training.record.settings import FOLDERS
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Finished:
         out: its directory.
         steps: that it has taken.
         saved: its checkpoints.
-        files: content of the files that a start writes.
+        files: content of the files that a start writes, by their path in `out`.
     """
 
     out: Path
@@ -81,7 +82,8 @@ def finished(out: Path) -> Finished | None:
         return None
     steps = read_run(out)["plan"]["steps"]
     paths = [out / name for name in (RECORD, RECIPE, REFUSED, METRICS)]
-    files = {path.name: path.read_bytes() for path in paths if path.exists()}
+    paths += [path for folder in FOLDERS for path in sorted((out / folder).glob("step-*.parquet"))]
+    files = {path.relative_to(out).as_posix(): path.read_bytes() for path in paths if path.exists()}
     return Finished(out, steps, frozenset(checkpoints(out / CHECKPOINTS)), files)
 
 

@@ -48,6 +48,7 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
         "thoughts=mask": (fields["thoughts"] == "mask", "use thoughts=train or thoughts=strip"),
         "assistant_turns=all": (fields["assistant_turns"] == "all", "no token is scored"),
         "eval.generate": (fields["eval"].generate, "a PairRM generates nothing"),
+        "record": (fields["record"].asked, "a PairRM has no log-probs and writes nothing"),
         f"keep_best={best}": (best and "logp" in best, "a PairRM has no log-probs"),
         "router_aux_loss": (fields["router_aux_loss"] is not None, "it is for policies only"),
     }

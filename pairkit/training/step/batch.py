@@ -31,6 +31,7 @@ from pairkit.training.logprobs.selection import (
 )
 from pairkit.training.logprobs.turns import TURNS
 from pairkit.training.step.examples import Examples, Mismatched, Split, examples
+from pairkit.training.step.figures import Figures
 from pairkit.training.step.negatives import draw, pick, with_columns
 from pairkit.training.step.objective import (
     Averages,
@@ -147,7 +148,7 @@ class StepModel:
             packing=self.kind.packs,
         )
 
-    def gradients(self, batch: Batch, averages: Averages) -> GradientResult:
+    def gradients(self, batch: Batch, averages: Averages, figures: Figures | None = None) -> GradientResult:
         """Add this process's share of the batch's gradient to the model, micro-batch by micro-batch.
 
         Gradients are summed, over micro-batches here and over processes afterwards. They can be, because each
@@ -178,6 +179,8 @@ class StepModel:
                 # An online reference passed with the policy; a precomputed one is looked up, [B, K] as well.
                 reference = scored.reference or batch.examples.rows(rows, part).reference_logps(device)
                 tensors = inputs(part, scored.policy, reference)
+                if figures:
+                    figures.watch(scored.policy)
                 # Statistics of the batch are looked up, not computed here: a micro-batch is a part of it.
                 applied = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
                 objective = total(applied.terms, batch.weights)
@@ -188,6 +191,8 @@ class StepModel:
                 # In double (a Python float), because it is summed over micro-batches and then over processes.
                 value += float(objective.detach())
                 averages.add_pass(tensors, applied)
+                if figures:
+                    figures.add_pass(part, tensors, applied)
                 tokens += scored.tokens
                 selected += part
             for _ in range(idle):
@@ -216,7 +221,12 @@ class StepModel:
 
 
 def prepare(
-    step_model: StepModel, negatives: Mapping[str, Any], split: Split, rows: Sequence[int], seeds: Tensor
+    step_model: StepModel,
+    negatives: Mapping[str, Any],
+    split: Split,
+    rows: Sequence[int],
+    seeds: Tensor,
+    figures: Figures | None = None,
 ) -> Batch:
     """Select the completions of a global batch and show it to the losses that keep statistics.
 
@@ -226,6 +236,7 @@ def prepare(
     Args:
         rows: the sets' numbers in the split, `[B]`.
         seeds: int64 `[B]`, see `order.draw_seeds`.
+        figures: gets the probabilities of what is drawn.
     """
     loss = step_model.loss
     # Every process prepares the whole batch; which sets are its own is decided in the gradient passes.
@@ -241,7 +252,7 @@ def prepare(
         # Nothing is scored now: each micro-batch draws on the keys and values of its own prompts.
         longest, weights, lead = pass_plan.in_pass
         alone = step_model.live is step_model.model
-        drawing = Draw(partial(_pick, loss, negatives, usable, seeds, alone), lead, longest)
+        drawing = Draw(partial(_pick, loss, negatives, usable, seeds, alone, figures), lead, longest)
         # No part observes here: statistics of the batch would need its log-probs before the first gradient.
         return Batch(usable, unobserved(loss), weights, drawing, before)
     scoring = step_model.scoring(pass_plan.statistics)
@@ -249,6 +260,8 @@ def prepare(
     # rounding between devices would give two processes different batches.
     scored = scoring(usable.work) if pass_plan.scoring == "all" else None
     work = usable.work
+    if figures and scored and step_model.processes.main:  # all processes have the same numbers
+        figures.add_draw(usable, scored.policy, scored.reference)
     if pass_plan.draws:
         work, scored = draw(loss, negatives, usable, seeds, scored)
     # After the draw, because only what was drawn has to be scored for the statistics.
@@ -282,6 +295,7 @@ def _pick(
     usable: Examples,
     seeds: Tensor,
     alone: bool,
+    figures: Figures | None,
     rows: Sequence[int],
     policy: Logps,
 ) -> list[SetSelection]:
@@ -290,11 +304,11 @@ def _pick(
     Args:
         alone: whether the policy is its own reference.
     """
-    some = usable.rows(rows)
+    some, reference = usable.rows(rows), policy if alone else None
+    if figures:
+        figures.add_draw(some, policy, reference)
     # `rows` are positions in the batch, and so are those of the seeds.
-    return with_columns(
-        some.work, pick(loss, negatives, some, seeds[list(rows)], policy, policy if alone else None)
-    )
+    return with_columns(some.work, pick(loss, negatives, some, seeds[list(rows)], policy, reference))
 
 
 def _observe_mismatched(

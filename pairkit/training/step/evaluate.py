@@ -1,14 +1,65 @@
-"""Evaluation on held-out candidate sets."""
+"""Evaluation on held-out candidate sets, and the pass over some sets that it begins with."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
+import torch
+from torch import nn
+
+from pairkit.losses import Logps
 from pairkit.training.distributed.processes import CPU
+from pairkit.training.logprobs.selection import Scored, SetSelection
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, examples
+from pairkit.training.step.figures import Figures
 from pairkit.training.step.objective import Averages, apply, inputs, total
 from pairkit.training.step.passes import usable_completions
+
+
+class ScoredSets(NamedTuple):
+    """Some sets of a split, with the log-probs of all completions that the loss can use.
+
+    Attributes:
+        scored: those of the policy, and of the reference where it runs.
+        reference: the reference's log-probs as the loss takes them, `[B, K]`; None for a loss without one.
+    """
+
+    work: list[SetSelection]
+    scored: Scored
+    reference: Logps | None
+
+    @property
+    def compared(self) -> Logps | None:
+        """The reference's log-probs, also where the loss takes none; None where they are not known."""
+        return self.reference or self.scored.reference
+
+
+def score_sets(
+    step_model: StepModel,
+    split: Split,
+    want: frozenset[str],
+    *,
+    rows: Sequence[int] | None = None,
+    beside: nn.Module | None = None,
+) -> ScoredSets:
+    """Score some sets of a split, by default all, through the same passes as training; collective.
+
+    Args:
+        want: statistics of the pass besides sums.
+        beside: a reference that runs next to the policy where the loss has none that does. The loss takes
+            the log-probs that it takes without it.
+    """
+    some = range(len(split.sets)) if rows is None else rows
+    every = examples(split, some, usable_completions(step_model.loss, (split.sets[i] for i in some)))
+    extra = beside if step_model.live is None else None
+    through = step_model if extra is None else replace(step_model, live=extra)
+    # Through the same packed and sharded pass as training, so that the two losses can be compared.
+    scored = through.scoring(want)(every.work)
+    of_pass = scored.reference if extra is None else None
+    return ScoredSets(every.work, scored, of_pass or every.reference_logps(CPU))
 
 
 def evaluate(step_model: StepModel, split: Split) -> dict[str, float]:
@@ -20,20 +71,32 @@ def evaluate(step_model: StepModel, split: Split) -> dict[str, float]:
     a tie counting one half; `entropy` is the mean over sets of the mean over the chosen completion's tokens,
     nats.
     """
-    loss = step_model.loss
-    every = examples(split, range(len(split.sets)), usable_completions(loss, split.sets))
-    # Through the same packed and sharded pass as training, so that the two losses can be compared.
-    scored = step_model.scoring(step_model.want | step_model.kind.evaluated)(every.work)
-    reference = scored.reference or every.reference_logps(CPU)
+    want = step_model.want | step_model.kind.evaluated
+    return evaluation(step_model, score_sets(step_model, split, want))
+
+
+def evaluation(step_model: StepModel, sets: ScoredSets, figures: Figures | None = None) -> dict[str, float]:
+    """Measure what `evaluate` does of sets that were scored, and `figures` too if passed."""
+    loss, policy = step_model.loss, sets.scored.policy
+    if figures:  # a leaf, whose gradient shows which sets have one
+        policy = replace(policy, sum=policy.sum.detach().requires_grad_())
     loss.eval()
-    with torch.no_grad():
-        tensors = inputs(every.work, scored.policy, reference)
+    with torch.set_grad_enabled(figures is not None):
+        tensors = inputs(sets.work, policy, sets.reference)
         applied = apply(loss, tensors, None)
+        # One batch of all sets, so each term is normalized by its own weights.
+        value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
     loss.train()
     averages = Averages(step_model.kind.logged)
     averages.add_pass(tensors, applied)
-    if scored.entropy is not None:
-        averages.add("entropy", scored.entropy[:, 0])
-    # One batch of all sets, so each term is normalized by its own weights.
-    value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
-    return {"loss": float(value)} | averages.means()
+    if sets.scored.entropy is not None:
+        averages.add("entropy", sets.scored.entropy[:, 0])
+    metrics = {"loss": float(value.detach())} | averages.means()
+    if figures is None:
+        return metrics
+    if value.requires_grad:
+        value.backward()  # type: ignore[no-untyped-call]
+    figures.add_pass(sets.work, tensors._replace(reference=sets.compared), applied)
+    if loss.completions != "first":
+        figures.add_candidates(policy.detach(), sets.reference, chosen_known=True)
+    return metrics | figures.means()

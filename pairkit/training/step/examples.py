@@ -63,6 +63,10 @@ class Examples:
             [self.heads[i] for i in rows] if self.heads is not None else None,
         )
 
+    def sums(self, device: torch.device) -> Logps | None:
+        """Return the reference's log-probs of whole completions, without heads: what a draw compares."""
+        return replace(self, heads=None).reference_logps(device)
+
     def reference_logps(self, device: torch.device) -> Logps | None:
         """Return the reference's log-probs, `[B, K]`; None where they come from a pass."""
         if self.reference is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +59,7 @@ def pick(
         policy, reference: log-probs of all completions, `[B, K]`, nats; the reference's are the precomputed
             ones by default.
     """
-    # Without heads, because a draw compares whole completions.
-    reference = reference or replace(usable, heads=None).reference_logps(CPU)
+    reference = reference or usable.sums(CPU)
     drawn = sample_negatives(policy, reference, beta=loss.beta, seeds=seeds, **settings)  # [B, negatives]
     return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
 

@@ -77,6 +77,7 @@ class Applied(NamedTuple):
         tie: the margin up to which a pair counts as tied.
         labelled: rewards of labeled single completions, by their label.
         metrics: those of each part, one number per row of its view, so that rows weigh alike in a mean.
+        contrasts: what the loss compares of each pair, in its own unit, before scale and margins, `[pairs]`.
     """
 
     terms: list[Term]
@@ -84,6 +85,7 @@ class Applied(NamedTuple):
     tie: float
     labelled: dict[str, Tensor]
     metrics: dict[str, Tensor]
+    contrasts: Tensor
 
 
 def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None) -> Inputs:
@@ -124,6 +126,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     terms: list[Term] = []
     metrics: dict[str, Tensor] = {}
     margins, labelled = tensors.policy.sum.new_zeros(0), {}
+    contrasts = margins
     for position, (weight, part) in enumerate(loss.parts):
         owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)  # [R], [R, C]
         view = tensors.view(owner, columns)
@@ -147,6 +150,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         elif not len(margins) and part.completions != "first":
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = _margins(view, result.rewards, part.beta)[below]  # [pairs], nats
+            contrasts = margins / part.beta if result.contrast is None else result.contrast[below[:, 0]]
         if part.completions == "labelled":
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
@@ -154,7 +158,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
                 labelled[name] = result.rewards[:, 0][alone & side]
     # A trained reward starts at no reference, whose margins would be rounding.
     tie = TIE * loss.beta if loss.trains == "policy" else 0.0
-    return Applied(terms, margins, tie, labelled, metrics)
+    return Applied(terms, margins, tie, labelled, metrics, contrasts)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:

@@ -74,6 +74,16 @@ class StepOrder:
         epoch = (step - self.first) * self.sets_per_step // self.sets
         return self.first + math.ceil((epoch + 1) * self.sets / self.sets_per_step)
 
+    def epoch_ended(self, step: int) -> int | None:
+        """Return the number, from 1, of the epoch of this run whose last set step number `step` takes.
+
+        None where it takes the last set of none. Steps are counted from 1, as those that are done.
+        """
+        if step <= self.first:
+            return None
+        ended = self.sets_before(step) // self.sets
+        return ended if ended > self.sets_before(step - 1) // self.sets else None
+
     @property
     def _length(self) -> int:
         """Sets of all epochs, at least one."""

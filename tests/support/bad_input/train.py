@@ -182,6 +182,44 @@ CASES = [
         "field with eval.generate.answer",
     ),
     Case(
+        "settings of samples without an interval",
+        f"{TRAIN} record.samples.prompts=8",
+        "record.samples.prompts has no effect without samples: set record.samples.every, such as "
+        "record.samples.every=epoch, or remove it",
+    ),
+    Case(
+        "samples of an unknown interval",
+        f"{TRAIN} --sample-every step",
+        "record.samples.every must be a number of steps, at least 1, or epoch, got 'step'",
+    ),
+    Case(
+        "checkpoints at an unknown interval",
+        f"{TRAIN} --save-every hour",
+        "save_every must be a number of steps, at least 1, or epoch, got 'hour'",
+    ),
+    Case(
+        "samples without held-out sets",
+        f"{TRAIN} --sample-every 2 eval_split=nowhere",
+        "record.samples writes to held-out prompts, but data has no sets in split 'nowhere'; set eval_split, "
+        "or remove record.samples.every",
+    ),
+    Case(
+        "samples without right answers to check them by",
+        f"{TRAIN} --sample-every 2 eval_split=train record.samples.check=number",
+        "record.samples: … of … prompts have no 'answer' in their metadata that 'number' can check; name the "
+        "field with record.samples.answer",
+    ),
+    Case(
+        "divergences that nothing records",
+        f"{TRAIN} record.kl=true",
+        "record.kl computes divergences for record.figures and record.pairs: set one of them, or remove it",
+    ),
+    Case(
+        "figures of a reward model",
+        f"{TRAIN} --loss reward_bt record.figures=true",
+        "record cannot be set with reward_bt: a reward model has no log-probs and writes nothing",
+    ),
+    Case(
         "model folder without a tokenizer",
         f"{TRAIN} --model bare",
         "the tokenizer 'bare' cannot be loaded: the directory contains no tokenizer.json; "

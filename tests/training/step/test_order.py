@@ -27,6 +27,16 @@ def test_every_epoch_is_a_permutation_and_the_last_step_may_be_smaller() -> None
     assert [len(order(1.5).step_sets(step)) for step in range(5)] == [4, 4, 4, 3, 0]
 
 
+def test_an_epoch_ends_with_the_step_that_takes_its_last_set() -> None:
+    """Of ten sets, four per step; a step may end several epochs, and the numbers of a segment are its own."""
+    ends = [order(2.5).epoch_ended(step) for step in range(8)]
+    assert ends == [None, None, None, 1, None, 2, None, None]  # after 12, 20 and 25 sets
+    whole = replace(order(5), sets_per_step=25)
+    assert [whole.epoch_ended(step) for step in range(3)] == [None, 2, 5]
+    segment = replace(order(max_steps=6), first=100, total=200)
+    assert [segment.epoch_ended(step) for step in range(99, 107)] == [None] * 4 + [1, None, 2, None]
+
+
 def test_a_segment_has_the_step_numbers_of_the_whole_and_an_order_of_its_own() -> None:
     alone, segment = order(max_steps=6), replace(order(max_steps=6), first=100, total=200)
     assert (alone.end, alone.whole) == (6, 6)

@@ -1,0 +1,76 @@
+"""`pairs/step-NNNNNN.parquet`: the log-probs of each completion at an evaluation, one row per completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from pairkit.files import replacing
+from pairkit.training.step.evaluate import ScoredSets
+
+# Log-probs and divergences are sums over the scored tokens, nats.
+SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("set_id", pa.string()),
+        ("column", pa.int32()),  # 0 is the chosen completion
+        ("rank", pa.int32()),  # null: noise, or a set without ranks
+        ("origin", pa.string()),
+        ("length", pa.int32()),  # tokens
+        ("logp", pa.float32()),
+        ("ref_logp", pa.float32()),  # null without a reference
+        ("token_kl", pa.float32()),  # KL(reference || policy); null where no reference runs
+        ("drawn", pa.int64()),  # times drawn as a negative so far; null: not a training set, or not known
+    ]
+)
+
+
+def pair_rows(split: str, sets: ScoredSets, drawn: Callable[[int], list[int]] | None) -> pa.Table:
+    """Return the rows of some sets.
+
+    Args:
+        split: the name of their split.
+        drawn: returns the counts of a set's completions, by the set's place; None where there are none.
+    """
+    policy = sets.scored.policy
+    columns = [(item.tokens, item.columns) for item in sets.work]
+    taken = [tokens.columns[column] for tokens, some in columns for column in some]
+    sizes = [len(some) for _, some in columns]
+
+    def flat(values: Tensor | None) -> list[float | None]:
+        if values is None:
+            return [None] * len(taken)
+        return [number for row, size in zip(values.tolist(), sizes, strict=True) for number in row[:size]]
+
+    counts: list[int | None] = [None] * len(taken)
+    if drawn is not None:
+        counts = [drawn(place)[column] for place, (_, some) in enumerate(columns) for column in some]
+    compared = sets.compared
+    values = {
+        "split": [split] * len(taken),
+        "set_id": [tokens.set_id for tokens, some in columns for _ in some],
+        "column": [column for _, some in columns for column in some],
+        "rank": [column.rank for column in taken],
+        "origin": [column.origin for column in taken],
+        "length": [column.length for column in taken],
+        "logp": flat(policy.sum),
+        "ref_logp": flat(compared.sum if compared else None),
+        "token_kl": flat(policy.token_kl),
+        "drawn": counts,
+    }
+    return pa.table(values, SCHEMA)
+
+
+def step_file(folder: Path, step: int) -> Path:
+    """Return the file of a step in a folder of a run."""
+    return folder / f"step-{step:06d}.parquet"
+
+
+def write_rows(path: Path, tables: Sequence[pa.Table]) -> None:
+    """Write tables of one schema as a file that appears whole or not at all. Raises `OutputError`."""
+    with replacing(path) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary)
