@@ -117,15 +117,16 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
     if outcome.verdicts is not None:
         with replacing(out / "verdicts.parquet") as temporary:
             pq.write_table(outcome.verdicts, temporary, compression="zstd")
+    prompts = len({prompt for measured in outcome.measured for prompt in measured.prompt_ids})
     results = {
         "pairkit": __version__,
         "benchmark": outcome.benchmark,
         "version": outcome.version,
         "model": outcome.model,
         "metrics": [metric._asdict() for metric in metrics(outcome, seed)],
-        "prompts": len({prompt for measured in outcome.measured for prompt in measured.prompt_ids}),
+        "prompts": prompts,
         "missing": dict(sorted(Counter(outcome.missing.values()).items())),
-        "notes": [*outcome.notes, *_of_unused_rows(outcome.about.get("data") or {})],
+        "notes": [*outcome.notes, *_of_unused_rows(outcome.about.get("data") or {}, prompts)],
         "seed": seed,
         **masked(dict(outcome.about)),
     }
@@ -134,8 +135,11 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
     return results
 
 
-def _of_unused_rows(data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a note for each file of answers or verdicts with rows that were not used."""
+def _of_unused_rows(data: Mapping[str, Mapping[str, Any]], questions: int) -> Iterator[str]:
+    """Yield a note for each file of answers or verdicts with rows that were not used.
+
+    They are about other questions, or with --limit about later ones of the benchmark.
+    """
     for role, file in data.items():
         # A reference may well have answers to more questions.
         if not file.get("unused") or role.startswith("reference"):
@@ -143,7 +147,7 @@ def _of_unused_rows(data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         named = ", ".join(repr(textwrap.shorten(name, 60)) for name in file["unused_first"])
         yield (
             f"{file['unused']:,} of {file['rows']:,} rows of {file['file']} ({role}) are about none of the "
-            f"questions and are not used, such as {named}"
+            f"{questions:,} questions used here, such as {named}"
         )
 
 

@@ -75,11 +75,11 @@ def _of_verdicts(found: Scores) -> Iterator[str]:
     count, scored = len(found.points), int((~np.isnan(found.points)).sum())
     if scored < count:
         yield f"{scored:,} of {count:,} questions have a verdict: no number for a published table"
-        if found.controlled is not None:
-            yield (
-                f"the length control was fitted to these {scored:,} alone: it is another fit than that of "
-                "all, with other weights and another scale of lengths"
-            )
+    if scored < QUESTIONS and found.controlled is not None:
+        yield (
+            f"the length control was fitted to these {scored:,} alone: it is another fit than that of "
+            "all, with other weights and another scale of lengths"
+        )
 
 
 def annotator(judge: Mapping[str, Any]) -> str:

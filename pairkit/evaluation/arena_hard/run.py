@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pairkit.engines.base import Problem
 from pairkit.evaluation.answers import (
     ANSWERS,
+    PROMPTS,
     REFERENCE_ANSWERS,
     Answer,
     Answers,
@@ -19,6 +20,7 @@ from pairkit.evaluation.answers import (
     generate_answers,
     questions_sha256,
     write_answers,
+    write_prompts,
 )
 from pairkit.evaluation.arena_hard.about import notes, statistics
 from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_public
@@ -60,7 +62,9 @@ def run_arena_hard(
     with session(out, recipe.calls, retry_failed=retry_failed) as running:
         chat, answers = _answers(recipe, inputs, running)
         texts = _texts(recipe, answers)
-        if answers is not None:
+        if answers is None:
+            write_prompts(out / PROMPTS, inputs.questions.questions)
+        else:
             _write_answers(recipe, inputs, answers, texts, out)
         if until == "answers":
             return None

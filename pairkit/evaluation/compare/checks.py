@@ -13,7 +13,10 @@ from pairkit.evaluation.report.texts import Text, read_texts
 from pairkit.evaluation.results import Run
 
 # How a model answers is a choice of its own, so a difference is only said.
-_ANSWERED_BY = ("decoding", "thoughts")
+_ANSWERED_BY = {
+    "decoding": "the models answered with other decoding",
+    "thoughts": "thoughts in front of answers were handled in other ways",
+}
 # Parts of a judge that change no verdict: where it is asked, and how files are called whose hash it has.
 _ASKING = {"base_url", "api_key_env", "calls", "device", "file"}
 # The judge of verdicts that were read from a file which does not name one.
@@ -41,9 +44,9 @@ def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[s
             notes.append(f"the runs differ in {what}: {told}")
     if any((run.results.get("judge") or {}).get("name") == _UNKNOWN for _, run in runs):
         notes.append("verdicts were read from files that name no judge: whether it is one judge is not known")
-    for what in _ANSWERED_BY:
+    for what, said in _ANSWERED_BY.items():
         if told := _differing(runs, what):
-            notes.append(f"the models answered with other {what}: {told}")
+            notes.append(f"{said}: {told}")
     return notes
 
 

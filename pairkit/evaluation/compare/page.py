@@ -46,8 +46,14 @@ def render(compared: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
             f"{headline['name']} of {len(compared)} settings, and their differences on common prompts. "
             "Differences are paired: what makes a prompt hard is the same for both and cancels out."
         ),
-        top=tiles({entry["name"]: f"{entry['value']:.2f}" for entry in headline["settings"]}),
+        top=tiles(dict(_tile(entry) for entry in headline["settings"])),
     )
+
+
+def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a setting with its interval, and its value."""
+    value, bracket, interval = interval_text(entry).partition(" [")
+    return f"{entry['name']}{bracket}{interval}", value
 
 
 def _notes(comparison: Mapping[str, Any]) -> Html | None:

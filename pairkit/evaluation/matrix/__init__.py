@@ -11,6 +11,7 @@ cycles          circles among models of which each is better than the next
 outcomes        what is written: of the matrix, and of each model
 about           what results say beside the numbers
 plot            the matrix as a picture
+page            the matrix, its pairs and strengths on the page
 run             the three steps
 plan            what would be asked
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,6 +149,7 @@ def _write_scores(
     out: Path,
 ) -> dict[str, Any]:
     # Here, because matplotlib is slow to import and only a finished evaluation is plotted.
+    from pairkit.evaluation.matrix.page import matrix_sections
     from pairkit.evaluation.matrix.plot import plot_matrix
 
     questions, models = inputs.prompts.questions, inputs.models
@@ -171,14 +173,14 @@ def _write_scores(
     with replacing(out / "matrix.png") as temporary:
         plot_matrix(models, cells, temporary)
     said = notes(inputs.prompts, cells, found.verdicts, entry)
+    sections = partial(matrix_sections, entry)
     if len(models) == 2:
-        first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=said)
+        first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=said, sections=sections)
         return write_outcome(out, first, recipe.seed)
     for outcome in outcomes:
         write_outcome(model_folder(out, outcome.model), outcome, recipe.seed)
-    return write_outcome(
-        out, outcome_of_all(models, questions, cells, found.verdicts, whole, said), recipe.seed
-    )
+    everything = outcome_of_all(models, questions, cells, found.verdicts, whole, said)
+    return write_outcome(out, everything._replace(sections=sections), recipe.seed)
 
 
 def _about(

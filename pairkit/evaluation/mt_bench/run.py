@@ -9,7 +9,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pairkit.evaluation.answers import ANSWERS, Answers, generate_answers, questions_sha256, write_answers
+from pairkit.evaluation.answers import (
+    ANSWERS,
+    PROMPTS,
+    Answers,
+    generate_answers,
+    questions_sha256,
+    write_answers,
+    write_prompts,
+)
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.mt_bench.about import details, missing, notes, statistics
 from pairkit.evaluation.mt_bench.agreement import agreement
@@ -40,7 +48,9 @@ def run_mt_bench(
     questions = inputs.questions.listed
     with session(out, recipe.calls, retry_failed=retry_failed) as running:
         engine, answers = _answers(recipe, inputs, running)
-        if answers is not None:
+        if answers is None:
+            write_prompts(out / PROMPTS, questions)
+        else:
             write_answers(out / ANSWERS, inputs.model, questions, answers)
             public = out / "model_answer" / f"{file_name(inputs.model)}.jsonl"
             write_model_answers(public, inputs.model, questions, answers, recipe.thoughts)

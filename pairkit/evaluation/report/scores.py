@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -124,7 +125,7 @@ def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html
 
 
 def _verdicts(rows: Sequence[Mapping[str, Any]]) -> Html:
-    orders = {None: "in no order", 0: "reference shown first", 1: "model shown first"}
+    orders = {None: "without an order", 0: "reference shown first", 1: "model shown first"}
     present = [game for game in orders if any(row["game"] == game for row in rows)]
     counts = {
         game: Counter(row["verdict"] for row in rows if row["game"] == game and row["points"] is not None)
@@ -136,10 +137,17 @@ def _verdicts(rows: Sequence[Mapping[str, Any]]) -> Html:
         return Html("")
     cells = [
         [text(label or "none"), *(text(f"{counts[game][label]:,}") for game in present)]
-        for label in sorted(labels, key=str)
+        for label in sorted(labels, key=_rank)
     ]
-    names = [orders[game] for game in present]
+    # Ratings are of one answer: a column that says so for all of them would be a puzzle.
+    names = ["verdicts"] if present == [None] else [orders[game] for game in present]
     return table(["verdict", *names], cells, numeric=range(1, 1 + len(names)))
+
+
+def _rank(label: str | None) -> tuple[float, str]:
+    """Return what verdicts are sorted by: ratings as numbers, and other labels, after them, as text."""
+    rating = (label or "").replace(".", "", 1).isdecimal()
+    return float(label or 0) if rating else math.inf, str(label)
 
 
 def _unread(rows: Sequence[Mapping[str, Any]]) -> Html:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import RecipeError
+from pairkit.evaluation.answers import PROMPTS, Question, write_prompts
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.tasks.bars import one_style
@@ -58,18 +59,21 @@ def evaluate_tasks(
     with stoppable(out, lambda: message), owned(out), one_style():
         tasks = load_tasks(recipe, local.rows, out / "tasks")
         results = run_tasks(recipe, tasks, local.rows, out, limit)
-        return write_outcome(out, _outcome(recipe, local, results, version, tasks, limit), recipe.seed)
+        found = scored(results["samples"])
+        write_prompts(out / PROMPTS, [Question(key, (text,)) for key, text in found.prompts.items()])
+        outcome = _outcome(recipe, local, results, found, version, tasks, limit)
+        return write_outcome(out, outcome, recipe.seed)
 
 
 def _outcome(
     recipe: TasksRecipe,
     local: Local,
     results: Mapping[str, Any],
+    found: Scored,
     version: str,
     tasks: Tasks,
     limit: int | None,
 ) -> Outcome:
-    found = scored(results["samples"])
     template = "chat template" if recipe.apply_chat_template else "no chat template"
     about = {
         "tasks": {

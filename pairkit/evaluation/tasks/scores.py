@@ -14,10 +14,11 @@ _PLAIN = "none"  # the filter of answers that are taken as they are
 
 
 class Scored(NamedTuple):
-    """The metrics of all tasks, in their order, and what scores.parquet says of each prompt."""
+    """The metrics of all tasks, in their order, what scores.parquet says of each prompt, and its text."""
 
     measured: list[Measured]
     details: dict[str, dict[str, Any]]
+    prompts: dict[str, str]
 
 
 def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
@@ -27,6 +28,7 @@ def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
     """
     measured: list[Measured] = []
     details: dict[str, dict[str, Any]] = {}
+    prompts: dict[str, str] = {}
     for task, rows in samples.items():
         for name in dict.fromkeys(str(row["filter"]) for row in rows):
             # In the order of the documents, so that copies of one have the same names in every run.
@@ -44,7 +46,15 @@ def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
             for key, row in zip(keys, filtered, strict=True):
                 entry = details.setdefault(key, {"doc_id": row["doc_id"], "target": row["target"]})
                 entry[f"answers,{name}"] = row["filtered_resps"]
-    return Scored(measured, details)
+                prompts.setdefault(key, _prompt(row["arguments"]))
+    return Scored(measured, details, prompts)
+
+
+def _prompt(requests: Sequence[Sequence[Any]]) -> str:
+    """Return what the model reads, with the answers that it gives log-likelihoods of, by their number."""
+    read = str(requests[0][0])
+    answers = [request[1] for request in requests if len(request) > 1 and isinstance(request[1], str)]
+    return "\n".join([read, *(f"[{number}]{answer}" for number, answer in enumerate(answers))])
 
 
 def _keys(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

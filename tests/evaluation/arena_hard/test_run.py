@@ -144,6 +144,12 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert results("stored")["judge"] == {"name": "judge", "stored": True}
 
 
+def test_the_page_of_stored_verdicts_shows_the_questions() -> None:
+    command(*STORED)
+    page = Path("out/report.html").read_text()
+    assert all(PROMPTS[place] in page for place in (0, 2, 3))  # the other one is a tie
+
+
 def test_all_ties_say_no_more_at_equal_style(folder: Path) -> None:
     tied = {"score": "A=B", "judgment": {"answer": "[[A=B]]"}}
     save(folder / "judgments.jsonl", [row | {"games": [tied, tied]} for row in judgments()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,16 @@ def test_a_conclusion_and_an_interval_do_not_contradict_each_other_without_a_wor
     )
     assert conclusion(pair | {"p_holm": 0.0, "test": "normal", "shown": "a"}) == "a is higher"
     assert p_text(0.0) == "< 1e-300"
+
+
+def test_the_page_begins_with_the_values_and_their_intervals(run: Run) -> None:
+    for name, scores in (("a", [1.0, 0.0] * 12), ("b", [1.0, 1.0, 0.0] * 8)):
+        write_evaluation(Path(name), [measured("accuracy", scores)], model=name)
+    assert run("eval compare a b").code == 0
+    shown = [part.strip() for part in Page(Path("runs/eval/compare/report.html").read_text()).text]
+    place = shown.index("50.00 %")
+    assert re.fullmatch(r"a \[\d+\.\d\d, \d+\.\d\d\]", shown[place + 1])
+    assert shown[place + 2] == "66.67 %"
 
 
 def test_hostile_texts_stay_texts(run: Run) -> None:

@@ -123,8 +123,7 @@ def test_stored_answers_are_scored(
     assert (results["model"], results["missing"], results["prompts"]) == ("mine", {"no_answer": 1}, 6)
     assert results["notes"] == [
         "6 problems; not GSM8K's whole test set: no number for a published table",
-        "1 of 6 rows of answers.jsonl (answers) are about none of the questions and are not used, "
-        "such as 'x'",
+        "1 of 6 rows of answers.jsonl (answers) are about none of the 6 questions used here, such as 'x'",
     ]
     scores = pq.read_table(folder / "out" / "scores.parquet").to_pylist()
     assert [row["score"] for row in scores[:6]] == [1, 0, 0, 0, 1, None]

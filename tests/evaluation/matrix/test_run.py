@@ -81,6 +81,19 @@ def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: Scripted
     assert "win_rate_over/b" in Page(Path("out/models/a/report.html").read_text()).text
 
 
+def test_the_page_shows_the_matrix_with_intervals_from_both_sides(
+    command: Command, judge: ScriptedJudge, results: Results
+) -> None:
+    command(*THREE, "--out", "out")
+    page = Path("out/report.html").read_text()
+    for cell in results("out")["matrix"]["cells"]:
+        value, low, high = cell["value"], cell["low"], cell["high"]
+        assert f"{value:.1f} [{low:.1f}, {high:.1f}]" in page
+        assert f"{100 - value:.1f} [{100 - high:.1f}, {100 - low:.1f}]" in page
+        games = cell["games"]
+        assert f"{games['wins']} / {games['ties']} / {games['losses']}" in page
+
+
 def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     command("--annotations", "out/verdicts.parquet", "--out", "again")

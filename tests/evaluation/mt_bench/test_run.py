@@ -147,6 +147,14 @@ def test_what_it_writes_is_read_again_to_the_same_scores(engines: Engines) -> No
     assert opened["judge"].asked == 7
 
 
+def test_the_page_of_stored_verdicts_shows_the_questions() -> None:
+    save(Path("j.jsonl"), judgment_rows(scores=(1.0, 1.0, 9.0, 9.0, 5.0, 5.0, 5.0, 5.0)))
+    command("--annotations", "j.jsonl")
+    page = Path("out/report.html").read_text()
+    # Those of the lowest and of the highest rating.
+    assert all(turn in page for question in question_rows()[:2] for turn in question["turns"])
+
+
 def test_a_judge_that_gives_no_rating_is_asked_again(engines: Engines) -> None:
     def hesitant(request: Request) -> Result:
         (sampling,) = request.samplings

@@ -133,6 +133,21 @@ def test_turns_and_what_the_judge_said_of_them_are_shown_in_order(tmp_path: Path
     ]
 
 
+def test_ratings_are_sorted_as_numbers_and_have_no_order_of_answers(tmp_path: Path) -> None:
+    labels = ["10", "2", "8.5", "1", "9", "tie"]
+    verdicts = [
+        Verdict(f"p{n}", "a-model", verdict=label, points=1.0, answer=label) for n, label in enumerate(labels)
+    ]
+    rating = measured("rating", [2.0] * 6, share=False)
+    write_evaluation(tmp_path, [rating], benchmark="mt_bench", verdicts=verdicts)
+    shown = [text.strip() for text in Page((tmp_path / "report.html").read_text()).text if text.strip()]
+    start = shown.index("verdict")
+    assert shown[start : start + 14] == [
+        *("verdict", "verdicts"),
+        *("1", "1", "2", "1", "8.5", "1", "9", "1", "10", "1", "tie", "1"),
+    ]
+
+
 def test_an_evaluation_without_any_score_has_a_page(tmp_path: Path) -> None:
     write_evaluation(tmp_path, [measured("win_rate", [None, None])])
     assert "2 no_verdict" in (tmp_path / "report.html").read_text()

@@ -50,7 +50,14 @@ def _sample(number: int, value: object, name: str = "none", content: str = "") -
     return {
         "doc_id": number, "doc_hash": (content or f"hash{number}").ljust(64, "0"), "target": "A",
         "filter": name, "metrics": ["acc"], "acc": value, "filtered_resps": [["-1.0", "False"]],
+        "arguments": [(f"Question {number}?", " cat"), (f"Question {number}?", " dog")],
     }  # fmt: skip
+
+
+def test_prompts_have_the_answers_by_number() -> None:
+    generated = _sample(1, 1.0) | {"arguments": [("Say it:", {"until": ["\n"]})]}
+    found = scored({"one": [_sample(0, 1.0), generated]})
+    assert list(found.prompts.values()) == ["Question 0?\n[0] cat\n[1] dog", "Say it:"]
 
 
 def test_samples_are_scores_by_content_and_filter() -> None:

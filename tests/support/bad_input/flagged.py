@@ -82,7 +82,7 @@ FLAGGED = [
     Case(
         "an answer to another problem than GSM8K's among others",
         GSM8K,
-        "note: 1 of 3 rows of answers.jsonl (answers) are about none of the questions and are not used, such "
+        "note: 1 of 3 rows of answers.jsonl (answers) are about none of the 4 questions used here, such "
         "as '9'",
         gsm8k.files(gsm8k.answer(0), gsm8k.answer(1), gsm8k.answer(9)),
         code=0,
