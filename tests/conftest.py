@@ -19,6 +19,7 @@ import pytest
 import typer.main
 import typer.testing
 from hypothesis import HealthCheck
+from support.forks import Server, forking
 from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
@@ -60,6 +61,13 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Starts commands as forks of a process that has imported them."""
+    with forking(tmp_path_factory.mktemp("forks")) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True, scope="session")
