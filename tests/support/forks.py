@@ -1,7 +1,7 @@
-"""Processes that start at once: forks of one that has imported what commands import, which takes seconds.
+"""Processes that start at once: forks of one that has imported what commands import.
 
-For tests of what happens to a process, as when it is killed, or of what several compute together. Those of how
-a command starts, what it imports and what it costs start Python themselves.
+For tests of what happens to a process, as when it is killed, or of what several compute together. Those of
+how a command starts, what it imports and what it costs start Python themselves.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def fork_two(forks: Server, *command: str) -> None:
-    """Run a script with its arguments as two such processes, forked, in the environment that torchrun sets."""
+    """Run a script with its arguments as two such forks, in the environment that torchrun sets."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
