@@ -42,9 +42,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A busy machine is no defect: no example has a deadline, and no health check counts seconds. Every run tries
 # the same examples, so that only a change fails a test; `PAIRKIT_HYPOTHESIS=random` tries others.
 hypothesis.settings.register_profile(
-    "pairkit", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "pairkit", deadline=None, derandomize=True, max_examples=50, suppress_health_check=list(HealthCheck)
 )
-hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("pairkit"), derandomize=False)
+hypothesis.settings.register_profile(
+    "random", hypothesis.settings.get_profile("pairkit"), derandomize=False, max_examples=100
+)
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
 

@@ -33,7 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "pissa": {"init_lora_weights": "pissa"},
     "olora": {"init_lora_weights": "olora"},
 }
-QUICK = ("dora", "head", "pissa")
+QUICK = ("dora", "pissa")
 # peft's, of transformers 5, and of methods whose adapters change the base
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
