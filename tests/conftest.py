@@ -125,6 +125,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="module")
+def plain_plots() -> Iterator[None]:
+    """Draw plots where they are: their layout is two thirds of a page, and tests/reports/ looks at it."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "set_layout_engine", lambda self, **layout: None)
+        yield
+
+
+@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built dataset of 24 sets, and 8 held out."""
     from support.tiny import random_sets, write_data  # after OMP_NUM_THREADS is set: torch reads it

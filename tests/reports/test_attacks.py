@@ -60,6 +60,8 @@ class Shape(Page):
         raise AssertionError(f"a declaration: {data}")
 
 
+pytestmark = pytest.mark.usefixtures("plain_plots")
+
 # Of one length, because judges and tables tell texts by their lengths.
 LENGTH = 96
 PLAIN = "harmless".ljust(LENGTH, ".")
