@@ -21,7 +21,7 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
-SMALL = Settings(seed=0, sft_steps=30, steps=2, prompts=200, samples=1)
+SMALL = Settings(seed=0, sft_steps=30, steps=2, prompts=100, samples=1)
 
 
 @pytest.fixture(scope="module")
