@@ -50,10 +50,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
 
+# Nor while libraries are imported and tests collected, of which hardly anything is garbage.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Do not look for garbage again and again among libraries and collected tests, which stay to the end."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
