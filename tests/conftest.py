@@ -25,6 +25,11 @@ from support.hub_server import TOKEN, Hub, serving
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What was compiled is kept, also where containers are told not to: half of the collection is the
+# rewriting of assertions, and each process that a test starts compiles pairkit.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # trackio reads it once, when whatever comes first imports it; without it runs go to the home directory.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pairkit-trackio-")
 atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)

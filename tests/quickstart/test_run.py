@@ -21,6 +21,7 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
+pytestmark = pytest.mark.usefixtures("plain_plots")
 SMALL = Settings(seed=0, sft_steps=30, steps=2, prompts=100, samples=1)
 
 
