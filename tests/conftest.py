@@ -140,7 +140,7 @@ def plain_plots() -> Iterator[None]:
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "set_layout_engine", lambda self, **layout: None)
+        patch.setattr(Figure, "set_layout_engine", lambda *given, **named: None)
         yield
 
 
