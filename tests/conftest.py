@@ -19,7 +19,7 @@ import pytest
 import typer.main
 import typer.testing
 from hypothesis import HealthCheck
-from support.forks import Server, forking
+from support.forks import Server
 from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
@@ -59,8 +59,17 @@ hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS"
 gc.disable()
 
 
-def pytest_collection_finish() -> None:
+# One for all tests; if one of them needs it, it imports while the first ones run.
+FORKS = Server(Path(tempfile.mkdtemp(prefix="pairkit-forks-")))
+atexit.register(shutil.rmtree, FORKS.folder, ignore_errors=True)
+atexit.register(FORKS.end)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Do not look for garbage again and again among libraries and collected tests, which stay to the end."""
+    alone = not session.config.option.collectonly and not hasattr(session.config, "workerinput")
+    if alone and any("forks" in getattr(item, "fixturenames", ()) for item in session.items):
+        FORKS.begin()
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -76,10 +85,9 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def forks() -> Server:
     """Starts commands as forks of a process that has imported them."""
-    with forking(tmp_path_factory.mktemp("forks")) as server:
-        yield server
+    return FORKS
 
 
 @pytest.fixture(autouse=True, scope="session")

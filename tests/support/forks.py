@@ -16,8 +16,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -76,8 +75,7 @@ class Server:
     """The process that forks. It is started when it is needed, and asked one thing at a time."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self._folder, self._numbers = folder, count()
+        self.folder, self._numbers = folder, count()
         self._process: subprocess.Popen[str] | None = None
 
     def begin(self) -> None:
@@ -85,7 +83,7 @@ class Server:
         pipe, paths = subprocess.PIPE, os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
         environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
         words = [sys.executable, "-W", "default", __file__]
-        with (self._folder / "server").open("wb") as errors:
+        with (self.folder / "server").open("wb") as errors:
             self._process = subprocess.Popen(
                 words, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
             )
@@ -95,7 +93,7 @@ class Server:
     ) -> Fork:
         """Run `python WORDS`: `-m MODULE ...` or `SCRIPT ...`, with files of at most so many kilobytes."""
         number = next(self._numbers)
-        printed = [self._folder / f"{number}-{name}" for name in ("output", "errors")]
+        printed = [self.folder / f"{number}-{name}" for name in ("output", "errors")]
         given = dict(os.environ if environment is None else environment)
         pid = self.ask({
             "words": words, "printed": list(map(str, printed)), "folder": os.getcwd(),
@@ -111,22 +109,13 @@ class Server:
         assert self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
-        assert answer, (self._folder / "server").read_text()
+        assert answer, (self.folder / "server").read_text()
         return int(answer)
 
     def end(self) -> None:
         if self._process:
             self._process.kill()
             self._process.communicate()
-
-
-@contextmanager
-def forking(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 def next_request() -> dict[str, Any]:
