@@ -323,9 +323,7 @@ def test_a_killed_process_leaves_no_file_of_half_the_sets(forks: Server, tmp_pat
     (tmp_path / "writer.py").write_text(WRITER)
     store = tmp_path / "store"
     store.mkdir()
-    process = forks.start(str(tmp_path / "writer.py"), str(store))
-    process.wait(60)
-    assert process.returncode == -signal.SIGKILL
+    assert forks.start(str(tmp_path / "writer.py"), str(store)).wait(60) == -signal.SIGKILL
     (left,) = store.iterdir()
     assert left.name.endswith(".part")
     os.utime(left, (0, 0))  # long ago
