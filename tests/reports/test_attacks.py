@@ -19,7 +19,7 @@ import pairkit
 from pairkit.progress import shown
 
 # What the default run tries; each attack by itself has the mark `full`.
-AT_ONCE = "\"'><img src=x onerror=y>]]>--></script></style></title></svg></text></td><script>x</script>&lt;"
+AT_ONCE = "x\"'><img src=x onerror=y>]]>--></script></style></title></svg></text></td><script>x</script>&lt;"
 ATTACKS = {
     "several": AT_ONCE,
     "a script": EVIL,
