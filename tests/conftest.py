@@ -19,10 +19,16 @@ import pytest
 import typer.main
 import typer.testing
 from hypothesis import HealthCheck
+from support.forks import Server
 from support.hub_server import TOKEN, Hub, serving
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What was compiled is kept, also where containers are told not to: half of the collection is the
+# rewriting of assertions, and each process that a test starts compiles pairkit.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # trackio reads it once, when whatever comes first imports it; without it runs go to the home directory.
 os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="pairkit-trackio-")
@@ -41,16 +47,32 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # A busy machine is no defect: no example has a deadline, and no health check counts seconds. Every run tries
 # the same examples, so that only a change fails a test; `PAIRKIT_HYPOTHESIS=random` tries others.
 hypothesis.settings.register_profile(
-    "pairkit", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    "pairkit", deadline=None, derandomize=True, max_examples=50, suppress_health_check=list(HealthCheck)
 )
-hypothesis.settings.register_profile("random", hypothesis.settings.get_profile("pairkit"), derandomize=False)
+hypothesis.settings.register_profile(
+    "random", hypothesis.settings.get_profile("pairkit"), derandomize=False, max_examples=100
+)
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
 
-def pytest_collection_finish() -> None:
+# Nor while libraries are imported and tests collected, of which hardly anything is garbage.
+gc.disable()
+
+
+# One for all tests; if one of them needs it, it imports while the first ones run.
+FORKS = Server(Path(tempfile.mkdtemp(prefix="pairkit-forks-")))
+atexit.register(shutil.rmtree, FORKS.folder, ignore_errors=True)
+atexit.register(FORKS.end)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Do not look for garbage again and again among libraries and collected tests, which stay to the end."""
+    alone = not session.config.option.collectonly and not hasattr(session.config, "workerinput")
+    if alone and any("forks" in getattr(item, "fixturenames", ()) for item in session.items):
+        FORKS.begin()
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +82,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PAIRKIT_TEST_DATA is not set: real data files are not tested")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Server:
+    """Starts commands as forks of a process that has imported them."""
+    return FORKS
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -112,6 +140,16 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda seconds: None))
         yield server
     assert server.problems == []
+
+
+@pytest.fixture(scope="module")
+def plain_plots() -> Iterator[None]:
+    """Draw plots where they are: their layout is two thirds of a page, and tests/reports/ looks at it."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "set_layout_engine", lambda *given, **named: None)
+        yield
 
 
 @pytest.fixture(scope="module")

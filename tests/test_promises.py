@@ -36,6 +36,8 @@ def test_every_figure_is_counted_or_says_how() -> None:
 def test_attacks_are_counted_in_the_source() -> None:
     assert attacks("tests/test_yaml12.py::test_absurd_values_of_a_build") == 4 * 4  # two lists
     assert attacks("tests/test_yaml12.py::test_a_hostile_file") == 30  # the values of a mapping
+    kinds = "tests/sources/test_mixed_spellings.py::test_lists_of_several_kinds_are_metadata"
+    assert attacks(kinds) == 3 * 2  # a grid, whatever its marks
     assert attacks("tests/pipeline/test_damaged.py::test_an_undamaged_build_is_continued") == 1
     assert attacks("tests/cli/test_bad_input.py::test_a_mistake_is_one_line_and_leaves_nothing") is None
     with pytest.raises(KeyError):

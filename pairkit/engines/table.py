@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from pairkit.errors import MissingExtraError
@@ -68,6 +69,12 @@ def library_versions(names: Iterable[str]) -> dict[str, str]:
     return {name: library_version(name) for name in names}
 
 
+@cache
+def _installed(package: str) -> str:
+    """Return what `version` does, which reads a file of some kilobytes each time."""
+    return version(package)
+
+
 def library_version(name: str) -> str:
     """Return the version of a library. Raises `MissingExtraError` for one that is not installed."""
     # Rankers name libraries that are in no row: such a package has the name of its library.
@@ -75,7 +82,7 @@ def library_version(name: str) -> str:
     # The first that is installed: packages of one library exclude each other.
     for package in rows[0].libraries[name] if rows else (name,):
         try:
-            return version(package)
+            return _installed(package)
         except PackageNotFoundError:
             continue
     extra = next((row.extra for row in rows if row.extra), name)

@@ -10,11 +10,11 @@ import transformers
 from support.sweep import Sweep, results, version
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-# One of each kind: dense, windows and softcaps, sizes of their own per layer, experts, experts that are
+# One of each kind: dense, windows and softcaps, experts, experts that are
 # sampled, latent, indexed and recurrent layers, a class that ignores `logits_to_keep`, positions of its own,
 # ALiBi, and those that are refused.
 QUICK = {
-    "llama", "gemma3", "gemma4_text", "gpt_oss", "phimoe", "deepseek_v3", "deepseek_v32", "mamba2", "rwkv",
+    "llama", "gemma3", "gpt_oss", "phimoe", "deepseek_v32", "rwkv",
     "trocr", "opt", "bloom", "bert", "bert is_decoder=true", "cpmant",
 }  # fmt: skip
 STORED = results()

@@ -16,6 +16,7 @@ from support.bad_input import STOPS
 from support.bad_input.case import RUN, forgotten
 from support.bad_input.running import OUT, Run, check_failure, prepare, read_built
 from support.bursts import KINDS, attack, start
+from support.grids import some
 from support.published import hashes
 from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
@@ -86,7 +87,9 @@ def test_a_stop_waits_until_what_is_imported_is_whole(
     assert signals.exit_code() == 143
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", some(lambda number: number == signal.SIGINT, [signal.SIGINT, signal.SIGHUP])
+)
 def test_a_burst_in_a_build(number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case = STOPS["SIGINT in a build"]._replace(code=128 + number)
     prepare(case)
@@ -108,7 +111,9 @@ def test_a_burst_in_a_build(number: signal.Signals, run: Run, monkeypatch: pytes
     assert len(read_built()[1]) == 20
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", some(lambda number: number == signal.SIGTERM, [signal.SIGINT, signal.SIGTERM])
+)
 def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second signal does not cost the checkpoint that the first one asks for."""
     case = STOPS["SIGINT in training"]._replace(code=128 + number)

@@ -33,7 +33,7 @@ def test_bursts_at_any_moment_of_an_export(attacks: int, tmp_path: Path) -> None
     assert hashes(tmp_path / "out") == hashes(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("attacks", [pytest.param(1, id="one"), TWENTY])
+@pytest.mark.parametrize("attacks", ATTACKS)
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 def test_bursts_at_any_moment_of_a_push(attacks: int, tmp_path: Path, hub: Hub) -> None:
     """No reader sees a part of it, no large file is sent again once it arrived, and the push continues."""

@@ -124,7 +124,7 @@ def test_every_temporary_failure_is_retried(tmp_path: Path) -> None:
 def test_a_call_that_times_out_is_retried(tmp_path: Path) -> None:
     asked = requests(2)
     with chat_server(tmp_path, faults=1, kinds="hang") as server:
-        results = ask(server.recipe(), asked, CallSettings(timeout=1))
+        results = ask(server.recipe(), asked, CallSettings(timeout=0.4))
         assert server.stats()["misbehaved"]["hang"] >= 4
     assert results == [expected(request) for request in asked]
 
@@ -171,7 +171,7 @@ def test_a_server_where_everything_fails_stops_the_engine(
 
 def test_no_more_than_the_concurrency_is_in_flight(tmp_path: Path) -> None:
     with chat_server(tmp_path, latency=0.05) as server:
-        ask(server.recipe(), requests(30), CallSettings(concurrency=5))
+        ask(server.recipe(), requests(15), CallSettings(concurrency=5))
         assert server.stats()["most_flying"] == 5
 
 

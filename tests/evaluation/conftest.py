@@ -11,6 +11,11 @@ from support.scripted import Scripted
 from pairkit.engines.base import Request, Result, Unloaded
 
 
+@pytest.fixture(autouse=True, scope="module")
+def pages(plain_plots: None) -> None:
+    """Every evaluation writes a page."""
+
+
 @pytest.fixture(scope="session")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nltk with its model of English sentences, and no other data of this machine."""

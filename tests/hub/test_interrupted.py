@@ -86,7 +86,7 @@ def test_a_stopped_push_continues(
     made: Path, hub: Hub, tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     """Files that arrived before the process ended are not sent again, and no reader has seen any."""
-    hub.fault("^PUT /storage/", seconds=1, skip=2, times=ALWAYS)
+    hub.fault("^PUT /storage/", seconds=0.5, skip=2, times=ALWAYS)
     stopped = subprocess.Popen(
         [sys.executable, "-m", "pairkit", "push", str(made), NAME],
         env=environment(hub, tmp_path / "home"),

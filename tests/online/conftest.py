@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support import online as runs
+from support.training import try_once
 
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.online import segment
@@ -36,6 +37,14 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(segment, "train", alone)
         assert online(runs.recipe(model), out) == out / "model"
     return out
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tried_once() -> Iterator[None]:
+    """Let runs over one model try only once how it attends."""
+    with pytest.MonkeyPatch.context() as patch:
+        try_once(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support import online as runs
-from support.online_kills import killing
+from support.forks import Server
+from support.online_kills import kill
 
 from pairkit.online import segment
 from pairkit.online.run import online
 
-Kill = Callable[[str, Path], None]
 full = pytest.mark.full
 IN_A_SEGMENT = [
     "generation",
@@ -22,18 +21,12 @@ IN_A_SEGMENT = [
 BETWEEN = ["before a line", "after a line", "before the model", "prompts"]
 
 
-@pytest.fixture(scope="module")
-def kill(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kill]:
-    with killing(model, tmp_path_factory.mktemp("kills") / "log") as kill:
-        yield kill
-
-
 @pytest.mark.parametrize("point", IN_A_SEGMENT)
 def test_a_killed_run_continues_to_the_same_weights(
-    point: str, kill: Kill, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    point: str, forks: Server, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    kill(point, out)
+    kill(forks, model, point, out)
     assert (out / "segment-1" / "run" / "model").is_dir()
     assert not (out / "segment-2" / "run" / "model").exists()
     first = {
@@ -57,10 +50,10 @@ def test_a_killed_run_continues_to_the_same_weights(
 @pytest.mark.full
 @pytest.mark.parametrize("point", BETWEEN)
 def test_a_run_killed_anywhere_else_continues_to_the_same_weights(
-    point: str, kill: Kill, model: Path, whole: Path, tmp_path: Path
+    point: str, forks: Server, model: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    kill(point, out)
+    kill(forks, model, point, out)
     online(runs.recipe(model), out)
     for name in ("model/model.safetensors", "segments.jsonl"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()

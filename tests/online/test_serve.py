@@ -20,6 +20,7 @@ import pytest
 from support import online as runs
 from support import online_server
 from support.bad_input.running import run_in_process
+from support.grids import some
 from support.serving import Handler, listening
 
 from pairkit.dataset import reader
@@ -122,7 +123,7 @@ def test_a_server_is_asked_for_its_own_name_of_the_model(
         ("/no/such/server {model}", r"ended with exit code 127: /no/such/server: cannot be started: No such"),
         (
             "sh -c 'echo waiting; sleep 50' {model}",
-            r"did not answer at http://127.0.0.1:\d+/v1/models in 1.5 seconds .* and ends: waiting",
+            r"did not answer at http://127.0.0.1:\d+/v1/models in 0.5 seconds .* and ends: waiting",
         ),
     ],
     ids=["ends", "absent", "silent"],
@@ -130,7 +131,7 @@ def test_a_server_is_asked_for_its_own_name_of_the_model(
 def test_a_server_that_does_not_come_up(command: str, says: str, model: Path, tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     with pytest.raises(EngineError, match=says):
-        online(served(model, tmp_path, command=command, seconds=1.5), tmp_path / "out")
+        online(served(model, tmp_path, command=command, seconds=0.5), tmp_path / "out")
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
@@ -213,7 +214,9 @@ def check_stopped(code: int, number: signal.Signals, errors: str, folder: Path) 
     assert not psutil.pid_exists(server)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", some(lambda number: number == signal.SIGTERM, [signal.SIGTERM, signal.SIGINT])
+)
 def test_a_signal_ends_the_server_too(
     number: signal.Signals,
     model: Path,

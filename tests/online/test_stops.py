@@ -44,7 +44,7 @@ def test_a_segment_without_a_usable_set(run: Run) -> None:
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("silent server", "sh -c 'sleep 50' {model}"),
+        pytest.param("silent server", "sh -c 'sleep 50' {model}", marks=pytest.mark.full),
         ("server ends", "sh -c 'echo no memory left; exit 3' {model}"),
     ],
 )

@@ -97,9 +97,9 @@ FIELDS = {
     ("change", "shard_mb"),
     [
         ("mine", 256),
-        ("rank", 0.001),
         ("judge", 0.001),
-        ("split", 0.001),
+        pytest.param("rank", 0.001, marks=pytest.mark.full),
+        pytest.param("split", 0.001, marks=pytest.mark.full),
         pytest.param("mine", 0.001, marks=pytest.mark.full),
         pytest.param("judge", 256, marks=pytest.mark.full),
     ],

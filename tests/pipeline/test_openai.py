@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
+from support.forks import Fork, Server
 from support.loopback import Loopback, chat_server, recipe, start_build
 from support.published import hashes
 
@@ -108,7 +108,7 @@ def test_retry_failed_repeats_failed_calls_only(tmp_path: Path) -> None:
     assert again["counts"]["generate"]["completions"] == 360
 
 
-def wait_for_tries(server: Loopback, process: subprocess.Popen[str], count: int) -> None:
+def wait_for_tries(server: Loopback, process: Fork, count: int) -> None:
     """Wait until the server has seen `count` more tries, or the build has ended."""
     before = server.stats()["tries"]
     while process.poll() is None and server.stats()["tries"] < before + count:
@@ -116,12 +116,14 @@ def wait_for_tries(server: Loopback, process: subprocess.Popen[str], count: int)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_sigkill_changes_no_byte(kills: int, server: Loopback, whole: Path, tmp_path: Path) -> None:
+def test_sigkill_changes_no_byte(
+    kills: int, forks: Server, server: Loopback, whole: Path, tmp_path: Path
+) -> None:
     cache, out = tmp_path / "calls.sqlite", tmp_path / "out"
     dice = random.Random(kills)
     done = 0
     while done < kills:
-        process = start_build(server.url, out, cache, PROMPTS, **QUICK)
+        process = start_build(forks, server.url, out, cache, PROMPTS, **QUICK)
         wait_for_tries(server, process, dice.randint(50, 2 * PROMPTS))
         if process.poll() is not None:  # it was done before: start over
             shutil.rmtree(out)
@@ -134,9 +136,11 @@ def test_sigkill_changes_no_byte(kills: int, server: Loopback, whole: Path, tmp_
     assert hashes(out) == hashes(whole)
 
 
-def test_an_interrupt_keeps_what_was_answered(server: Loopback, whole: Path, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_was_answered(
+    forks: Server, server: Loopback, whole: Path, tmp_path: Path
+) -> None:
     cache, out = tmp_path / "calls.sqlite", tmp_path / "out"
-    process = start_build(server.url, out, cache, PROMPTS, **QUICK)
+    process = start_build(forks, server.url, out, cache, PROMPTS, **QUICK)
     wait_for_tries(server, process, PROMPTS)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -148,10 +152,10 @@ def test_an_interrupt_keeps_what_was_answered(server: Loopback, whole: Path, tmp
     assert hashes(out) == hashes(whole)
 
 
-def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(forks: Server, tmp_path: Path) -> None:
     fields = {"calls": {"attempts": 1, "concurrency": 4}}
     with chat_server(tmp_path, latency=0.05) as first:
-        process = start_build(first.url, tmp_path / "out", tmp_path / "calls.sqlite", 200, **fields)
+        process = start_build(forks, first.url, tmp_path / "out", tmp_path / "calls.sqlite", 200, **fields)
         while not (tmp_path / "calls.sqlite").exists() or first.stats()["answered"] < 50:
             assert process.poll() is None
             time.sleep(0.05)

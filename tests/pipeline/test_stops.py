@@ -7,13 +7,12 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from itertools import count
 from pathlib import Path
 
 import pytest
+from support.forks import Fork, Server
 from support.published import hashes
 from support.raw import ultrafeedback
 
@@ -42,7 +41,7 @@ FIELDS = {"unit_rows": 100, "shard_mb": 0.2, "test_fraction": 0.1}
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 4000)
+    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 1500)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +51,13 @@ def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return hashes(out)
 
 
-def start(source: Path, out: Path, *, prefix: str = "") -> subprocess.Popen[str]:
+def start(forks: Server, source: Path, out: Path, *, kilobytes: int | None = None) -> Fork:
     fields = [f"{name}={value}" for name, value in FIELDS.items()]
     words = ["--source", "ultrafeedback", "--path", str(source), "--out", str(out), *fields]
-    command = ["bash", "-c", f'{prefix} exec "$@"', "bash", sys.executable, "-m", "pairkit", "build", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return forks.start("-m", "pairkit", "build", *words, kilobytes=kilobytes)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, process: Fork) -> None:
     while not path.exists() and process.poll() is None:
         time.sleep(0.0002)
 
@@ -70,11 +68,13 @@ def finish(source: Path, out: Path) -> None:
     build(load(None, settings, dict(FIELDS)), out)
 
 
-def kill_and_compare(kills: int, seed: int, source: Path, out: Path, expected: dict[str, str]) -> None:
+def kill_and_compare(
+    forks: Server, kills: int, seed: int, source: Path, out: Path, expected: dict[str, str]
+) -> None:
     random_ = random.Random(seed)
     hits = 0
     for number in range(kills):
-        process = start(source, out)
+        process = start(forks, source, out)
         wait_for(out / MOMENTS[(5 * number + 3) % len(MOMENTS)], process)  # all twelve, by turns
         time.sleep(random_.choice([0, 0, 0.002, 0.02, 0.1]) * random_.random())
         process.kill()
@@ -90,17 +90,17 @@ def kill_and_compare(kills: int, seed: int, source: Path, out: Path, expected: d
 
 
 def test_killed_builds_end_with_the_same_bytes(
-    source: Path, expected: dict[str, str], tmp_path: Path
+    forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    kill_and_compare(1, 0, source, tmp_path / "out", expected)
+    kill_and_compare(forks, 1, 0, source, tmp_path / "out", expected)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_often_killed_builds_end_with_the_same_bytes(
-    source: Path, expected: dict[str, str], tmp_path: Path
+    forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    kill_and_compare(25, 1, source, tmp_path / "out", expected)
+    kill_and_compare(forks, 25, 1, source, tmp_path / "out", expected)
 
 
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.full)])
@@ -152,9 +152,11 @@ def small(folder: Path) -> BuildRecipe:
     return load(None, {"source": {"name": "ultrafeedback", "path": str(path)}}, fields)
 
 
-def test_sigint_keeps_what_was_done(source: Path, expected: dict[str, str], tmp_path: Path) -> None:
+def test_sigint_keeps_what_was_done(
+    forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    process = start(source, out)
+    process = start(forks, source, out)
     wait_for(out / ".build" / "shards" / "00001", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -196,7 +198,7 @@ FIRST, LATER, LAST = (20, "nothing was done yet"), (80, "{out}"), (150, "quarant
     "limits", [[LATER], pytest.param([FIRST, LATER, LAST], marks=pytest.mark.full)], ids=["one", "three"]
 )
 def test_full_disk_is_one_message_and_keeps_what_was_done(
-    limits: list[tuple[int, str]], source: Path, expected: dict[str, str], tmp_path: Path
+    limits: list[tuple[int, str]], forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     """A limit on the size of files makes writes fail as a full disk does, with an OSError of the kernel's.
 
@@ -204,7 +206,7 @@ def test_full_disk_is_one_message_and_keeps_what_was_done(
     """
     out = tmp_path / "out"
     for kilobytes, said in limits:
-        process = start(source, out, prefix=f"ulimit -f {kilobytes};")
+        process = start(forks, source, out, kilobytes=kilobytes)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 1, errors
         assert errors.count("error:") == 1

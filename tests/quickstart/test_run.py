@@ -21,7 +21,8 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
-SMALL = Settings(seed=0, sft_steps=30, steps=2, prompts=200, samples=1)
+pytestmark = pytest.mark.usefixtures("plain_plots")
+SMALL = Settings(seed=0, sft_steps=30, steps=2, prompts=100, samples=1)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One launch of two processes that does what several tests look at: a launch takes seconds by itself."""
+"""One launch of two processes that does what several tests look at."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from support.architectures import ARCHITECTURES
-from support.processes import SCRIPT, gradients, two_processes
+from support.forks import Server
+from support.processes import SCRIPT, fork_two, gradients
 from support.tiny import model_folder, random_sets, short_run, write_data
 
 from pairkit.files import write_json
@@ -65,7 +66,7 @@ class Launch:
         return short_run(self.data, self.model, **(base | fields))
 
 
-def launch_two(folder: Path, *, few: bool) -> Launch:
+def launch_two(folder: Path, forks: Server, *, few: bool) -> Launch:
     """Do everything once in one process and once, in a single launch, in two."""
     result = Launch(
         folder,
@@ -86,7 +87,7 @@ def launch_two(folder: Path, *, few: bool) -> Launch:
     tasks.append(["tokens", str(folder / "tokens.json"), str(folder / "tokens"), str(folder)])
     tasks.append(["runs", *_single_runs(result)])
     write_json(folder / "tasks.json", tasks)
-    two_processes(SCRIPT, "tasks", str(folder / "tasks.json"))
+    fork_two(forks, SCRIPT, "tasks", str(folder / "tasks.json"))
     _begun(folder / "two/mcpo/run", folder / "one/resumed/run")
     train(validate(TrainRecipe, short_run(result.data, result.model, "mcpo")), folder / "one/resumed/run")
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from support.forks import Fork, Server
 
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.pipeline.recipe import BuildRecipe, load
@@ -76,17 +77,10 @@ def recipe(url: str, problems: int, **fields: Any) -> BuildRecipe:
     return load(None, content, fields)
 
 
-def start_build(url: str, out: Path, cache: Path, problems: int, **fields: Any) -> subprocess.Popen[str]:
+def start_build(forks: Server, url: str, out: Path, cache: Path, problems: int, **fields: Any) -> Fork:
     """Start the same build as a process, from a recipe file."""
     file = out.with_suffix(".yaml")
     content = recipe(url, problems, **fields).model_dump(mode="json", exclude_unset=True)
     file.write_text(json.dumps(content))  # JSON is YAML
-    command = [sys.executable, "-m", "pairkit", "build", "--recipe", str(file), "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, "--cache", str(cache)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    words = ["--recipe", str(file), "--out", str(out), "--cache", str(cache)]
+    return forks.start("-m", "pairkit", "build", *words)

@@ -1,23 +1,17 @@
-"""Online trainings that are killed: `online_kills.py MODEL` reads lines `POINT|OUT`, each a run to kill.
-
-Each is a fork of one process, because importing torch takes longer than a run.
-"""
+"""Online trainings that are killed: `online_kills.py MODEL POINT OUT` is one that kills itself at a point."""
 
 from __future__ import annotations
 
 import functools
-import gc
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from support import online as runs
+from support.forks import Server
 
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.online import record, run, segment
@@ -66,47 +60,18 @@ def prepare(point: str, out: Path) -> None:
         raise ValueError(point)
 
 
-def killed_in_a_fork(model: Path, point: str, out: Path) -> int:
-    """Run and be killed; return the exit code of the fork."""
-    child = os.fork()
-    if child == 0:
-        prepare(point, out)
-        run.online(runs.recipe(model), out)
-        os._exit(3)  # it was to be killed
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def kill(forks: Server, model: Path, point: str, out: Path) -> None:
+    """Run an online training that kills itself at a point."""
+    process = forks.start(__file__, str(model), point, str(out))
+    _, errors = process.communicate(120)
+    assert process.returncode == -signal.SIGKILL, (point, process.returncode, errors)
 
 
-def main(model: Path) -> None:
-    """Answer each line with the exit code of its run."""
+def main(model: Path, point: str, out: Path) -> None:
     torch.set_num_threads(1)
-    gc.freeze()
-    for line in sys.stdin:
-        point, out = line.rstrip("\n").split("|")
-        print(killed_in_a_fork(model, point, Path(out)), flush=True)
-
-
-@contextmanager
-def killing(model: Path, errors: Path) -> Iterator[Callable[[str, Path], None]]:
-    """Start the process; yield a function that runs and kills the online training in a directory."""
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, __file__, str(model)]
-    pipe = subprocess.PIPE
-    with (
-        errors.open("wb") as log,
-        subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=log, env=environment, text=True) as process,
-    ):
-
-        def kill(point: str, out: Path) -> None:
-            assert process.stdin
-            assert process.stdout
-            process.stdin.write(f"{point}|{out}\n")
-            process.stdin.flush()
-            code = process.stdout.readline().strip()
-            assert code == str(-signal.SIGKILL), (point, code, errors.read_text())
-
-        yield kill
+    prepare(point, out)
+    run.online(runs.recipe(model), out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

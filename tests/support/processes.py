@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from typing import Any
 import pytest
 import torch
 from support.architectures import select_all, sets, tiny
+from support.forks import Server
 from support.steps import start_from
 from support.training import network_of, patch_kind
 from support.watched import watched
@@ -68,6 +70,25 @@ def two_processes(*command: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr[-6000:]
     return done
+
+
+def fork_two(forks: Server, *command: str) -> None:
+    """Run a script with its arguments as two such forks, in the environment that torchrun sets."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    size, address = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, {"MASTER_ADDR": "127.0.0.1"}
+    environment = os.environ | size | address | {"MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
+    started = [
+        forks.start(*command, environment=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in (0, 1)
+    ]
+    try:
+        codes = [one.wait(280) for one in started]
+        assert codes == [0, 0], started[codes[0] == 0].communicate()[1][-6000:]
+    finally:
+        for one in started:
+            one.kill()
 
 
 def perturbed(network: torch.nn.Module) -> torch.nn.Module:

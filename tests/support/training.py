@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support import pairrm_training
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from pairkit.losses import build
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.kinds import KINDS
+from pairkit.training.logprobs import probe
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
@@ -61,6 +63,31 @@ def start_of(loss: Any, model: Path) -> Path:
 def patch_kind(patch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Replace something of how policies are trained."""
     patch.setitem(KINDS, "policy", replace(KINDS["policy"], **fields))
+
+
+def try_once(patch: pytest.MonkeyPatch) -> None:
+    """Let a plain Llama of one configuration be tried once, and not by every run: a tenth of a small one.
+
+    What is tried does not depend on weights; tests/training/logprobs/ tries each model.
+    """
+    for name in ("check_rows", "_refusal"):
+        patch.setattr(probe, name, _remembered(getattr(probe, name)))
+
+
+def _remembered(real: Callable[[torch.nn.Module], Any]) -> Callable[[torch.nn.Module], Any]:
+    results: dict[str, Any] = {}
+
+    def call(model: torch.nn.Module) -> Any:
+        if type(model) is not LlamaForCausalLM:  # nor one with adapters
+            return real(model)
+        config = model.config.to_dict()
+        config.pop("_name_or_path", None)
+        key = f"{config} {model.dtype}"
+        if key not in results:
+            results[key] = real(model)
+        return results[key]
+
+    return call
 
 
 def token_sets(data: Path, model: Path) -> tuple[list[TokenSet], torch.nn.Module]:

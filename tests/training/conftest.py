@@ -10,14 +10,25 @@ from support.tiny import model_folder, random_sets, write_data
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_sets_checked() -> Iterator[None]:
-    """Let the check before the first step compare two sets: it is a sixth of a run of four steps."""
+def one_set_checked() -> Iterator[None]:
+    """Let the check before the first step compare one set: of all it is a sixth of a run of four steps."""
     from support.training import patch_kind
 
     from pairkit.training.logprobs.self_check import check_packed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch_kind(patch, check=lambda model, sets, precision: check_packed(model, sets[:2], precision))
+        patch_kind(patch, check=lambda model, sets, precision: check_packed(model, sets[:1], precision))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tried_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let runs over one model try only once how it attends; not where passes are counted or replaced."""
+    from support.training import try_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name not in ("logprobs", "step", "cost"):
+            try_once(patch)
         yield
 
 

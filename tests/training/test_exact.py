@@ -88,7 +88,7 @@ def full(losses: tuple[Any, ...]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "loss", ["dpo", ONE_PROCESS[0], *full(("kto", "alpha_dpo", "sft", *OTHERS))], ids=named
+    "loss", [ONE_PROCESS[0], *full(("dpo", "kto", "alpha_dpo", "sft", *OTHERS))], ids=named
 )
 def test_budgets_of_1_2_and_8_micro_steps_end_in_the_same_weights(folder: Path, loss: Any) -> None:
     whole = folder / named(loss)

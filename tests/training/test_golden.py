@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from support import golden
+from support.grids import some
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
+# Of these the passes, the draw and the statistics are those of others; tests/losses/ has their values.
+REPEATED = {"wpo", "amapo", "infonca", "lipo", "aot_unpaired"}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return golden.material(tmp_path_factory.mktemp("golden"))
 
 
-@pytest.mark.parametrize("loss", golden.LOSSES)
+@pytest.mark.parametrize("loss", some(lambda loss: loss not in REPEATED, golden.LOSSES))
 def test_ten_steps_follow_the_recorded_curve(folder: Path, loss: str) -> None:
     expected = golden.read((golden.FOLDER / f"{loss}.txt").read_text())
     curve = golden.curve(loss, folder)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.grids import some
 from support.training import weights
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -76,7 +77,7 @@ def test_with_adapters_off_it_is_the_base_model(data: Path, model: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
-@pytest.mark.parametrize("loss", ["dpo", pytest.param("mcpo", marks=pytest.mark.full), "tdpo2"])
+@pytest.mark.parametrize("loss", some(lambda loss: loss == "tdpo2", ["dpo", "mcpo", "tdpo2"]))
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
     alone = train(recipe(data, model, loss=loss), tmp_path / "adapters")
     whole = train(recipe(data, model, loss=loss, lora={"r": 4, "merge": True}), tmp_path / "merged")
@@ -188,12 +189,12 @@ def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"targets": ["embed_tokens", "q_proj"]}, True),
+        pytest.param({"targets": ["embed_tokens", "q_proj"]}, True, marks=pytest.mark.full),
         ({"targets": ["lm_head"]}, True),
         ({"modules_to_save": ["embed_tokens"]}, True),
         ({"targets": ["embed_tokens"], "ensure_weight_tying": True}, False),
         ({"trainable_token_indices": [7, 9]}, False),
-        ({}, False),
+        pytest.param({}, False, marks=pytest.mark.full),
     ],
 )
 def test_adapters_on_tied_embeddings_are_said_in_one_line(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.grids import some
 from support.training import recipe, weights
 from transformers import AutoModelForCausalLM
 
@@ -33,7 +34,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "pissa": {"init_lora_weights": "pissa"},
     "olora": {"init_lora_weights": "olora"},
 }
-QUICK = ("dora", "head", "pissa")
+QUICK = ("dora", "pissa")
 # peft's, of transformers 5, and of methods whose adapters change the base
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
@@ -84,7 +85,7 @@ def test_a_run_with_a_live_reference_starts_at_margin_0_and_saves_what_it_traine
     assert all(torch.equal(value, loaded[key]) for key, value in again.items())
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", some(lambda name: name not in ("gaussian", "olora", "orthogonal"), FIELDS))
 def test_a_dry_run_counts_what_trains(data: Path, model: Path, name: str) -> None:
     lora = {"r": 4, **FIELDS[name]}
     counted = estimate(plan(recipe(data, model, lora=lora)))["parameters"]

@@ -197,15 +197,16 @@ def mcpo(sampling: str, negatives: int) -> dict[str, Any]:
         ("lipo", {"sampling": "mc"}, 4),
         ("lipo", {"negatives": 2}, 8),
         ("rrhf+sft", {}, 12),
-        ("dpo+lipo", {}, 12),
+        pytest.param("dpo+lipo", {}, 12, marks=pytest.mark.full),
         ("mcpo+lipo", {}, 4),
-        ("rnce", {"negatives": 2}, 8),
+        pytest.param("rnce", {"negatives": 2}, 8, marks=pytest.mark.full),
         ("rnce", {"sampling": "all"}, 12),
         ({"name": "mcpo", "sampling": "max"}, {"negatives": 2}, 8),
-        (mcpo("mc", 1), {}, 4),
         (mcpo("max", 3), {}, 12),
-        (mcpo("min", 2), {}, 8),
-        (mcpo("random", 2), {}, 8),
+        *(
+            pytest.param(mcpo(sampling, count), {}, 4 * count, marks=pytest.mark.full)
+            for sampling, count in (("mc", 1), ("min", 2), ("random", 2))
+        ),
     ],
 )
 def test_how_many_completions_are_drawn(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.grids import grid
 from support.tiny import WORDS
 from support.training import token_sets
 from transformers import AutoModelForCausalLM, LlamaConfig
@@ -42,6 +43,11 @@ CASES = {
     },
     "whole embedding": {"target_modules": LAYERS, "modules_to_save": ["embed_tokens"]},
 }  # fmt: skip
+# Kinds of adapters on layers that are not tied, then what tied layers make of each kind of target.
+DEFAULT = {("layers", False), ("head", False), ("whole embedding", False), ("dora", False), ("rslora", False)}
+DEFAULT |= {
+    (case, True) for case in ("embedding", "both", "whole head", "one for both", "one whole for both")
+}
 KEEP_TIED = {"layers", "dora", "rslora", "one for both", "one for both, by the head", "one whole for both"}
 
 
@@ -80,8 +86,7 @@ def scores(model: torch.nn.Module, sets: list[TokenSet]) -> torch.Tensor:
         return score(model.eval(), [SetSelection.all(item) for item in sets[:6]]).policy.sum
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "tied"), grid(lambda *case: case in DEFAULT, CASES, [False, True]))
 def test_adapters_merged_and_reloaded_give_equal_scores(
     tmp_path: Path, data: Path, case: str, tied: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,12 @@ from pairkit.training.run import train
     ("budget", "reason", "remedy"),
     [
         (800, torch.OutOfMemoryError("CUDA out of memory"), "try --tokens-per-micro-batch 400, "),
-        (800, RuntimeError("DefaultCPUAllocator: can't allocate memory"), "try --tokens-per-micro-batch 400"),
+        pytest.param(
+            800,
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "try --tokens-per-micro-batch 400",
+            marks=pytest.mark.full,
+        ),
         (40, torch.OutOfMemoryError("CUDA out of memory"), "the longest text has 71 tokens: try max_le"),
     ],
 )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.processes import SCRIPT, TESTS
+from support.forks import Server
+from support.processes import SCRIPT
 from support.segments import assert_same_end, segments_of, train_in_segments, write_run
 from support.tiny import short_run
 from support.training import recipe
@@ -26,14 +24,10 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.segment import Segment
 
-STEPS = 30
 
-
-def kill_after(file: Path, out: Path, saved: int) -> None:
+def kill_after(forks: Server, file: Path, out: Path, saved: int) -> None:
     """Start a run of `support.processes` and kill it when it has as many checkpoints."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, SCRIPT, "segments", str(file)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = forks.start(SCRIPT, "segments", str(file))
     try:
         while process.poll() is None and len(checkpoints(out / CHECKPOINTS)) < saved:
             time.sleep(0.001)
@@ -44,16 +38,18 @@ def kill_after(file: Path, out: Path, saved: int) -> None:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.slow)])
-def test_a_killed_segment_ends_in_the_same_bytes(data: Path, model: Path, tmp_path: Path, kills: int) -> None:
-    content = short_run(data, model, "mcpo+bco:0.2", sets_per_step=4, save_every=1, keep=STEPS, eval_every=9)
+@pytest.mark.parametrize(("kills", "steps"), [(1, 12), pytest.param(5, 30, marks=pytest.mark.slow)])
+def test_a_killed_segment_ends_in_the_same_bytes(
+    forks: Server, data: Path, model: Path, tmp_path: Path, kills: int, steps: int
+) -> None:
+    content = short_run(data, model, "mcpo+bco:0.2", sets_per_step=4, save_every=1, keep=steps, eval_every=9)
     settings = validate(TrainRecipe, content)
-    *_, whole = train_in_segments(settings, (2, STEPS), tmp_path / "whole")
-    (first, segment), (out, second) = segments_of((2, STEPS), tmp_path / "killed")
+    *_, whole = train_in_segments(settings, (2, steps), tmp_path / "whole")
+    (first, segment), (out, second) = segments_of((2, steps), tmp_path / "killed")
     train(settings, first, segment=segment)
     file = write_run(content, out, second)
     for number in range(1, kills + 1):
-        kill_after(file, out, number * STEPS // (kills + 2))
+        kill_after(forks, file, out, number * steps // (kills + 2))
         assert not (out / "model").exists()
     train(settings, out, segment=second)
     assert_same_end(out, whole)

@@ -7,8 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.forks import Fork, Server
 from support.training import weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.testing import assert_close
@@ -74,19 +73,16 @@ def assert_same(out: Path, whole: Path) -> None:
 LAUNCHED = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4", "ACCELERATE_MIXED_PRECISION": "bf16"}
 
 
-def start(data: Path, model: Path, out: Path, steps: int) -> subprocess.Popen[str]:
-    command = [
-        sys.executable, "-m", "pairkit", "train", "--loss", LOSS, "--data", str(data), "--model", str(model),
+def start(forks: Server, data: Path, model: Path, out: Path, steps: int) -> Fork:
+    return forks.start(
+        "-m", "pairkit", "train", "--loss", LOSS, "--data", str(data), "--model", str(model),
         "--sets-per-step", "4", "--max-steps", str(steps), "--save-every", "1", "--eval-every", "8",
         "--learning-rate", "1e-2", "--out", str(out), "max_length=96", "keep=2",
-    ]  # fmt: skip
-    environment = os.environ | LAUNCHED
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+        environment=os.environ | LAUNCHED,
+    )  # fmt: skip
 
 
-def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Path) -> None:
+def kill_and_compare(forks: Server, kills: int, steps: int, data: Path, model: Path, folder: Path) -> None:
     """At a random moment after a random step, in a save, and before the first step, by turns."""
     whole, out, random_ = folder / "whole" / "run", folder / "killed" / "run", random.Random(kills)
     settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
@@ -94,7 +90,7 @@ def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Pa
     saving = 0
     for number in range(kills):
         until = done(out) + random_.randrange(1, steps // (2 * kills))
-        process = start(data, model, out, steps)
+        process = start(forks, data, model, out, steps)
         if number % 3 == 2:
             time.sleep(3 * random_.random())
         else:
@@ -113,7 +109,7 @@ def kill_and_compare(kills: int, steps: int, data: Path, model: Path, folder: Pa
     assert saving
 
 
-def kill_in_a_save(process: subprocess.Popen[str], out: Path) -> None:
+def kill_in_a_save(process: Fork, out: Path) -> None:
     while process.poll() is None and not list(out.glob("checkpoints/.step-*.part")):
         pass
     process.kill()
@@ -124,19 +120,19 @@ def kill_in_a_save(process: subprocess.Popen[str], out: Path) -> None:
     "interrupt", [False, pytest.param(True, marks=pytest.mark.full)], ids=["killed", "interrupted and killed"]
 )
 def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
-    data: Path, model: Path, tmp_path: Path, interrupt: bool
+    forks: Server, data: Path, model: Path, tmp_path: Path, interrupt: bool
 ) -> None:
     """Real signals to real processes: SIGINT after a step, then SIGKILL in a save.
 
     They are started as a launcher does, which changes neither precision nor objective. By default only the
     second: tests/cli/test_stops.py interrupts a run in its own process.
     """
-    steps, whole, out = 20, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    steps, whole, out = 10, tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
     settings = recipe(data, model, max_steps=steps, eval_every=8, keep=2)
     train(settings, whole)
     if interrupt:
-        interrupt_and_check(data, model, out, steps)
-    process = start(data, model, out, steps)
+        interrupt_and_check(forks, data, model, out, steps)
+    process = start(forks, data, model, out, steps)
     kill_in_a_save(process, out)
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors
@@ -145,8 +141,8 @@ def test_an_interrupted_and_killed_run_ends_with_the_same_weights(
     assert_same(out, whole)
 
 
-def interrupt_and_check(data: Path, model: Path, out: Path, steps: int) -> None:
-    process = start(data, model, out, steps)
+def interrupt_and_check(forks: Server, data: Path, model: Path, out: Path, steps: int) -> None:
+    process = start(forks, data, model, out, steps)
     try:
         while process.poll() is None and not done(out):
             time.sleep(0.001)
@@ -163,8 +159,10 @@ def interrupt_and_check(data: Path, model: Path, out: Path, steps: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_often_killed_runs_end_with_the_same_weights(data: Path, model: Path, tmp_path: Path) -> None:
-    kill_and_compare(10, 160, data, model, tmp_path)
+def test_often_killed_runs_end_with_the_same_weights(
+    forks: Server, data: Path, model: Path, tmp_path: Path
+) -> None:
+    kill_and_compare(forks, 10, 160, data, model, tmp_path)
 
 
 # Before any rename, because that is how files become visible

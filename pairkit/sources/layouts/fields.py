@@ -30,7 +30,7 @@ def fits(layout: Layout, columns: Types) -> bool:
         and (not layout.needs_one or any(exists(columns, f"{need}:number") for need in layout.needs_one))
         and not any(exists(columns, need) for need in layout.needs_none)
     )
-    return exist and set(layout.required) <= fields_of(layout, columns).keys()
+    return exist and _Fields(layout, columns).has(layout.required)
 
 
 def exists(columns: Types, need: str) -> bool:
@@ -52,25 +52,45 @@ def fields_of(layout: Layout, columns: Types) -> dict[str, str]:
     A kind after a colon, as in `needs`, is that of the column. A column may be spelled otherwise than in the
     layout: "Response A" for response_a.
     """
-    found, spelled = {}, {letters(name): name for name in reversed(list(columns))}
-    known_names = (*columns, *layout.adds)
-    for field, known in layout.fields.items():
-        for candidate in _numbered((known,) if isinstance(known, str) else known, spelled):
+    return _Fields(layout, columns).found()
+
+
+class _Fields:
+    """Looks for the fields of one layout in columns."""
+
+    def __init__(self, layout: Layout, columns: Types) -> None:
+        self._layout, self._columns = layout, columns
+        self._spelled = {letters(name): name for name in reversed(list(columns))}
+        self._names = (*columns, *layout.adds)
+
+    def has(self, fields: Iterable[str]) -> bool:
+        """Return whether all of these are there, without a look at any other: there are dozens of layouts."""
+        return all(field in self._layout.fields and self._place(field) is not None for field in fields)
+
+    def found(self) -> dict[str, str]:
+        """Return every field that is there, and where."""
+        places = ((field, self._place(field)) for field in self._layout.fields)
+        return {field: place for field, place in places if place is not None}
+
+    def _place(self, field: str) -> str | None:
+        known = self._layout.fields[field]
+        for candidate in _numbered((known,) if isinstance(known, str) else known, self._spelled):
             if "|" in candidate:
-                some = [part for part in candidate.split("|") if exists(columns, f"{part}:number")]
+                some = [part for part in candidate.split("|") if exists(self._columns, f"{part}:number")]
                 if some:
-                    found[field] = "+".join(some)
-                    break
+                    return "+".join(some)
                 continue
-            parts = [part.partition(":") for part in columns_of(candidate, known_names)]
-            names = [part if part in known_names else spelled.get(letters(part), part) for part, *_ in parts]
+            parts = [part.partition(":") for part in columns_of(candidate, self._names)]
+            names = [
+                part if part in self._names else self._spelled.get(letters(part), part) for part, *_ in parts
+            ]
             needs = [f"{name}:{kind}" for name, (*_, kind) in zip(names, parts, strict=True)]
             if all(
-                name in layout.adds or exists(columns, need) for name, need in zip(names, needs, strict=True)
+                name in self._layout.adds or exists(self._columns, need)
+                for name, need in zip(names, needs, strict=True)
             ):
-                found[field] = "+".join(names)
-                break
-    return found
+                return "+".join(names)
+        return None
 
 
 def _numbered(candidates: Iterable[str], spelled: Mapping[str, str]) -> list[str]:

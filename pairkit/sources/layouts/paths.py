@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def first_column(path: str, names: Iterable[str]) -> str:
     return path if path in names else re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
+@lru_cache(1 << 12)
 def steps(path: str) -> tuple[Step, ...]:
     """Parse a path. Raises `RecipeError`."""
     found, end = [], 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.chat_templates import PARTS, SYSTEM, USER, all_templates, tokenizer
+from support.grids import grid
 from support.tiny import WORDS
 
 from pairkit.models.chat.format import ChatFormat
@@ -39,9 +40,13 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "-".join(settings) or "none")
+TEMPLATES = ["qwen3", "qwen3_8", "nemotron_3_nano", "glm4moe", "gemma4_v5", "gptoss", "llama3", *PARTS]
+
+
 @pytest.mark.parametrize(
-    "name", ["qwen3", "qwen3_8", "nemotron_3_nano", "glm4moe", "gemma4_v5", "gptoss", "llama3", *PARTS]
+    ("name", "settings"),
+    # The default run gives each template every other of the settings.
+    grid(lambda name, one: (TEMPLATES.index(name) + SETTINGS.index(one)) % 2 == 0, TEMPLATES, SETTINGS),
 )
 def test_a_saved_template_renders_by_itself_what_the_settings_render(
     name: str, settings: dict[str, Any]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.grids import grid
 from support.layouts import read_rows
 
 from pairkit.errors import InputError
@@ -32,18 +33,25 @@ def test_every_layout_has_a_history_and_a_system_prompt(tmp_path: Path, name: st
     assert found.prompts() == [[*BEFORE, ("user", "Is 7 even?")]]
 
 
+HISTORIES: list[dict[str, Any]] = [
+    {"chat_history": TURNS},
+    {"conversation_history": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    {"previous_turns": json.dumps(TURNS)},
+    {"context": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    {"Chat History": [{"user": "a", "assistant": "b"}]},
+]
+SYSTEMS = ["system", "system_prompt", "system_message", "System Message"]
+
+
 @pytest.mark.parametrize(
-    "row",
-    [
-        {"chat_history": TURNS},
-        {"conversation_history": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
-        {"previous_turns": json.dumps(TURNS)},
-        {"context": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
-        {"Chat History": [{"user": "a", "assistant": "b"}]},
-    ],
+    ("row", "system", "mapped"),
+    grid(
+        lambda row, system, _: SYSTEMS.index(system) == HISTORIES.index(row) % 4,
+        HISTORIES,
+        SYSTEMS,
+        [{}, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}],
+    ),
 )
-@pytest.mark.parametrize("system", ["system", "system_prompt", "system_message", "System Message"])
-@pytest.mark.parametrize("mapped", [{}, {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}])
 def test_a_history_has_many_names(
     tmp_path: Path, row: dict[str, Any], system: str, mapped: dict[str, str]
 ) -> None:

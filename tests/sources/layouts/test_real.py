@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from support.layouts import read_path
+from support.layouts import read_path, read_rows
 
 PAIR = [("Eight.", 1, None), ("Six, like an ant.", 2, None)]
 REVERSED = PAIR[::-1]
@@ -93,13 +93,16 @@ def test_pandalm(real_data: Path) -> None:
     assert {reason for reason, _ in found.refused} == {"not_text"}
 
 
-def test_llmbar(real_data: Path) -> None:
+def test_llmbar(real_data: Path, tmp_path: Path) -> None:
     path = real_data / "llmbar.jsonl.gz"
-    found = read_path(path, block=1)
+    found, rows = read_path(path), rows_of(path)
     assert found.layout == "llmbar"
     assert found.brief("text", "rank") == [
-        [(row["output_1"], row["label"]), (row["output_2"], 3 - row["label"])] for row in rows_of(path)
+        [(row["output_1"], row["label"]), (row["output_2"], 3 - row["label"])] for row in rows
     ]
+    # Whether a file is read as this layout does not depend on the rows that are read at once.
+    alone = read_rows(tmp_path, rows[:20], block=1)
+    assert (alone.layout, alone.sets) == ("llmbar", found.sets[:20])
 
 
 def test_webgpt_of_dsp(real_data: Path) -> None:

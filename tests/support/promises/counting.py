@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cache
+from math import prod
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -76,6 +77,9 @@ def _size(node: ast.expr, file: str) -> int | None:
             return _size(node.args[0], file)
         if isinstance(called, ast.Name) and called.id == "some":  # support.grids, with or without the mark
             return _size(node.args[1], file)
+        if isinstance(called, ast.Name) and called.id == "grid":  # also there: the product of its axes
+            sizes = [_size(axis, file) for axis in node.args[1:]]
+            return None if None in sizes else prod(size for size in sizes if size is not None)
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.grids import grid
 from support.processes import perturbed
 from support.tiny import model_folder, random_sets, write_data
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
@@ -53,23 +54,28 @@ def recipe(data: Path, model: Path, loss: str = "dpo", **fields: Any) -> TrainRe
     return validate(TrainRecipe, base | fields)
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
+CASES = [
+    ("dpo", "all", True),
+    ("dpo", "random", False),  # others than the longest are drawn
+    ("dpo", "max", False),
+    ("sft", "all", True),
+    ("bco", "all", True),
+    ("bco", "max", False),
+    ("kto", "all", True),
+    ("tdpo2", "all", True),
+]
+
+
 @pytest.mark.parametrize(
-    ("loss", "sampling", "exact"),
-    [
-        ("dpo", "all", True),
-        ("dpo", "random", False),  # others than the longest are drawn
-        ("dpo", "max", False),
-        ("sft", "all", True),
-        ("bco", "all", True),
-        ("bco", "max", False),
-        ("kto", "all", True),
-        ("tdpo2", "all", True),
-    ],
+    ("case", "shared"),
+    # Each loss and sampling once, packed and padded by turns.
+    grid(lambda case, shared: shared == (CASES.index(case) % 2 == 0), CASES, [True, False]),
 )
 def test_counted_steps_are_those_of_the_run(
-    data: Path, model: Path, tmp_path: Path, loss: str, sampling: str, exact: bool, shared: bool
+    data: Path, model: Path, tmp_path: Path, case: tuple[str, str, bool], shared: bool
 ) -> None:
+    """With `exact` the longest completions are those that are drawn."""
+    loss, sampling, exact = case
     planned = plan(recipe(data, model, loss, negatives={"sampling": sampling}))
     network = AutoModelForCausalLM.from_pretrained(model)
     if not shared:
@@ -206,8 +212,14 @@ def saved_bytes(network: torch.nn.Module, work: list[SetSelection]) -> int:
     return sum(storage.nbytes() for storage in saved.values())
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", [LlamaConfig, Qwen3Config])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    grid(
+        lambda kind, dtype: (kind is LlamaConfig) == (dtype == "float32"),
+        [LlamaConfig, Qwen3Config],
+        ["float32", "bfloat16"],
+    ),
+)
 def test_activations_are_near_those_that_a_pass_saves(
     data: Path, tmp_path: Path, kind: Any, dtype: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.grids import grid
 from support.processes import perturbed
 from support.tiny import model_folder, random_sets, write_data
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -102,23 +103,27 @@ def of_weights(speed: Speed, batch: Batch, work: list[SetSelection]) -> float:
     return speed.operations(batch, work)
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
+PASSES = [
+    ("dpo", "random"),
+    ("sft", "random"),
+    ("dpo", "mc"),  # a draw within the pass, or a scoring pass before it
+    ("mcpo", "max"),
+    ("bco", "random"),  # a scoring pass of the drawn completions
+    ("dpo+bco", "mc"),
+    ("kto", "random"),  # and one of prompts with completions of others
+    ("tdpo2", "random"),  # the reference runs next to the policy
+]
+
+
 @pytest.mark.parametrize(
-    ("loss", "sampling"),
-    [
-        ("dpo", "random"),
-        ("sft", "random"),
-        ("dpo", "mc"),  # a draw within the pass, or a scoring pass before it
-        ("mcpo", "max"),
-        ("bco", "random"),  # a scoring pass of the drawn completions
-        ("dpo+bco", "mc"),
-        ("kto", "random"),  # and one of prompts with completions of others
-        ("tdpo2", "random"),  # the reference runs next to the policy
-    ],
+    ("passes", "shared"),
+    # Each loss and sampling once, packed and padded by turns.
+    grid(lambda passes, shared: shared == (PASSES.index(passes) % 2 == 0), PASSES, [True, False]),
 )
 def test_products_with_weights_are_those_that_torch_counts(
-    folder: Path, sets: list[TokenSet], tmp_path: Path, loss: str, sampling: str, shared: bool
+    folder: Path, sets: list[TokenSet], tmp_path: Path, passes: tuple[str, str], shared: bool
 ) -> None:
+    loss, sampling = passes
     model = AutoModelForCausalLM.from_pretrained(folder)
     if not shared:
         pad(model)

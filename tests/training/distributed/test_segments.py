@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.processes import SCRIPT, two_processes
+from support.forks import Server
+from support.processes import SCRIPT, fork_two
 from support.segments import segments_of, train_in_segments, write_run
 from support.tiny import model_folder, random_sets, short_run, write_data
 
@@ -21,7 +22,7 @@ LENGTHS = (2, 2, 2)
 
 
 @pytest.mark.timeout(280)
-def test_two_processes_train_segments_as_one_does(tmp_path: Path) -> None:
+def test_two_processes_train_segments_as_one_does(forks: Server, tmp_path: Path) -> None:
     """With statistics, and weights that each holds a part of; one process continues with the last segment."""
     data = write_data(tmp_path / "sets", random_sets(24), random_sets(8, seed=1))
     content = short_run(data, model_folder(tmp_path / "model"), "kto", save_every=None)
@@ -30,7 +31,7 @@ def test_two_processes_train_segments_as_one_does(tmp_path: Path) -> None:
     for shard in (False, True):
         parts = segments_of(LENGTHS, tmp_path / f"two-{shard}")
         files += [write_run(content | {"shard": shard}, *part) for part in parts[:2]]
-    two_processes(SCRIPT, "segments", *map(str, files))
+    fork_two(forks, SCRIPT, "segments", *map(str, files))
     for shard in (False, True):
         parts = segments_of(LENGTHS, tmp_path / f"two-{shard}")
         assert [path.name for path in checkpoints(parts[1][0] / CHECKPOINTS)] == ["step-000004"]

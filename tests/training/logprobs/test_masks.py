@@ -33,7 +33,7 @@ from pairkit.training.step.examples import mismatch, split_for
 from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
 
 QUICK = {("Llama", "block"), ("Llama", "segments"), ("Llama", "padded"), ("Mistral-window", "block"),
-         ("Gemma3Text", "segments"), ("GPT2", "block"), ("Mixtral", "block"), ("FalconH1", "padded"),
+         ("Gemma3Text", "segments"), ("GPT2", "block"), ("Mixtral", "block"),
          ("MiniCPM3", "padded")}  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.architectures import assert_same, gradients, select_all, sets, statistics_of, tiny
+from support.grids import some
 from torch.nn.functional import log_softmax
 
 from pairkit.training.logprobs import head
@@ -79,7 +80,7 @@ def test_a_cached_reference_has_the_bits_of_a_pass_of_the_same_sets(tmp_path: Pa
         assert torch.equal(score(model, work, want=frozenset({"entropy"})).policy.sum, reference.sum)
 
 
-@pytest.mark.parametrize("vocabulary", [49_152, 151_936])
+@pytest.mark.parametrize("vocabulary", some(lambda size: size < 100_000, [49_152, 151_936]))
 def test_a_log_prob_is_not_off_in_one_direction(vocabulary: int) -> None:
     """A bias would be multiplied by the length of the completion; 4.7e-6 nats is that of log_softmax."""
     random = torch.Generator().manual_seed(0)

@@ -98,7 +98,12 @@ def test_a_collapsing_run_warns_once_also_after_a_resume(
 
 
 @pytest.mark.parametrize(
-    ("loss", "rate"), [({"name": "dpo"}, 1e-3), ({"name": "sft"}, 1e-2), ({"name": "simpo"}, 1e-3)]
+    ("loss", "rate"),
+    [
+        ({"name": "dpo"}, 1e-3),
+        ({"name": "sft"}, 1e-2),
+        pytest.param({"name": "simpo"}, 1e-3, marks=pytest.mark.full),
+    ],
 )
 def test_a_healthy_run_does_not_warn(
     data: Path, model: Path, tmp_path: Path, loss: dict[str, Any], rate: float

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support.grids import grid, some
 from support.rewards import evaluated, ranked_by, tied_sets
 from support.training import recipe, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -46,8 +47,14 @@ def with_template(folder: Path, model: Path, template: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, ENDS_IN_EOS], ids=["plain", "ends in eos"])
-@pytest.mark.parametrize("loss", ["reward_bt", "reward_pl", "reward_mse"])
+@pytest.mark.parametrize(
+    ("loss", "template"),
+    grid(
+        lambda loss, template: template == (ENDS_IN_EOS if loss == "reward_bt" else DEFAULT_TEMPLATE),
+        ["reward_bt", "reward_pl", "reward_mse"],
+        [DEFAULT_TEMPLATE, ENDS_IN_EOS],
+    ),
+)
 def test_the_ranker_gives_the_rewards_that_the_last_evaluation_had(
     tmp_path: Path, red: Path, model: Path, loss: str, template: str
 ) -> None:
@@ -130,7 +137,7 @@ def test_adapters_are_read_by_the_ranker(tmp_path: Path, red: Path, model: Path,
         torch.testing.assert_close(merged.state_dict()[name], value)
 
 
-@pytest.mark.parametrize("lora", [None, LORA], ids=["whole", "adapters"])
+@pytest.mark.parametrize("lora", some(bool, [None, LORA]), ids=["whole", "adapters"])
 def test_a_stopped_run_ends_as_one_that_was_not(
     tmp_path: Path, red: Path, model: Path, lora: dict[str, Any] | None
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.grids import grid
 from support.rewards import ranked_by, tied_sets
 from support.tiny import candidate_sets, completion, write_data
 from support.training import recipe
@@ -48,8 +49,14 @@ def read_by_ranker(folder: Path, table: Any, patch: pytest.MonkeyPatch, **fields
     return seen
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-@pytest.mark.parametrize("thoughts", ["default", "shown"])
+@pytest.mark.parametrize(
+    ("thoughts", "template"),
+    grid(
+        lambda thoughts, template: (thoughts == "shown") == (list(TEMPLATES).index(template) % 2 == 0),
+        ["default", "shown"],
+        TEMPLATES,
+    ),
+)
 def test_training_and_ranker_read_the_same_tokens(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, template: str, thoughts: str
 ) -> None:

@@ -62,10 +62,21 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(
-    ("loss", "keywords"),
-    [("alpha_dpo", {}), ("alpha_dpo", {"length_normalized": False}), ("beta_dpo", {})],
+    ("bf16", "loss", "keywords"),
+    [
+        (False, "alpha_dpo", {}),
+        (True, "alpha_dpo", {"length_normalized": False}),
+        (True, "beta_dpo", {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.full)
+            for case in (
+                (True, "alpha_dpo", {}),
+                (False, "alpha_dpo", {"length_normalized": False}),
+                (False, "beta_dpo", {}),
+            )
+        ),
+    ],
 )
 def test_the_first_batch_that_counts_follows_the_first_update(
     tmp_path: Path, data: Path, model: Path, loss: str, keywords: dict[str, Any], bf16: bool

@@ -88,8 +88,14 @@ def expected(loss: str, model: nn.Module, reference: nn.Module, items: list[Toke
     return torch.stack([-logsigmoid(beta * margin) for margin in margins]).mean()
 
 
-@pytest.mark.parametrize("loss", ["sft", "dpo", "dpo_norm"])
-@pytest.mark.parametrize("architecture", ["Llama", "Gemma3Text", "MiniCPM3"])
+@pytest.mark.parametrize(
+    ("architecture", "loss"),
+    grid(
+        lambda name, loss: name == "Llama" or loss == "dpo",
+        ["Llama", "Gemma3Text", "MiniCPM3"],
+        ["sft", "dpo", "dpo_norm"],
+    ),
+)
 def test_loss_and_gradient_of_a_step_on_masked_tokens(tmp_path: Path, architecture: str, loss: str) -> None:
     """MiniCPM3 is padded, Gemma3Text has windows."""
     model, reference = tiny(architecture), tiny(architecture, seed=1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from support.grids import some
 from support.processes import two_processes
 from support.training import recipe, split_of, weights
 from torch import nn
@@ -103,7 +104,7 @@ def gradient(folder: Path, data: Path, tmp: Path, budget: int, *, padded: bool, 
     return flat, batch, value, work, network
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(lambda name: name != "olmoe", CONFIGS))
 def test_value_and_gradient_are_those_of_transformers(
     folders: dict[str, Path], data: Path, tmp_path: Path, name: str
 ) -> None:
@@ -125,7 +126,7 @@ def test_value_and_gradient_are_those_of_transformers(
     assert moved > 1e-3
 
 
-@pytest.mark.parametrize("budget", [60, 10**6])
+@pytest.mark.parametrize("budget", some(lambda budget: budget == 60, [60, 10**6]))
 def test_shared_prompts_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, budget: int
 ) -> None:
@@ -137,7 +138,7 @@ def test_shared_prompts_do_not_change_it(
         torch.testing.assert_close(shared[key], expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("padded", some(lambda padded: not padded, [True, False]))
 def test_micro_batches_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, padded: bool
 ) -> None:
