@@ -71,6 +71,11 @@ def read_block(block: bytes, lines: Sequence[bytes]) -> pa.Table | None:
     # Arrow crashes on hundreds of levels.
     if not _is_object_per_line(lines) or any(map(is_deep_value, lines)) or any(map(_is_wide, lines)):
         return None
+    try:
+        # Arrow looks at the bytes of values only, and not at those of names.
+        _texts(block, lines).validate(full=True)
+    except pa.ArrowInvalid:
+        return None
     return _read(block, len(lines))
 
 
