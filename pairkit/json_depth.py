@@ -14,11 +14,6 @@ PIECE = 1 << 20  # bytes that are looked at together, so that memory stays a sma
 Places = np.ndarray[Any, Any]
 
 
-def is_deep(block: bytes, levels: int = MAX_LEVELS) -> bool:
-    """Return whether a line of a block is nested more than `levels` levels deep."""
-    return any(is_deep_value(line, levels) for line in block.split(b"\n"))
-
-
 def is_deep_value(text: bytes, levels: int = MAX_LEVELS) -> bool:
     """Return whether a text is nested more than `levels` levels deep.
 

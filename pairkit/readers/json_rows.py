@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from pairkit.json_depth import is_deep, is_deep_value
+from pairkit.json_depth import is_deep_value
 from pairkit.readers.blocks import COLUMNS, BadLine, RowTable
 from pairkit.readers.text import UTF8_MARK, CutLine
 from pairkit.readers.written.exact_json import json_row, loads_exact, repeated_key, unrepeated
@@ -38,7 +38,7 @@ def parse_lines(lines: list[bytes], first: int) -> tuple[list[RowTable], list[Ba
     block = b"\n".join(lines)
     # The beginning of a line may be valid by itself.
     cut = any(isinstance(line, CutLine) for line in lines)
-    table = None if cut or WRITTEN.search(block) else _parse_block(block)
+    table = None if cut or WRITTEN.search(block) else _parse_block(block, lines)
     # No column is an object without fields.
     if table is not None and table.num_columns:
         return [RowTable(table, np.arange(first, first + len(lines)), _texts(block, lines))], []
@@ -53,21 +53,33 @@ def _texts(block: bytes, lines: Sequence[bytes]) -> pa.Array:
     return pa.Array.from_buffers(pa.large_string(), len(lines), buffers)
 
 
-def _parse_block(block: bytes) -> pa.Table | None:
+def _parse_block(block: bytes, lines: Sequence[bytes]) -> pa.Table | None:
     """Return the block as a table in which dates are texts, or None as `read_block` does."""
-    table = read_block(block)
+    table = read_block(block, lines)
     if table is None:
         return None
     texts = pa.schema([field.with_type(dates_as_texts(field.type)) for field in table.schema])
     # Arrow reads a column of dates as timestamps; the sets keep the texts that the file has.
-    return table if texts == table.schema else read_block(block, texts)
+    return table if texts == table.schema else _read(block, len(lines), texts)
 
 
-def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None:
-    """Return the block as a table, or None if it is not JSON of one schema, an object per line, in UTF-8."""
+def read_block(block: bytes, lines: Sequence[bytes]) -> pa.Table | None:
+    """Return the block of these lines as a table.
+
+    None if it is not JSON of one schema, an object per line, in UTF-8.
+    """
     # Arrow crashes on hundreds of levels.
-    if not _is_object_per_line(block) or is_deep(block) or _is_wide(block):
+    if not _is_object_per_line(lines) or any(map(is_deep_value, lines)) or any(map(_is_wide, lines)):
         return None
+    try:
+        # Arrow looks at the bytes of values only, and not at those of names.
+        _texts(block, lines).validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    return _read(block, len(lines))
+
+
+def _read(block: bytes, rows: int, schema: pa.Schema | None = None) -> pa.Table | None:
     # One block, because Arrow infers types block by block.
     read = pajson.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
@@ -77,31 +89,29 @@ def read_block(block: bytes, schema: pa.Schema | None = None) -> pa.Table | None
         return None
     except UnicodeDecodeError:
         return None
-    if table.num_rows != block.count(b"\n") + 1:
+    if table.num_rows != rows:
         return None
     # Such a row is found line by line.
     return None if any(is_too_deep(kind) for kind in table.schema.types) else table
 
 
-def _is_wide(block: bytes) -> bool:
+def _is_wide(line: bytes) -> bool:
     """Return whether a line has far too many names: Arrow's time grows with their square."""
-    return block.count(NAME) > COLUMNS and any(line.count(NAME) > COLUMNS for line in block.split(b"\n"))
+    # Most are too short for so many.
+    return len(line) > COLUMNS * len(NAME) and line.count(NAME) > COLUMNS
 
 
 NAME = b'":'
 
 
-def _is_object_per_line(block: bytes) -> bool:
+def _is_object_per_line(lines: Sequence[bytes]) -> bool:
     """Return whether every line begins and ends as an object does.
 
     With as many rows as lines, each line is then one row: Arrow reads several objects of one line, objects
     that span lines, and null as a row without values.
     """
-    breaks = block.count(b"\n")
-    begins = block[:1] == b"{" and block.count(b"\n{") == breaks
-    return (
-        begins and block.rstrip(b"\r")[-1:] == b"}" and block.count(b"}\n") + block.count(b"}\r\n") == breaks
-    )
+    # By lines, because counting in a block takes a hundred times as long.
+    return all(line.startswith(b"{") and line.endswith((b"}", b"}\r")) for line in lines)
 
 
 def dates_as_texts(kind: pa.DataType) -> pa.DataType:

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit.arrow import repeat
-from pairkit.readers.written.exact_json import dumps_exact, dumps_known, json_row
+from pairkit.readers.written.exact_json import dumps_exact, dumps_known, json_row, loads_exact
 from pairkit.readers.written.raw_values import Raw, Rest
 from pairkit.readers.written.typed_values import canonical, is_odd, plain_values, without_nulls
 
@@ -98,7 +98,8 @@ def _typed_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
 def rows_as_json(table: pa.Table, texts: pa.Array | None) -> Iterator[str]:
     """Yield raw rows as JSON, for quarantine: as they are written where they come from JSON."""
     if texts is not None:
-        yield from (json_row(row) for row in Raw.of_texts(texts).values)
+        rows = (None if text is None else loads_exact(text) for text in texts.to_pylist())
+        yield from map(json_row, rows)
         return
     columns = [
         plain_values(canonical(pa.concat_arrays(column.chunks), binary=True)) for column in table.columns

@@ -44,13 +44,12 @@ def _chunks(path: Path, compression: str | None) -> Iterator[tuple[bytes, int]]:
 def _survey_chunk(chunk: bytes, first: int) -> list[Part]:
     if isinstance(chunk, CutLine):
         return [Part(1, {}, {})]
-    table = read_block(chunk)
-    # Fewer rows than lines are blank lines; more are several objects on one line, which is no JSON.
-    if table is not None and table.num_columns and table.num_rows == chunk.count(b"\n") + 1:
+    lines, parts = chunk.split(b"\n"), []
+    table = read_block(chunk, lines)
+    if table is not None and table.num_columns:
         part = part_of(table)
         types = {name: type_with_json_texts(name, kind) for name, kind in part.types.items()}
         return [part._replace(types={name: dates_as_texts(kind) for name, kind in types.items()})]
-    lines, parts = chunk.split(b"\n"), []
     for start in range(0, len(lines), LINES):
         tables, bad = parse_lines(lines[start : start + LINES], first + start)
         parts += [Part(len(bad), {}, {}), *(part_of(rows.table) for rows in tables)]

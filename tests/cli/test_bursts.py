@@ -15,7 +15,7 @@ import pytest
 from support.bad_input import STOPS
 from support.bad_input.case import RUN, forgotten
 from support.bad_input.running import OUT, Run, check_failure, prepare, read_built
-from support.bursts import KINDS, attack, start
+from support.bursts import KINDS, attack, errors_of, start
 from support.grids import some
 from support.published import hashes
 from support.raw import ultrafeedback
@@ -133,6 +133,7 @@ def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "attacks", [pytest.param(1, id="one"), pytest.param(50, id="fifty", marks=pytest.mark.slow)]
 )
@@ -147,18 +148,19 @@ def test_bursts_at_any_moment_of_a_build(attacks: int, tmp_path: Path) -> None:
     if attacks > 1:
         assert len(codes) > 1
         for out in ("out", "alone"):
-            _, errors = start(words, tmp_path / out).communicate(timeout=300)
+            errors = errors_of(start(words, tmp_path / out), 300)
             assert (tmp_path / out / "pairkit.json").is_file(), errors
         assert hashes(tmp_path / "out") == hashes(tmp_path / "alone")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # thirty attacks wait 180 s, and as often torch is imported
 def test_bursts_at_any_moment_of_training(tmp_path: Path) -> None:
     data, model = write_data(tmp_path / "sets", random_sets(24)), model_folder(tmp_path / "model")
     words = f"train --loss dpo --data {data} --model {model} --max-length 64 max_steps=40 save_every=10 --out"
     for number in range(30):
         attack(start(words, tmp_path / "out"), Random(number), 12)
     for out in ("out", "alone"):
-        _, errors = start(words, tmp_path / out).communicate(timeout=300)
+        errors = errors_of(start(words, tmp_path / out), 300)
         assert (tmp_path / out / "model").is_dir(), errors
     assert hashes(tmp_path / "out" / "model") == hashes(tmp_path / "alone" / "model")

@@ -7,18 +7,19 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.bursts import attack, start
+from support.bursts import attack, errors_of, start
 from support.hub_server import Hub, environment
 from support.published import build_shards, hashes, published
 from support.tiny import random_sets, write_data
 
+pytestmark = pytest.mark.timeout(1800)  # twenty attacks on a quickstart wait 150 s, and two quickstarts end
 TWENTY = pytest.param(20, id="twenty", marks=pytest.mark.slow)
 ATTACKS = [pytest.param(1, id="one", marks=pytest.mark.full), TWENTY]
 
 
 def ends(words: str, out: Path | str, environment: dict[str, str] | None = None) -> None:
     process = start(words, out, environment)
-    _, errors = process.communicate(timeout=600)
+    errors = errors_of(process, 600)
     assert process.returncode == 0, errors
 
 
@@ -49,7 +50,6 @@ def test_bursts_at_any_moment_of_a_push(attacks: int, tmp_path: Path, hub: Hub) 
     assert hub.files("dataset", "user/sets") == published(made)
 
 
-@pytest.mark.timeout(900)  # twenty attacks wait 150 s, and two quickstarts end
 @pytest.mark.parametrize("attacks", ATTACKS)
 def test_bursts_at_any_moment_of_a_quickstart(attacks: int, tmp_path: Path) -> None:
     """Then the weights and results are those of a quickstart by itself."""

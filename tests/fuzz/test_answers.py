@@ -47,6 +47,7 @@ PARTS = (
     "</think>", "[THINK]", "[/THINK]", "<|channel|>final<|message|>", "<|im_end|>", "А", "\u202e", "</s>",
     "The first is better.", "no",
 )  # fmt: skip
+PROMPTS = 12  # of a build that asks for two tries each
 RIGHT = (
     "<verdict>A</verdict>", "<verdict>A>>B</verdict>", "[[B]]", "[[A>B]]", "\\boxed{A}",
     '{"verdict": "B"}', "<rating>4</rating>", "[[3.5]]", "\\boxed{2}", '{"rating": 5}',
@@ -148,14 +149,14 @@ def responses(draw: st.DrawFn) -> bytes:
 def test_a_build_from_any_server(
     cases: int | None, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each request gets another answer; the last of them is right."""
+    """Each request gets another answer, which is a case; the last of them is right."""
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(chat_api, "LONGEST_WAIT", 0.001)
     seen: Counter[str] = Counter()
-    rows = "".join(json.dumps({"prompt": f"Prompt {number}"}) + "\n" for number in range(3))
+    rows = "".join(json.dumps({"prompt": f"Prompt {number}"}) + "\n" for number in range(PROMPTS))
     right = response(json.dumps(plain(BODY)[1]).encode())
 
-    @given(st.lists(responses(), min_size=1, max_size=5))
+    @given(st.lists(responses(), min_size=8, max_size=2 * PROMPTS))
     def check(scripted: list[bytes]) -> None:
         case = empty(tmp_path / "case")
         (case / "rows.jsonl").write_text(rows)
@@ -182,9 +183,10 @@ def test_a_build_from_any_server(
         with untouched(tmp_path, case / "out", case / "calls.sqlite"):
             ended = command([*map(str, words)])
         seen["failed" if ended.code else "built"] += 1
+        seen["cases"] += len(scripted) + 1 - len(server.answers)
         if ended.code == 0:
             counts = add_up(case / "out")["counts"]
-            assert counts["source"]["rows"] == 3
-            seen["prompts in quarantine"] += 3 - counts["mine"]["sets_out"]
+            assert counts["source"]["rows"] == PROMPTS
+            seen["prompts in quarantine"] += PROMPTS - counts["mine"]["sets_out"]
 
-    fuzz(check, cases, seen, ends={"built"})
+    fuzz(check, cases, seen, ends={"built"}, at_once=8)

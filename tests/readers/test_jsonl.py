@@ -18,6 +18,8 @@ BAD_LINES = [
     (b"null", "invalid_json", None),
     (b'{"prompt": "p", "chosen": "\\ud800", "rejected": "r"}', "lone_surrogate", "chosen"),
     (b'{"prompt": "p", "chosen": "\xff", "rejected": "r"}', "invalid_utf8", None),
+    (b'{"prompt": "p", "chosen": "c", "rejected": "r", "\xff": 1}', "invalid_utf8", None),
+    (b'{"prompt": "p", "chosen": "c", "rejected": "r", "x": [{"y": {"\x8d": 1}}]}', "invalid_utf8", None),
     (b'{"chosen": "c", "rejected": "r"}', "missing_prompt", "prompt"),
     (b'{"prompt": null, "chosen": "c", "rejected": "r"}', "missing_prompt", "prompt"),
     (b'{"prompt": " \\n", "chosen": "c", "rejected": "r"}', "empty_prompt", "prompt.content"),

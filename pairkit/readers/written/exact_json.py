@@ -12,6 +12,8 @@ from collections import Counter
 from json.encoder import encode_basestring
 from typing import Any
 
+import orjson
+
 MAX_DIGITS = 4000  # int() refuses more than 4300
 
 
@@ -47,9 +49,21 @@ def loads_exact(text: str | bytes) -> Any:
     return json.loads(text, **EXACT, object_pairs_hook=unrepeated)
 
 
-def loads_known(text: str | bytes) -> Any:
-    """Parse JSON that was parsed before, so that it repeats no key, with the digits of its numbers."""
-    return json.loads(text, **EXACT)
+def loads_known(text: str) -> Any:
+    """Parse JSON that was parsed before, so that it repeats no key, for `dumps_known`.
+
+    Its numbers are never made: they are pieces of the text, which are written as they are.
+    """
+    return _known.decode(text)
+
+
+def as_known(value: Any) -> Any:
+    """Return a value as `loads_known` returns what `dumps_exact` writes of it."""
+    if isinstance(value, dict):
+        return {name: as_known(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_known(item) for item in value]
+    return value if isinstance(value, str | bool | None) else orjson.Fragment(_scalar(value))
 
 
 def exact_decoder() -> json.JSONDecoder:
@@ -80,15 +94,8 @@ def as_floats(value: Any) -> Any:
 
 
 def dumps_known(value: Any) -> str:
-    """Write JSON as `dumps_exact` does, of a value in which no object repeats a key and few levels are."""
-    try:
-        return _plain(value)
-    # A number of its own spelling, NaN or an infinity.
-    except (TypeError, ValueError):
-        return dumps_exact(value)
-
-
-_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+    """Write what `loads_known` read as `dumps_exact` writes it."""
+    return orjson.dumps(value).decode()
 
 
 def dumps_exact(value: Any, *, comma: str = ",", colon: str = ":") -> str:
@@ -166,6 +173,14 @@ def _float(text: str) -> float | Number:
 
 
 EXACT: dict[str, Any] = {"parse_int": _integer, "parse_float": _float}
+
+
+def _constant(name: str) -> orjson.Fragment:
+    return orjson.Fragment(_text(name))
+
+
+# A class of C as the parser of numbers, because a function of Python would take most of the time.
+_known = json.JSONDecoder(parse_int=orjson.Fragment, parse_float=orjson.Fragment, parse_constant=_constant)
 
 
 def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import Mask, flatten, is_list, is_text, list_indices, mask, present
 from pairkit.readers.json_rows import row_tables
+from pairkit.readers.written.exact_json import as_known
 from pairkit.readers.written.raw_values import Raw
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.dialogues import MAYBE, dialogue_in, speaker_of
@@ -186,7 +187,7 @@ def _parsed_parts(
     ]
     tables, bad = row_tables(values)
     changed = {
-        number: {name: parsed[name][number] for name in names if number in parsed[name]}
+        number: {name: as_known(parsed[name][number]) for name in names if number in parsed[name]}
         for number, _ in values
     }
     for line in bad:

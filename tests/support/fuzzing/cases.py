@@ -21,16 +21,24 @@ SLOW = pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.timeout
 
 
 def fuzz(
-    check: Callable[[], None], cases: int | None, seen: Counter[str], ends: Collection[str] = ()
+    check: Callable[[], None],
+    cases: int | None,
+    seen: Counter[str],
+    ends: Collection[str] = (),
+    *,
+    at_once: int = 1,
 ) -> None:
     """Run `check`, a function with `@given`, with that many cases that are always the same, or as many random
     ones as `CASES`; `seen` is what it counts, and is printed with the seed.
 
+    With `at_once`, a call of `check` tries about so many cases, whose number it counts as "cases".
+
     Of the `ends` that a case may have, a few cases show at least one and many all of them: otherwise what
     is drawn never reaches what it is to test.
     """
+    examples = cases or -(-CASES // at_once)
     settings = hypothesis.settings(
-        max_examples=cases or CASES,
+        max_examples=examples,
         deadline=None,
         database=None,
         # Without shrinking, because a case may be a command of a second, and is small anyway.
@@ -46,6 +54,6 @@ def fuzz(
         shown = ", ".join(f"{count:,} {what}" for what, count in sorted(seen.items()))
         seconds = time.process_time() - started
         seed = "always the same" if cases else f"seed {SEED}"
-        print(f"\n{cases or CASES:,} cases, {seed}: {shown}; {seconds:.0f} s of CPU")
+        print(f"\n{examples:,} examples, {seed}: {shown}; {seconds:.0f} s of CPU")
     shown_ends = [end for end in ends if seen[end]]
     assert len(shown_ends) >= (min(1, len(ends)) if cases else len(ends)), seen

@@ -119,7 +119,7 @@ TABLE: Sections = {
                 "tests/pipeline/test_damaged.py::test_a_moved_file_that_changed_is_found",
                 "tests/pipeline/test_damaged.py::test_a_complete_dataset_with_a_flipped_bit_is_not_complete",
                 "tests/pipeline/test_damaged.py::test_a_damaged_result_of_a_model_stage_is_made_again",
-                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 2_500, FUZZED),
+                Tried("tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build", 3_823, FUZZED),
                 Tried(
                     "tests/fuzz/test_state_of_builds.py::test_any_state_of_a_build_that_asked_a_model",
                     1_500,

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.json_text import json_objects
-from pairkit.readers.written.exact_json import dumps_known, loads_known
+from pairkit.readers.written.exact_json import as_known, dumps_known, loads_known
 from pairkit.sources.layouts.table.messages_of_trees import as_text, is_message, tree_of
 from pairkit.sources.reading.columns import Columns
 
@@ -128,7 +128,7 @@ def _sets(root: Node) -> list[Node]:
 
 def _answer(reply: Node) -> Node:
     rank = reply.get("rank")
-    about = {"message_id": reply.get("message_id"), **reply.get("about", {})}
+    about = {"message_id": as_known(reply.get("message_id")), **reply.get("about", {})}
     return {
         "text": reply.get("text"),
         # From 0 there, from 1 in a set.
