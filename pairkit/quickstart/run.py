@@ -15,9 +15,10 @@ again. The settings are those of the shipped recipes `quickstart` and `quickstar
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +125,18 @@ def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
     return build(sets_recipe(out, settings), out / "sets")
 
 
-def fine_tune(out: Path, settings: Settings) -> None:
+def fine_tune(
+    out: Path, settings: Settings, right: Callable[[Path], float] | None = None, enough: float = ENOUGH
+) -> None:
     """Fine-tune in rounds, each a run of its own, until enough answers are right; copy the model to `sft`.
 
     Rounds that were finished before an interruption are reused: the number of a round decides its recipe.
+
+    Args:
+        right: measures the share of right answers of a model; None: on the tuning problems of arithmetic.
+        enough: the share at which no further round follows.
     """
+    measured = right or partial(_right, settings=settings)
     target = out / "sft" / "model"
     # The rounds are not run again, because their last model is there.
     if target.is_dir():
@@ -138,14 +146,18 @@ def fine_tune(out: Path, settings: Settings) -> None:
         with _silent():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         # On tuning problems, because choosing the round by the reported ones would flatter it.
-        right = accuracy_of(model, settings, "tuning", samples=2).mean()
-        log(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
-        if right >= ENOUGH or settings.sft_steps is not None:
+        share = measured(model)
+        log(f"fine-tuning, round {number}: {share:.0%} of the answers to tuning problems are right")
+        if share >= enough or settings.sft_steps is not None:
             break
     temporary = target.with_name(".model.part")  # renamed when whole: the step is skipped if `target` exists
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(model, temporary)
     temporary.rename(target)
+
+
+def _right(model: Path, settings: Settings) -> float:
+    return float(accuracy_of(model, settings, "tuning", samples=2).mean())
 
 
 def test_problems(split: arithmetic.Split) -> pa.Table:
