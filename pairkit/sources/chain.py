@@ -53,8 +53,8 @@ def sets(split: str, *, seed: int = 0) -> pa.Table:
     numbers = problems(split, seed=seed)
     random = np.random.default_rng([seed, SPLITS.index(split)])
     sums = np.cumsum(numbers, axis=1)[:, 1:]
-    frame = pl.DataFrame(np.concatenate([numbers, sums], axis=1), schema=["a", "b", "c", "first", "last"])
-    frame = frame.select(
+    names = ["a", "b", "c", "first", "last"]
+    frame = pl.DataFrame(np.concatenate([numbers, sums], axis=1), schema=names, orient="row").select(
         prompt=pl.format("{}+{}+{}=", "a", "b", "c"),
         first=pl.col("first").cast(pl.String).str.reverse(),
         last=pl.col("last").cast(pl.String).str.reverse(),
@@ -90,7 +90,7 @@ def _wrong(frame: pl.DataFrame, random: np.random.Generator) -> pl.Series:
     old = pl.col("answer").str.slice(pl.col("place"), 1).cast(pl.Int64)
     new = pl.when(old == 0).then(1 + pl.col("shift") % 9).otherwise(1 + (old + pl.col("shift") % 8) % 9)
     changed = pl.concat_str(
-        pl.col("answer").str.head(pl.col("place")),
+        pl.col("answer").str.slice(0, pl.col("place")),
         new.cast(pl.String),
         pl.col("answer").str.slice(pl.col("place") + 1),
     )
