@@ -9,7 +9,8 @@ OUT/sweep.json      the recipe, and the metric by which settings are compared, n
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,16 @@ def sweep(
             log(f"{done} of {len(jobs)} runs are finished already")
         diverged: set[str] = set()
         # A result is written down as it comes, because the runs after it may take days.
-        for job, problem in _each(waiting, devices, out / LOGS):
-            if problem is not None:
-                diverged.add(job.name)
-                warn(f"{job.name}: {problem}")
-            _write(out, metric, jobs, diverged)
-            value = None if problem else measured(job.out, metric)
-            shown = "diverged" if value is None else f"{metric} {value:.4g}"
-            log(f"{_finished(jobs, diverged)} of {len(jobs)}  {job.name}: {shown}")
+        # Closed at once by an exception, because several runs may be going on.
+        with closing(_each(waiting, devices, out / LOGS)) as ended:
+            for job, problem in ended:
+                if problem is not None:
+                    diverged.add(job.name)
+                    warn(f"{job.name}: {problem}")
+                runs = _write(out, metric, jobs, diverged)
+                value = None if problem else measured(job.out, metric)
+                shown = "diverged" if value is None else f"{metric} {value:.4g}"
+                log(f"{len(runs)} of {len(jobs)}  {job.name}: {shown}")
         return _write(out, metric, jobs, diverged)
 
 
@@ -90,7 +93,7 @@ def _job(content: Mapping[str, Any], point: Point, out: Path) -> Job:
 
 def _each(
     jobs: Sequence[Job], devices: Sequence[str | None], logs: Path
-) -> Iterator[tuple[Job, str | None]]:
+) -> Generator[tuple[Job, str | None]]:
     """Train; yield each run when it has ended, with why it diverged if it did."""
     if devices:
         yield from in_parallel(jobs, devices, logs)
@@ -114,10 +117,6 @@ def _write(out: Path, metric: str, jobs: Sequence[Job], diverged: set[str]) -> l
     lines = [{"run": run.folder.name, **dict(run.point.values), metric: run.value} for run in runs]
     write_json(out / RESULTS, {"pairkit": __version__, "metric": metric, "runs": lines})
     return runs
-
-
-def _finished(jobs: Sequence[Job], diverged: set[str]) -> int:
-    return sum((job.out / MODEL).exists() or job.name in diverged for job in jobs)
 
 
 def _claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
