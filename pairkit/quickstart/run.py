@@ -34,7 +34,7 @@ from pairkit.files import OnExisting, admit, names_in, read_record, stoppable, w
 from pairkit.intervals import Floats
 from pairkit.ownership import owned
 from pairkit.pipeline.build import build
-from pairkit.progress import console, log, shown
+from pairkit.progress import console, log, shown, silenced
 from pairkit.quickstart import page
 from pairkit.quickstart.model import save_start
 from pairkit.quickstart.results import MODELS, Measured, measure, to_json
@@ -143,7 +143,7 @@ def fine_tune(
         return
     model = out / "start" / "config.json"
     for number in range(1, ROUNDS + 1):
-        with _silent():
+        with silenced():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         # On tuning problems, because choosing the round by the reported ones would flatter it.
         share = measured(model)
@@ -201,16 +201,6 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
 
 def _log_step(text: str) -> None:
     console.print(Text.assemble((">", "bold"), f" {shown(text)}"))
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Silence the console: each run logs several lines, too many for twenty short runs in a row."""
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Arm:
             self,
             loss=changed["loss"],
             rate=changed["optimizer"]["learning_rate"],
-            fields=merge(self.fields, {k: v for k, v in fields.items() if k not in ("loss", "optimizer")}),
+            fields=merge(self.fields, {key: value for key, value in fields.items() if key != "loss"}),
             grid=(),
         )
 
@@ -66,7 +66,7 @@ class Arm:
         if size.steps is None or self.steps <= size.steps:
             return self
         last = size.steps
-        # As many marks, because statistics name them in their order.
+        # As many marks, because statistics name them by their places.
         marks = tuple(last * (place + 1) // (len(self.marks) + 1) for place in range(len(self.marks)))
         return replace(self, steps=last, marks=marks)
 
@@ -155,7 +155,8 @@ def code_of(function: Callable[..., Any]) -> Any:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return f"{name} {short_hash(ast.dump(tree))}"
+    # Unparsed, because versions of Python have other trees.
+    return f"{name} {short_hash(ast.unparse(tree))}"
 
 
 def _argument(value: Any) -> Any:

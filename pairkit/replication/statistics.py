@@ -37,9 +37,10 @@ def near(seed: Seed, *, arm: str, of: Quantity, target: float, share: float) -> 
     return share - abs(of(seed.at(arm)) / target - 1)
 
 
-def growth(seed: Seed, *, arm: str, of: Quantity, since: int, until: int) -> float:
-    """Return the change of an arm from one number of steps to another."""
-    return of(seed.at(arm, until)) - of(seed.at(arm, since))
+def growth(seed: Seed, *, arm: str, of: Quantity, since: int) -> float:
+    """Return the change of an arm to its last step, from the one at the place `since` of its marks."""
+    step = sorted(seed.arms[arm])[since]
+    return of(seed.at(arm)) - of(seed.at(arm, step))
 
 
 def kept(seed: Seed, *, arm: str, of: Quantity, loss: float) -> float:
