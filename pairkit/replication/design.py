@@ -73,7 +73,8 @@ class Arm:
     @property
     def key(self) -> str:
         """A name of its content, equal for equal arms."""
-        content = {"sets": self.sets, "segments": self.segments, "recipe": self.recipe()}
+        # With the marks, because a run keeps the checkpoints of no others.
+        content = {"sets": self.sets, "segments": self.segments, "marks": self.marks, "recipe": self.recipe()}
         return f"{str(self.loss['name']).replace(':', '-')}-{short_hash(content)[:10]}"
 
 
