@@ -1,4 +1,4 @@
-"""Write docs/replication.md and its figures from the results in docs/replication/: `python docs/replication.py`.
+"""Write docs/replication.md and its figures from docs/replication/*.json: `python docs/replication.py`.
 
 `pairkit replicate --all --page docs` puts new results there.
 """

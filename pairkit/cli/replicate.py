@@ -35,7 +35,9 @@ def replicate(
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="One seed and a few steps, in minutes: shows that it runs, nothing else."),
+        typer.Option(
+            "--quick", help="One seed and a few steps, in minutes: shows that it runs, nothing else."
+        ),
     ] = False,
     limit_minutes: Annotated[
         float | None,
@@ -106,7 +108,8 @@ def replicate(
         say(f"{result['id']}: {result['verdict']}")
     if found.unfinished:
         say(
-            f"not finished in {limit_minutes:g} minutes: {', '.join(found.unfinished)}; the same command continues"
+            f"not finished in {limit_minutes:g} minutes: {', '.join(found.unfinished)}; the same command "
+            "continues"
         )
     say(f"page: {folder / 'replication.md'}")
 

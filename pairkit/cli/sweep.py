@@ -44,9 +44,7 @@ def sweep(
         str | None,
         typer.Option(metavar="DIR", help="A built dataset.  [default: the newest under runs/data]"),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="As in `pairkit train`.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="As in `pairkit train`.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Output directory.  [default: runs/sweep/RECIPE]")
     ] = None,
@@ -75,7 +73,7 @@ def sweep(
     \b
       pairkit sweep quickstart-dpo --set optimizer.learning_rate=2e-4,6e-4 --metric reward_accuracy
       pairkit sweep mcpo-nectar --set loss.beta=0.01,0.1 --set seed=0,1,2 --metric loss --parallel devices
-      pairkit sweep quickstart-mcpo --set loss.sampling=mc,max,min --metric accuracy eval.generate.benchmark=arithmetic
+      pairkit sweep my.yaml --set loss.name=dpo,simpo --metric accuracy eval.generate.benchmark=arithmetic
     """
     from pairkit.imports import modules_in
     from pairkit.sweep.grid import parse_axes, points
@@ -123,7 +121,10 @@ def _print(runs: Sequence[Run], metric: str) -> None:
     for row in rows:
         mean, deviation = row.mean, row.deviation
         table.add_row(
-            *(f"{row.values[key]:g}" if isinstance(row.values[key], float) else str(row.values[key]) for key in keys),
+            *(
+                f"{row.values[key]:g}" if isinstance(row.values[key], float) else str(row.values[key])
+                for key in keys
+            ),
             "diverged" if mean is None else f"{mean:.4f}",
             "" if deviation is None else f"{deviation:.4f}",
             str(len(row.runs)),

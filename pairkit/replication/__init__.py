@@ -1,8 +1,8 @@
 """The papers' claims in miniature: each a design that is written down before its runs, and a verdict.
 
-A replication is a row of data: what a paper claims, the arms that are trained, and the statistics of them that
-decide. A task makes a start, candidate sets and problems for every seed; the arms of a seed share them. An arm
-is trained once, whichever replications have it, because the directory of its run is named by its content.
+A replication is a row of data: what a paper claims, the arms that are trained, and the statistics of them
+that decide. A task makes a start, candidate sets and problems for every seed; the arms of a seed share them.
+An arm is trained once, whichever replications have it, because its run's directory is named by its content.
 
 tasks      what is trained on and how answers are checked
 claims     the replications, a file per paper, and their table

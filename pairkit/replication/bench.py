@@ -119,9 +119,7 @@ class Bench:
 
     def _measure(self, model: Path, kind: str, split: str) -> Measured:
         references = self.folder / "references"
-        return measure(
-            self.task, model, self.start, self.data(kind), references, split, self.size, self.seed
-        )
+        return measure(self.task, model, self.start, self.data(kind), references, split, self.size, self.seed)
 
     @staticmethod
     def _keep(measured: Measured, seconds: float, file: Path) -> None:

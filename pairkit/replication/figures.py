@@ -71,7 +71,7 @@ def _curves(axes: Axes, arms: Mapping[str, Any], quantity: str) -> None:
 
 
 def _estimates(axes: Axes, statistics: Sequence[Mapping[str, Any]]) -> None:
-    """Show each statistic in units of its smallest difference worth having; the claim is on the right of 0."""
+    """Show each statistic in smallest differences worth having; the claim is on the right of 0."""
     axes.axvspan(-1, 1, color=LINE, alpha=0.6, linewidth=0)
     axes.axvline(0, color=MUTED, linewidth=1)
     for row, each in enumerate(statistics):

@@ -23,8 +23,8 @@ class Measured:
     """The numbers of one model.
 
     Attributes:
-        problems: by name, `[problems]`: `right` (share of right answers), `malformed` (share), `entropy` (mean
-            over the answers' own tokens, nats), `distinct` (different right answers).
+        problems: by name, `[problems]`: `right` (share of right answers), `malformed` (share), `entropy`
+            (mean over the tokens of the answers, nats), `distinct` (different right answers).
         pairs: by name, `[pairs]`: `set` (which training set), `chosen` and `rejected` (log-ratios to the
             start, sums over tokens, nats), `chosen_logp` and `rejected_logp` (the same without the start),
             `chosen_length` and `rejected_length` (tokens), `effective` (share of its set's negatives that the

@@ -1,4 +1,4 @@
-"""The page of all replications: claim, the paper's numbers, ours, verdict. Written from the files of results."""
+"""The page of all replications: claim, the paper's numbers, ours, verdict; written from their results."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ _ADVICE = "remove it, and `pairkit replicate` writes it again"
 INTRODUCTION = """\
 # The papers' claims, in miniature
 
-<!-- written by `pairkit replicate` from the files in replication/; `python docs/replication.py` writes it again -->
+<!-- written by `pairkit replicate --page docs` and `python docs/replication.py` -->
 
-Each row is a claim of one of the five papers that pairkit implements, tried on tasks small enough for two cores of a
-CPU. The design of each (arms, steps, the statistics that decide) was written down before its runs, and results of
-another design are refused. A miniature tells whether a claim holds there, and no more: the last lines of each section
-say what could make it differ at full size.
+Each row is a claim of one of the five papers that pairkit implements, tried on tasks small enough for two
+cores of a CPU. The design of each (arms, steps, the statistics that decide) was written down before its runs,
+and results of another design are refused. A miniature tells whether a claim holds there, and no more: the
+last lines of each section say what could make it differ at full size.
 
-* **Seeds**: 5 on tasks A, B and C, 3 on D, of everything: first weights, fine-tuning, samples, order. Settings that are
-  chosen are chosen by accuracy on other problems with seeds 101 and 102, as many for each method of a claim.
-* **Interval**: 95 %, bootstrapped over seeds and, within a seed, over problems and training sets, the same ones for all
-  arms.
-* **Verdict**: *held* if the interval of every statistic that decides is above 0, where the claim puts it. *Did not hold*
-  if one is below 0, or within plus or minus the smallest difference worth having. *Undecided* otherwise.
+* **Seeds**: 5 on tasks A, B and C, 3 on D, of everything: first weights, fine-tuning, samples, order.
+  Settings that are chosen are chosen by accuracy on other problems with seeds 101 and 102, as many for each
+  method of a claim.
+* **Interval**: 95 %, bootstrapped over seeds and, within a seed, over problems and training sets, the same
+  ones for all arms.
+* **Verdict**: *held* if the interval of every statistic that decides is above 0, where the claim puts it.
+  *Did not hold* if one is below 0, or within plus or minus the smallest difference worth having. *Undecided*
+  otherwise.
 """
 
 
 def write_page(folder: Path, size: Size) -> None:
-    """Draw the figures that are missing or older than their results, and write the page of `folder`."""
+    """Draw the figures of the results in `folder`, and write its page."""
     results = read_results(folder, size)
     for name, found in results.items():
         write_text(folder / RESULTS / f"{name}.svg", figure(found, REPLICATIONS[name].shows[0]))
@@ -65,7 +67,11 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the page as Markdown."""
     lines = [INTRODUCTION, "| task | what |", "|---|---|"]
     lines += [f"| {task.name} | {task.summary} |" for task in TASKS.values()]
-    lines += ["", "| id | claim | task | decided by | verdict | seeds | minutes |", "|---|---|---|---|---|--:|--:|"]
+    lines += [
+        "",
+        "| id | claim | task | decided by | verdict | seeds | minutes |",
+        "|---|---|---|---|---|--:|--:|",
+    ]
     lines += [_line(row, results.get(name)) for name, row in REPLICATIONS.items()]
     for name, row in REPLICATIONS.items():
         lines += ["", *_section(row, results.get(name))]
@@ -76,7 +82,9 @@ def _line(row: Replication, found: Mapping[str, Any] | None) -> str:
     cells = [f"[{row.id}](#{row.id.lower()})", f"{row.claim} ({row.paper})", row.task.name]
     if found is None:
         return "| " + " | ".join([*cells, "", "not run", "", ""]) + " |"
-    deciding = "; ".join(f"{each['name']}: {_interval(each)}" for each in found["statistics"] if each["decides"])
+    deciding = "; ".join(
+        f"{each['name']}: {_interval(each)}" for each in found["statistics"] if each["decides"]
+    )
     quick = "" if found["size"] == FULL.name else f" ({found['size']}: shows nothing)"
     ends = [f"**{found['verdict']}**{quick}", str(len(found["seeds"])), f"{found['minutes']:.0f}"]
     return "| " + " | ".join([*cells, deciding, *ends]) + " |"
@@ -93,8 +101,7 @@ def _section(row: Replication, found: Mapping[str, Any] | None) -> Iterator[str]
     if found is None:
         yield "* Not run yet."
         return
-    verdict = "held" if found["verdict"] == "held" else found["verdict"]
-    yield f"* Verdict: **{verdict}**, seeds {', '.join(map(str, found['seeds']))}."
+    yield f"* Verdict: **{found['verdict']}**, seeds {', '.join(map(str, found['seeds']))}."
     yield ""
     yield f"![{row.id}]({RESULTS}/{row.id}.svg)"
     yield ""
@@ -106,14 +113,13 @@ def _section(row: Replication, found: Mapping[str, Any] | None) -> Iterator[str]
 
 
 def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
-    yield "| statistic, above 0 where the claim holds | mean with interval | smallest difference | seeds above 0 | |"
+    yield "| statistic, above 0 where the claim holds | mean | smallest difference | seeds above 0 | |"
     yield "|---|---|--:|--:|---|"
     for each in found["statistics"]:
         above = sum(value > 0 for value in each["seeds"])
         said = each["verdict"] if each["decides"] else "reported"
-        yield (
-            f"| {each['name']} | {_interval(each)} | {each['least']:g} | {above} of {len(each['seeds'])} | {said} |"
-        )
+        count = f"{above} of {len(each['seeds'])}"
+        yield f"| {each['name']} | {_interval(each)} | {each['least']:g} | {count} | {said} |"
 
 
 def _arms(row: Replication, found: Mapping[str, Any]) -> Iterator[str]:

@@ -61,7 +61,9 @@ def _arm(name: str, seeds: Sequence[Seed], row: Replication) -> dict[str, dict[s
 
 
 def _seconds(seeds: Sequence[Seed]) -> float:
-    return sum(max(model.seconds for model in marks.values()) for seed in seeds for marks in seed.arms.values())
+    return sum(
+        max(model.seconds for model in marks.values()) for seed in seeds for marks in seed.arms.values()
+    )
 
 
 def _short(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Replications, from the start or continued: claims are checked against designs, runs made, verdicts written."""
+"""Replications, from the start or continued: designs are compared, runs made, verdicts written."""
 
 from __future__ import annotations
 
@@ -162,7 +162,9 @@ def _replicated(
     bench: Callable[[Replication, int], Bench],
 ) -> dict[str, Any]:
     chosen = {name: _chosen(row, name, out, size, bench) for name in row.arms}
-    measured = [_measured(row, {name: each.arm for name, each in chosen.items()}, bench(row, seed)) for seed in seeds]
+    measured = [
+        _measured(row, {name: each.arm for name, each in chosen.items()}, bench(row, seed)) for seed in seeds
+    ]
     return result(row, measured, chosen, size)
 
 

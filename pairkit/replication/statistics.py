@@ -50,7 +50,7 @@ def kept(seed: Seed, *, arm: str, of: Quantity, loss: float) -> float:
 
 
 def steadier(seed: Seed, *, first: str, second: str, of: Quantity) -> float:
-    """Return by how much less the first arm has changed since the start, in the size of the log of a ratio."""
+    """Return by how much less the first arm has changed since the start, as the size of a log."""
     start = of(seed.at(START))
     changes = {arm: abs(math.log(of(seed.at(arm)) / start)) for arm in (first, second)}
     return changes[second] - changes[first]
@@ -62,9 +62,7 @@ def slope(seed: Seed, *, arms: Mapping[str, float], of: Quantity) -> float:
     return float(np.polyfit(list(arms.values()), values, 1)[0])
 
 
-def interaction(
-    seed: Seed, *, more: str, less: str, other_more: str, other_less: str, of: Quantity
-) -> float:
+def interaction(seed: Seed, *, more: str, less: str, other_more: str, other_less: str, of: Quantity) -> float:
     """Return the gain from `less` to `more`, minus that of two other arms."""
     gain = of(seed.at(more)) - of(seed.at(less))
     return gain - (of(seed.at(other_more)) - of(seed.at(other_less)))

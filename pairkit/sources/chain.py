@@ -54,11 +54,15 @@ def sets(split: str, *, seed: int = 0) -> pa.Table:
     random = np.random.default_rng([seed, SPLITS.index(split)])
     sums = np.cumsum(numbers, axis=1)[:, 1:]
     names = ["a", "b", "c", "first", "last"]
-    frame = pl.DataFrame(np.concatenate([numbers, sums], axis=1), schema=names, orient="row").select(
-        prompt=pl.format("{}+{}+{}=", "a", "b", "c"),
-        first=pl.col("first").cast(pl.String).str.reverse(),
-        last=pl.col("last").cast(pl.String).str.reverse(),
-    ).with_columns(answer=pl.format("{};{}", "first", "last"))
+    frame = (
+        pl.DataFrame(np.concatenate([numbers, sums], axis=1), schema=names, orient="row")
+        .select(
+            prompt=pl.format("{}+{}+{}=", "a", "b", "c"),
+            first=pl.col("first").cast(pl.String).str.reverse(),
+            last=pl.col("last").cast(pl.String).str.reverse(),
+        )
+        .with_columns(answer=pl.format("{};{}", "first", "last"))
+    )
     frame = frame.with_columns(wrong=_wrong(frame, random), group=pl.col("prompt"))
     texts = {name: frame[name].to_arrow().cast(pa.string()) for name in ("prompt", "answer", "wrong")}
     columns = {

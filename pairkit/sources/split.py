@@ -68,8 +68,8 @@ def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
 def makes_sum(text: str, metadata: Mapping[str, Any]) -> float:
     """Return 1 if a completion is a sum that makes `metadata["number"]`, else 0: a check of the verifier.
 
-    >>> makes_sum("21+52", {"number": 37}), makes_sum("21+53", {"number": 37}), makes_sum("37", {"number": 37})
-    (1.0, 0.0, 0.0)
+    >>> [makes_sum(text, {"number": 37}) for text in ("21+52", "21+53", "37")]
+    [1.0, 0.0, 0.0]
     """
     found = _ANSWER.fullmatch(text.strip())
     if found is None:

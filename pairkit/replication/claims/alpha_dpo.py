@@ -54,8 +54,8 @@ ROWS = (
         ),
         falsified="no difference of 2 points, or a negative one",
         shows=("accuracy", "malformed", "own_entropy", "adaptive_deviation"),
-        differs="Lengths hardly differ here, and a margin that adapts to the pair has little to adapt to. The "
-        "paper's gains are of judged win rates of 8 billion weights.",
+        differs="Lengths hardly differ here, and a margin that adapts to the pair has little to adapt to. "
+        "The paper's gains are of judged win rates of 8 billion weights.",
     ),
     Replication(
         id="A2",
@@ -63,7 +63,11 @@ ROWS = (
         claim="Without the stop-gradient training collapses.",
         published="LC of Llama-3 v0.2 falls to 2.7 (alpha 0.2), of Mistral to 27.2 (alpha 0.05)",
         task=TASKS["A"],
-        arms={name: arm for each, (alpha, rate) in _CASES.items() for name, arm in _arms(each, alpha, rate).items()},
+        arms={
+            name: arm
+            for case, (alpha, rate) in _CASES.items()
+            for name, arm in _arms(case, alpha, rate).items()
+        },
         statistics=(
             _collapse("alpha 0.2", decides=True),
             _collapse("alpha 0.2, rate / 10", decides=False),
@@ -72,7 +76,7 @@ ROWS = (
         falsified="less than 2 points between the two at the paper's alpha. Predicted from the formula: a "
         "collapse only where alpha is above the standard deviation of M, which the other two rows vary",
         shows=("accuracy", "adaptive_deviation", "median_margin", "malformed"),
-        differs="The standard deviation of M is near 1 here and near 0.07 there, so that the paper's alpha of "
-        "0.2 is below it here and above it there: the same formula predicts both.",
+        differs="The standard deviation of M is near 1 here and near 0.07 there, so that the paper's alpha "
+        "of 0.2 is below it here and above it there: the same formula predicts both.",
     ),
 )  # fmt: skip

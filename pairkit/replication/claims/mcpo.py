@@ -37,8 +37,8 @@ ROWS = (
     Replication(
         id="M1",
         paper=f"{PAPER}, Table 2",
-        claim="DPO on pairs whose rejected completion is the chosen one with two tokens exchanged degenerates; "
-        "MC-PO on the same candidates does not, and is above random negatives.",
+        claim="DPO on pairs whose rejected completion is the chosen one with two tokens exchanged "
+        "degenerates; MC-PO on the same candidates does not, and is above random negatives.",
         published="Table 2: DPO(-), DPO and MC-PO on Nectar with swapped tokens",
         task=TASKS["C"],
         arms={"worst": _mc("worst"), "random": _mc("random"), "mc": _mc("mc")},
@@ -48,14 +48,14 @@ ROWS = (
         ),
         falsified="the arm of swapped tokens within 5 points of the start, or mc not above random negatives",
         shows=("accuracy", "malformed", "chosen_ratio", "own_entropy"),
-        differs="Exchanged digits are an error that the model does make, so that learning from them helps; in a "
-        "long answer they are nonsense that it never writes.",
+        differs="Exchanged digits are an error that the model does make, so that learning from them helps; "
+        "in a long answer they are nonsense that it never writes.",
     ),
     Replication(
         id="M3",
         paper=f"{PAPER}, Fig. 2",
-        claim="Negatives by the kernel are as good as the hardest and better than the easiest, and more of them "
-        "are better.",
+        claim="Negatives by the kernel are as good as the hardest and better than the easiest, and more of "
+        "them are better.",
         published="Fig. 2: mc, max and min with 5, 4, 3, 2, 1 negatives",
         task=TASKS["A"],
         arms={
@@ -73,8 +73,8 @@ ROWS = (
         ),
         falsified="mc not above min, no gain from further negatives, or max more than 2 points above mc",
         shows=("accuracy", "malformed", "own_entropy", "effective"),
-        differs="Negatives are taken away from the nearest on, as the paper removes the highest ranks; a set of "
-        "eight samples often has fewer than five different wrong ones.",
+        differs="Negatives are taken away from the nearest on, as the paper removes the highest ranks; a "
+        "set of eight samples often has fewer than five different wrong ones.",
     ),
     Replication(
         id="M4",
@@ -99,8 +99,8 @@ ROWS = (
         ),
         falsified="no larger gain under mc than at random",
         shows=("accuracy", "malformed", "chosen_ratio"),
-        differs="Sets have two to five negatives here, so that three of them are often all there are, however "
-        "they are drawn.",
+        differs="Sets have two to five negatives here, so that three of them are often all there are, "
+        "however they are drawn.",
     ),
     Replication(
         id="M5",
@@ -122,8 +122,8 @@ ROWS = (
         ),
         falsified="either difference at 0 or below",
         shows=("accuracy", "malformed", "own_entropy"),
-        differs="Both online arms see each problem about once with fresh answers, where the offline one sees its "
-        "sets five times: with more prompts than steps that advantage is gone.",
+        differs="Both online arms see each problem about once with fresh answers, where the offline one "
+        "sees its sets five times: with more prompts than steps that advantage is gone.",
     ),
     Replication(
         id="M7",
@@ -139,35 +139,35 @@ ROWS = (
                 partial(level, arm="mc", of=effective, above=0.95), 0.01, decides=False,
             ),
         ),
-        falsified="no difference. Predicted from the formula: nearly all negatives are in effect, the kernel is "
-        "uniform, and there is none",
+        falsified="no difference. Predicted from the formula: nearly all negatives are in effect, the "
+        "kernel is uniform, and there is none",
         shows=("accuracy", "effective", "malformed", "chosen_ratio"),
-        differs="Log-ratios of long answers spread by tens of nats, those of three tokens by a few: at beta 0.01 "
-        "the kernel begins to choose at a spread of 50.",
+        differs="Log-ratios of long answers spread by tens of nats, those of three tokens by a few: at beta "
+        "0.01 the kernel begins to choose at a spread of 50.",
     ),
     Replication(
         id="M8",
         paper=f"{PAPER}, Algorithm 1 and sections 1, 3.1, 5.4",
-        claim="pairkit's reading of the text (the chosen completion is no candidate, weights by log-ratios, no "
-        "negative twice) is no worse than the others.",
+        claim="pairkit's reading of the text (the chosen completion is no candidate, weights by log-ratios, "
+        "no negative twice) is no worse than the others.",
         published="the readings are not compared",
         task=TASKS["A"],
         arms={
             "default": _mc(),
             **_READINGS,
             "M = 2": _mc(negatives=2),
-            "M = 2, with replacement": _mc(negatives=2, replacement=True),
+            "M = 2, replaced": _mc(negatives=2, replacement=True),
         },
         statistics=(
             *(
                 _gap(f"accuracy, default - {name}, plus 2 points", "default", name, plus=0.02)
                 for name in _READINGS
             ),
-            _gap("accuracy, M = 2 - with replacement, plus 2 points", "M = 2", "M = 2, with replacement", 0.02),
+            _gap("accuracy, M = 2 - with replacement, plus 2 points", "M = 2", "M = 2, replaced", 0.02),
         ),
         falsified="a reading more than 2 points above the default: it should then be the default",
         shows=("accuracy", "malformed", "chosen_ratio", "own_entropy"),
-        differs="With the chosen completion among the candidates training stops by itself, which is worth more "
-        "the longer it lasts. The paper's own beta makes the readings alike.",
+        differs="With the chosen completion among the candidates training stops by itself, which is worth "
+        "more the longer it lasts. The paper's own beta makes the readings alike.",
     ),
 )  # fmt: skip

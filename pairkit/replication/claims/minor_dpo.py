@@ -22,15 +22,15 @@ def _signs(name: str, task: str, sets: str) -> Replication:
     return Replication(
         id=name,
         paper=f"{PAPER}, Fig. 2 to 5",
-        claim="Under DPO chosen and rejected completions both become less probable; under MinorDPO the chosen "
-        "ones become more probable.",
-        published="beta-free rewards over steps, as curves: DPO's below 0 for both, MinorDPO's above 0 for the "
-        "chosen completion",
+        claim="Under DPO chosen and rejected completions both become less probable; under MinorDPO the "
+        "chosen ones become more probable.",
+        published="beta-free rewards over steps, as curves: DPO's below 0 for both, MinorDPO's above 0 for "
+        "the chosen completion",
         task=TASKS[task],
         arms={"dpo": Arm(_DPO, sets), "minor_dpo": Arm(_MINOR, sets), "dpop": Arm(_DPOP, sets)},
         statistics=(
             Statistic(
-                "MinorDPO: mean log-ratio of chosen completions", 
+                "MinorDPO: mean log-ratio of chosen completions",
                 partial(level, arm="minor_dpo", of=chosen_ratio), 0.05, "nats",
             ),
             Statistic(
@@ -57,7 +57,8 @@ ROWS = (
         id="N3",
         paper=f"{PAPER}, section 3.4 and Fig. 6",
         claim="MinorDPO and DPOP bear ten times the learning rate of DPO, which then repeats tokens.",
-        published="GSM8K at rates 1e-6 and 1e-5, read from Fig. 6; DPO's answers degenerate at the larger one",
+        published="GSM8K at rates 1e-6 and 1e-5, read from Fig. 6; DPO's answers degenerate at the larger "
+        "one",
         task=TASKS["A"],
         arms={
             arm: Arm(loss, rate=rate)
@@ -81,8 +82,8 @@ ROWS = (
         ),
         falsified="DPO bears the largest rate (less than 5 % malformed answers) that MinorDPO or DPOP bears",
         shows=("malformed", "accuracy", "chosen_ratio"),
-        differs="What counts is malformed answers of a few tokens, not repetition in long ones. The smallest rate "
-        "is already the one that suits DPO at beta 0.5 here, so that the three rates lie higher than the "
-        "paper's.",
+        differs="What counts is malformed answers of a few tokens, not repetition in long ones. The "
+        "smallest rate is already the one that suits DPO at beta 0.5 here, so that the three rates lie "
+        "higher than the paper's.",
     ),
 )  # fmt: skip

@@ -34,11 +34,11 @@ def _optimum(beta: float, alpha: float) -> tuple[Statistic, Statistic]:
     return (
         Statistic(
             f"{arm}: nearness of the median margin to {1 / beta:g}",
-            partial(near, arm=arm, of=median_margin, target=1 / beta, share=quarter), 0.05, "of the target",
+            partial(near, arm=arm, of=median_margin, target=1 / beta, share=quarter), 0.05, "of it",
         ),
         Statistic(
             f"{arm}: nearness of the rejected median to {-1 / alpha:g}",
-            partial(near, arm=arm, of=median_rejected, target=-1 / alpha, share=quarter), 0.05, "of the target",
+            partial(near, arm=arm, of=median_rejected, target=-1 / alpha, share=quarter), 0.05, "of it",
         ),
     )  # fmt: skip
 
@@ -94,8 +94,8 @@ ROWS = (
         ),
         falsified="as large a share of such pairs under SPO as under DPO",
         shows=("both_fall", "chosen_ratio", "rejected_ratio", "accuracy"),
-        differs="All arms have one rate, and DPO's finite optimum with smoothing is the paper's own baseline. "
-        "Longer completions leave more room for both to fall.",
+        differs="All arms have one rate, and DPO's finite optimum with smoothing is the paper's own "
+        "baseline. Longer completions leave more room for both to fall.",
     ),
     Replication(
         id="P4",
@@ -118,7 +118,7 @@ ROWS = (
         ),
         falsified="SPO's win rate over DPO at 50 % or below",
         shows=("accuracy", "malformed", "chosen_ratio", "own_entropy"),
-        differs="There is one right answer, and no judge prefers one right answer to another. SPO was far from "
-        "its optimum after two epochs in a pilot, and the paper does not publish how long it trains.",
+        differs="There is one right answer, and no judge prefers one right answer to another. SPO was far "
+        "from its optimum after two epochs in a pilot, and the paper does not publish how long it trains.",
     ),
 )  # fmt: skip

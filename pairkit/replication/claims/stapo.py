@@ -29,7 +29,8 @@ ROWS = (
         id="S1",
         paper=f"{PAPER}, Fig. 2 and 3",
         claim="The contrastive logit Z of SimPO and DPO grows on and on, StaPO's stays between its margins.",
-        published="histograms at epochs 1, 3 and 5; StaPO's mean converges around 0.63 under margins 0.6, 0.8",
+        published="histograms at epochs 1, 3 and 5; StaPO's mean converges around 0.63 under margins 0.6, "
+        "0.8",
         task=TASKS["A"],
         arms={
             "simpo": Arm(_SIMPO, **_FIVE),
@@ -55,11 +56,11 @@ ROWS = (
                 partial(growth, arm="dpo", of=median_logit, since=1), 0.05, "nats per token", decides=False,
             ),
         ),
-        falsified="StaPO's median Z outside of its margins, its spread not below SimPO's, or SimPO's median no "
-        "longer growing",
+        falsified="StaPO's median Z outside of its margins, its spread not below SimPO's, or SimPO's median "
+        "no longer growing",
         shows=("median_logit", "logit_deviation", "accuracy", "own_entropy"),
-        differs="At beta 2.5 the band is a soft well, whose edges still have 12 % of the largest gradient. The "
-        "start's median Z is 0.34 here; with margins farther from it the way is longer.",
+        differs="At beta 2.5 the band is a soft well, whose edges still have 12 % of the largest gradient. "
+        "The start's median Z is 0.34 here; with margins farther from it the way is longer.",
     ),
     Replication(
         id="S3",
@@ -81,14 +82,15 @@ ROWS = (
         ),
         falsified="StaPO's entropy changes as much as SimPO's, or more",
         shows=("own_entropy", "distinct", "accuracy", "malformed"),
-        differs="Entropy is that of which summand comes first, not of wording. Settings are chosen by accuracy "
-        "at epoch 5; at others the entropies differ more.",
+        differs="Entropy is that of which summand comes first, not of wording. Settings are chosen by "
+        "accuracy at epoch 5; at others the entropies differ more.",
     ),
     Replication(
         id="S4",
         paper=f"{PAPER}, Fig. 4, Tables 2 and 3",
         claim="Under StaPO the win rate does not fall up to epoch 5, where it is above SimPO's.",
-        published="Table 3, Llama-3-Instruct, epochs 1, 3, 5: StaPO 58.84, 61.22, 61.97 (win rate against GPT-4)",
+        published="Table 3, Llama-3-Instruct, epochs 1, 3, 5: StaPO 58.84, 61.22, 61.97 (win rate against "
+        "GPT-4)",
         task=TASKS["B"],
         arms=_TUNED,
         statistics=(
@@ -107,7 +109,7 @@ ROWS = (
         ),
         falsified="StaPO more than 2 points below its best epoch, or not above SimPO at epoch 5",
         shows=("accuracy", "malformed", "own_entropy", "distinct"),
-        differs="A verifier sees right and wrong only, so that what a judge rewards besides is not there. Margins "
-        "stop the model from becoming surer of what is right, which costs nothing in a judge's eyes.",
+        differs="A verifier sees right and wrong only, so that what a judge rewards besides is not there. "
+        "Margins stop the model from becoming surer of what is right, which costs nothing in a judge's eyes.",
     ),
 )  # fmt: skip

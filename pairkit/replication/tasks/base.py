@@ -94,7 +94,9 @@ class Task:
         """Return the problems of a split, as many as `size` has."""
         return self.problems(split).slice(0, size.problems)
 
-    def answered(self, engine: Engine, split: str, size: Size, seed: int, samples: int | None = None) -> Accuracy:
+    def answered(
+        self, engine: Engine, split: str, size: Size, seed: int, samples: int | None = None
+    ) -> Accuracy:
         """Let a model answer the problems of a split at temperature 1, and verify the answers."""
         return accuracy(
             self.asked(split, size),

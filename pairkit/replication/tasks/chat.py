@@ -34,8 +34,8 @@ def available() -> None:
     model = os.environ.get(MODEL)
     if not model:
         raise InputError(
-            f"task D needs SmolLM2-135M-Instruct: set {MODEL} to its directory (.ci/smollm2 of the repository "
-            "makes one), or leave out its replications"
+            f"task D needs SmolLM2-135M-Instruct: set {MODEL} to its directory (.ci/smollm2 of the "
+            "repository makes one), or leave out its replications"
         )
     if not (Path(model) / "config.json").is_file():
         raise InputError(f"{MODEL}={model}: is no directory of a model (it has no config.json)")

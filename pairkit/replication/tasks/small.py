@@ -60,7 +60,13 @@ def problems_of(sets: Callable[[Any], pa.Table], name: str) -> pa.Table:
 
 
 def taught(
-    task: Task, folder: Path, seed: int, size: Size, *, alphabet: str = arithmetic.ALPHABET, enough: float = 0.4
+    task: Task,
+    folder: Path,
+    seed: int,
+    size: Size,
+    *,
+    alphabet: str = arithmetic.ALPHABET,
+    enough: float = 0.4,
 ) -> Path:
     """Teach a model of random weights the task, in rounds, until `enough` of its answers are right."""
     save_start(folder / "start", alphabet)
