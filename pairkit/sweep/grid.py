@@ -100,4 +100,6 @@ def _point(axes: Sequence[Axis], row: Sequence[Any]) -> Point:
 
 
 def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={_written(below)}" for key, below in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)

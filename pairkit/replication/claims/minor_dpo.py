@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from pairkit.replication.design import RATE, Arm, Replication, Statistic
 from pairkit.replication.quantities import accuracy, chosen_ratio
@@ -18,7 +19,8 @@ _RATES = {name: {f"{name}, rate x {n}": n * RATE for n in _TIMES} for name in ("
 _BEARS = partial(bears_more, second=_RATES["dpo"], malformed_below=0.05)
 
 
-def _signs(name: str, task: str, sets: str) -> Replication:
+def _signs(name: str, task: str, **common: Any) -> Replication:
+    """Return the claim about signs on a task; all of its arms have `common`."""
     return Replication(
         id=name,
         paper=f"{PAPER}, Fig. 2 to 5",
@@ -27,7 +29,7 @@ def _signs(name: str, task: str, sets: str) -> Replication:
         published="beta-free rewards over steps, as curves: DPO's below 0 for both, MinorDPO's above 0 for "
         "the chosen completion",
         task=TASKS[task],
-        arms={"dpo": Arm(_DPO, sets), "minor_dpo": Arm(_MINOR, sets), "dpop": Arm(_DPOP, sets)},
+        arms={str(loss["name"]): Arm(loss, **common) for loss in (_DPO, _MINOR, _DPOP)},
         statistics=(
             Statistic(
                 "MinorDPO: mean log-ratio of chosen completions",
@@ -44,15 +46,16 @@ def _signs(name: str, task: str, sets: str) -> Replication:
         ),
         falsified="DPO's mean log-ratio of chosen completions above 0, or MinorDPO's below 0",
         shows=("chosen_ratio", "rejected_ratio", "accuracy", "malformed"),
-        differs="A completion has three to ten tokens here and hundreds there, and a mean of sums grows with "
-        "the length. The rate is that of a model of half a million weights, at which DPO moves far in two "
-        "epochs.",
+        differs="A completion has three to forty tokens here and hundreds there, and a mean of sums grows "
+        "with the length. The rate is that of a model of half a million weights, at which DPO moves far in "
+        "two epochs.",
     )  # fmt: skip
 
 
 ROWS = (
-    _signs("N1", "A", "plain"),
-    _signs("N1-C", "C", "pairs"),
+    _signs("N1", "A"),
+    _signs("N1-C", "C", sets="pairs"),
+    _signs("N1-D", "D", steps=60, rate=2e-5),
     Replication(
         id="N3",
         paper=f"{PAPER}, section 3.4 and Fig. 6",
