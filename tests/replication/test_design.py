@@ -77,7 +77,9 @@ def test_the_code_of_a_statistic_is_part_of_it() -> None:
         return 1.0
 
     other.__qualname__ = documented.__qualname__ = first.__qualname__
-    code = [str(code_of(each)).replace("other", "first").replace("documented", "first") for each in (first, other)]
+    code = [
+        str(code_of(each)).replace("other", "first").replace("documented", "first") for each in (first, other)
+    ]
     assert code[0] != code[1]
     assert code_of(partial(statistics.level, arm="a", of=accuracy)) != code_of(
         partial(statistics.level, arm="a", of=malformed)

@@ -20,7 +20,12 @@ from pairkit.training.score import LOGPS
 
 def logps(*rows: tuple[list[float], list[int]] | None) -> pa.Table:
     values = [
-        {"set_id": str(n), "logps": row and row[0], "tokens": row and row[1], "reason": None if row else "none"}
+        {
+            "set_id": str(n),
+            "logps": row and row[0],
+            "tokens": row and row[1],
+            "reason": None if row else "none",
+        }
         for n, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(values, schema=LOGPS)
@@ -28,7 +33,9 @@ def logps(*rows: tuple[list[float], list[int]] | None) -> pa.Table:
 
 def test_each_pair_is_the_chosen_completion_and_one_below_it() -> None:
     ranked = [completion("a", 1), completion("b", 1), completion("c", 2), completion("d", origin="noise")]
-    table = candidate_sets([("x", ranked), ("y", [completion("a", 1), completion("b", 2)]), ("z", ranked[:2])])
+    table = candidate_sets(
+        [("x", ranked), ("y", [completion("a", 1), completion("b", 2)]), ("z", ranked[:2])]
+    )
     policy = logps(([-1.0, -2.0, -3.0, -4.0], [2, 1, 3, 4]), None, ([-1.0, -2.0], [1, 1]))
     reference = logps(([-1.5, -2.0, -2.0, -1.0], [2, 1, 3, 4]), None, ([-1.0, -2.0], [1, 1]))
     found = pairs(table, policy, reference)
@@ -39,13 +46,17 @@ def test_each_pair_is_the_chosen_completion_and_one_below_it() -> None:
     for name, values in expected.items():
         assert found[name].tolist() == values, name
     weights = torch.softmax(0.01 * torch.tensor([-1.0, -3.0], dtype=torch.float64), 0)
-    assert found["effective"] == pytest.approx([float(torch.exp(torch.distributions.Categorical(weights).entropy())) / 2] * 2)
+    assert found["effective"] == pytest.approx(
+        [float(torch.exp(torch.distributions.Categorical(weights).entropy())) / 2] * 2
+    )
 
 
 def test_the_effective_share_falls_with_the_spread() -> None:
     """The numbers of papers.md, section 4: five negatives of a deviation of 50 nats, at beta 0.01."""
     random = np.random.default_rng(0)
-    shares = [np.mean([5 * effective_share(s * random.normal(size=5)) for _ in range(4000)]) for s in (5, 50, 100)]
+    shares = [
+        np.mean([5 * effective_share(s * random.normal(size=5)) for _ in range(4000)]) for s in (5, 50, 100)
+    ]
     assert shares == pytest.approx([5.0, 4.57, 3.76], abs=0.06)
     assert effective_share(np.array([0.0, -1e6])) == pytest.approx(0.5)
 

@@ -21,6 +21,8 @@ def test_a_quick_replication_runs_from_end_to_end(name: str, tmp_path: Path) -> 
     result = json.loads((out / "replication" / f"{name}.json").read_text())
     assert result["size"] == "quick"
     assert result["seeds"] == [0]
-    assert all(each["low"] <= each["mean"] <= each["high"] for each in result["statistics"] if each["decides"])
+    assert all(
+        each["low"] <= each["mean"] <= each["high"] for each in result["statistics"] if each["decides"]
+    )
     assert (out / "replication" / f"{name}.svg").is_file()
     assert "shows nothing" in (out / "replication.md").read_text()

@@ -41,7 +41,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def trained(out: Path) -> dict[str, int]:
     """When each run's model was written."""
-    return {str(path): path.stat().st_mtime_ns for path in out.glob("T/seed-*/runs/*/model/model.safetensors")}
+    return {
+        str(path): path.stat().st_mtime_ns for path in out.glob("T/seed-*/runs/*/model/model.safetensors")
+    }
 
 
 def result_of(out: Path, name: str = "T1") -> dict[str, Any]:
@@ -54,7 +56,10 @@ def test_a_result_holds_what_was_measured(finished: Path) -> None:
     assert (result["seeds"], result["size"]) == ([0, 1], "small")
     gain, level = result["statistics"]
     arms = result["arms"]
-    by_hand = [b - a for a, b in zip(arms["dpo"]["chosen_ratio"]["2"], arms["minor_dpo"]["chosen_ratio"]["2"], strict=True)]
+    by_hand = [
+        b - a
+        for a, b in zip(arms["dpo"]["chosen_ratio"]["2"], arms["minor_dpo"]["chosen_ratio"]["2"], strict=True)
+    ]
     assert gain["seeds"] == pytest.approx(by_hand, abs=1e-4)
     assert gain["mean"] == pytest.approx(sum(by_hand) / 2, abs=1e-4)
     assert gain["low"] <= gain["mean"] <= gain["high"]
@@ -67,7 +72,9 @@ def test_a_result_holds_what_was_measured(finished: Path) -> None:
 def test_both_arms_of_a_seed_share_start_sets_and_budget(finished: Path) -> None:
     for seed in (0, 1):
         place = finished / "T" / f"seed-{seed}"
-        recipes = [json.loads((run / "run.json").read_text())["recipe"] for run in (place / "runs").glob("*-*")]
+        recipes = [
+            json.loads((run / "run.json").read_text())["recipe"] for run in (place / "runs").glob("*-*")
+        ]
         assert {recipe.pop("loss")["name"] for recipe in recipes} == {"dpo", "minor_dpo"}
         assert recipes[0] == recipes[1]
         assert recipes[0]["model"] == str(place / "sft" / "model")
@@ -169,7 +176,9 @@ def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str,
     assert not page.read_results(finished, SMALL)
 
 
-def test_settings_are_chosen_on_other_seeds_and_problems(rows: dict[str, Replication], tmp_path: Path) -> None:
+def test_settings_are_chosen_on_other_seeds_and_problems(
+    rows: dict[str, Replication], tmp_path: Path
+) -> None:
     row = rows["T1"] = replication("T1", {name: arm(name, grid=(RATES,)) for name in ("dpo", "minor_dpo")})
     asked: list[tuple[str, int]] = []
 
@@ -187,7 +196,9 @@ def test_settings_are_chosen_on_other_seeds_and_problems(rows: dict[str, Replica
         assert means[record["chosen"]] == max(means.values())
         assert result_of(tmp_path)["settings"][name] == record["chosen"]
     for seed in (0, *TUNING_SEEDS):
-        splits = {path.stem.rsplit("-", 1)[1] for path in (tmp_path / "T" / f"seed-{seed}" / "measured").iterdir()}
+        splits = {
+            path.stem.rsplit("-", 1)[1] for path in (tmp_path / "T" / f"seed-{seed}" / "measured").iterdir()
+        }
         assert splits == ({"test"} if seed == 0 else {"tuning"})
 
 
@@ -240,9 +251,13 @@ def test_seeds_that_cannot_be_used(text: str, message: str) -> None:
         seeds_of(text)
 
 
-def test_results_are_published_with_their_page(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_published_with_their_page(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "FULL", SMALL)
     replicate([replication()], finished, size=SMALL, page=tmp_path / "docs")
-    names = sorted(path.relative_to(tmp_path / "docs").as_posix() for path in (tmp_path / "docs").rglob("*.*"))
+    names = sorted(
+        path.relative_to(tmp_path / "docs").as_posix() for path in (tmp_path / "docs").rglob("*.*")
+    )
     assert names == ["replication.md", "replication/T1.json", "replication/T1.svg"]
     assert (tmp_path / "docs" / "replication.md").read_text() == (finished / "replication.md").read_text()

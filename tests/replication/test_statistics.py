@@ -24,7 +24,9 @@ def test_differences_and_levels() -> None:
     both = seed(a={2: model(0.75)}, b={2: model(0.5)})
     of = quantities.accuracy
     assert statistics.difference(both, first="a", second="b", of=of) == pytest.approx(0.25)
-    assert statistics.difference(both, first="a", second="b", of=of, plus=-0.05, scale=0.5) == pytest.approx(0.075)
+    assert statistics.difference(both, first="a", second="b", of=of, plus=-0.05, scale=0.5) == pytest.approx(
+        0.075
+    )
     assert statistics.level(both, arm="b", of=of, above=0.7, sign=-1.0) == pytest.approx(0.2)
     assert statistics.inside(both, arm="b", of=of, low=0.45, high=0.9) == pytest.approx(0.05)
     assert statistics.inside(both, arm="a", of=of, low=0.45, high=0.7) == pytest.approx(-0.05)

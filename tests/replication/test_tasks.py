@@ -55,7 +55,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     rows = [{"instruction": f"Name {n} things.", "input": ""} for n in range(300)]
-    rows += [{"instruction": "Where is the comma?", "input": ""}, {"instruction": "Sum up.", "input": "A text."}]
+    rows += [
+        {"instruction": "Where is the comma?", "input": ""},
+        {"instruction": "Sum up.", "input": "A text."},
+    ]
     import gzip
 
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()

@@ -70,7 +70,9 @@ def replication(name: str = "T1", arms: Mapping[str, Arm] | None = None, task: T
     )
 
 
-def measured(random: np.random.Generator, *, right: float = 0.5, problems: int = 40, pairs: int = 60) -> Measured:
+def measured(
+    random: np.random.Generator, *, right: float = 0.5, problems: int = 40, pairs: int = 60
+) -> Measured:
     """Made-up numbers of a model; three pairs per set."""
     names = ("chosen", "rejected", "chosen_logp", "rejected_logp")
     return Measured(
@@ -95,7 +97,9 @@ def made_up(row: Replication, number: int = 0, size: Size | None = None) -> Seed
     """Made-up numbers of all arms of a replication."""
     random = np.random.default_rng(number)
     arms = {name: each.sized(size) if size else each for name, each in row.arms.items()}
-    models = {name: {step: measured(random) for step in (*each.marks, each.steps)} for name, each in arms.items()}
+    models = {
+        name: {step: measured(random) for step in (*each.marks, each.steps)} for name, each in arms.items()
+    }
     sets = {name: each.sets for name, each in arms.items()}
     first = next(iter(sets.values()))
     return Seed(number, {START: {0: measured(random)}, **models}, {START: first, **sets}, list(range(40)))
