@@ -1,4 +1,4 @@
-"""The table of replications: each row can be run and decided, and all methods of a claim have equal budgets."""
+"""The replications: each can be run and decided, and all methods of a claim have equal budgets."""
 
 from __future__ import annotations
 

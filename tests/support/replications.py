@@ -1,4 +1,4 @@
-"""A small task and replications on it, real in every part: a random model, the pairs of `chain`, two steps."""
+"""A small task and replications on it, real in every part: a random model, pairs of `chain`, two steps."""
 
 from __future__ import annotations
 
