@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -59,7 +60,7 @@ def _curves(axes: Axes, arms: Mapping[str, Any], quantity: str) -> None:
     shown = QUANTITIES[quantity]
     (start,) = arms["start"][quantity].values()
     trained = [name for name in arms if name != "start"]
-    for name, color in zip(trained, SERIES.values(), strict=False):
+    for name, color in zip(trained, cycle(SERIES.values()), strict=False):
         marks = {0: start, **{int(step): values for step, values in arms[name][quantity].items()}}
         steps = sorted(marks)
         numbers = shown.scale * np.array([marks[step] for step in steps])  # [steps, seeds]

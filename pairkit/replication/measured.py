@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -60,8 +62,8 @@ class Measured:
     @classmethod
     def load(cls, path: Path) -> Measured:
         """Read what `save` wrote. Raises `InputError` for a damaged file."""
-        with undamaged(path, "remove it, and the model is measured again"), np.load(path) as file:
-            values = {name: file[name] for name in file.files}
+        with undamaged(path, "remove it, and the model is measured again"):
+            values = _read(path)
             return cls(
                 {n.removeprefix(_PROBLEM): v for n, v in values.items() if n.startswith(_PROBLEM)},
                 {n.removeprefix(_PAIR): v for n, v in values.items() if n.startswith(_PAIR)},
@@ -113,6 +115,15 @@ class Seed:
     def _pairs(self) -> dict[str, list[Indices]]:
         kinds = {kind: self.at(name).pairs["set"] for name, kind in self.sets.items()}
         return {kind: _members(np.unique(owner, return_inverse=True)[1]) for kind, owner in kinds.items()}
+
+
+def _read(path: Path) -> dict[str, Floats]:
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    # Of the archive, which are no errors of values.
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _members(owner: npt.NDArray[np.int64]) -> list[Indices]:

@@ -25,15 +25,18 @@ _AGAIN = "use --on-existing delete to start over"
 
 
 def claim(out: Path) -> None:
-    """Make `out`, which the caller owns, a directory of replications, or find that it is one.
-
-    Raises `ExistingOutputError` for a directory of others.
-    """
-    names = names_in(out)
-    if RECORD not in names:
-        if names - {partial(out / RECORD).name}:
-            admit(out, "resume", holds=None, differences=list)
+    """Make `out`, which the caller owns, a directory of replications, or find that it is one."""
+    check_ours(out)
+    if RECORD not in names_in(out):
         write_json(out / RECORD, {"pairkit": __version__})
+
+
+def check_ours(out: Path) -> None:
+    """Raise `ExistingOutputError` for a directory of others; nothing is written."""
+    names = names_in(out)
+    # A killed command may have begun to write the record, and nothing else.
+    if RECORD not in names and names - {partial(out / RECORD).name}:
+        admit(out, "resume", holds=None, differences=list)
 
 
 def claim_design(out: Path, row: Replication, size: Size, on_existing: OnExisting) -> None:

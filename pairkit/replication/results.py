@@ -45,7 +45,7 @@ def result(row: Replication, seeds: Sequence[Seed], tuned: Mapping[str, Tuned], 
         "arms": {name: _arm(name, seeds, row) for name in (START, *row.arms)},
         "settings": {name: each.chosen for name, each in tuned.items() if each.chosen},
         "tuning": {name: dict(each.tried) for name, each in tuned.items() if each.tried},
-        "minutes": _short(_seconds(seeds) / 60),
+        "minutes": _short((_seconds(seeds) + sum(each.seconds for each in tuned.values())) / 60),
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import RecipeError, quoted
-from pairkit.files import OnExisting, admit, names_in, stoppable, write_json
+from pairkit.files import OnExisting, stoppable, write_json
 from pairkit.imports import only_named
 from pairkit.ownership import none_empty, outside_others, owned
 from pairkit.progress import log
@@ -19,7 +19,7 @@ from pairkit.replication.design import MOST_SEEDS, TUNING_SEEDS, Arm, Replicatio
 from pairkit.replication.measured import START, Seed
 from pairkit.replication.page import write_page
 from pairkit.replication.plan import Work, work
-from pairkit.replication.record import RECORD, RESULTS, claim, claim_design
+from pairkit.replication.record import RESULTS, check_ours, claim, claim_design
 from pairkit.replication.results import result
 from pairkit.replication.tasks.base import FULL, Size
 from pairkit.replication.tuning import Tuned, tuned
@@ -104,8 +104,7 @@ def replicate(
             task.check()
         outside_others(out)
         # Asked before the lock as well, because locking writes.
-        if RECORD not in names_in(out):
-            admit(out, "resume", holds=None, differences=list)
+        check_ours(out)
         clock = _Clock(minutes)
         bench = _benches(out, size, clock.begin)
         again = f"{out}: stopped; the same command continues"

@@ -19,11 +19,12 @@ METRIC = "accuracy on the tuning problems after the last step, mean over seeds"
 
 
 class Tuned(NamedTuple):
-    """An arm with its chosen settings, and the accuracy of each that was tried, by its name."""
+    """An arm with its chosen settings, the accuracy of each that was tried, by its name, and their seconds."""
 
     arm: Arm
     chosen: str
     tried: Mapping[str, list[float]]
+    seconds: float = 0.0
 
 
 def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> Tuned:
@@ -46,7 +47,11 @@ def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> 
     made: dict[str, Any] = read_record(record, "remove it, and settings are chosen again")
     with undamaged(record, "remove it, and settings are chosen again"):
         point = {each.name: each for each in candidates}[made["chosen"]]
-        return Tuned(arm.with_settings(point.fields), point.name, made["tried"])
+        seconds = sum(
+            bench(seed).measured(candidate, "tuning")[arm.steps].seconds
+            for seed, candidate in runs_of(arm, size)
+        )
+        return Tuned(arm.with_settings(point.fields), point.name, made["tried"], seconds)
 
 
 def runs_of(arm: Arm, size: Size) -> list[tuple[int, Arm]]:

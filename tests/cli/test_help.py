@@ -36,6 +36,7 @@ RECIPES = {
     "pairkit build": BuildRecipe,
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
+    "pairkit sweep": TrainRecipe,
     "pairkit online": OnlineRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,

@@ -71,8 +71,8 @@ def _win_rate(name: str, task: str, arms: Mapping[str, Arm]) -> Replication:
         id=name,
         paper=f"{PAPER}, Fig. 4, Tables 2 and 3",
         claim="Under StaPO the win rate does not fall up to epoch 5, where it is above SimPO's.",
-        published="Table 2, Llama-3-Instruct, margins 0.6, 0.8, epochs 1, 3, 5: 58.84, 61.22, 61.97 (win rate "
-        "against GPT-4)",
+        published="Table 2, Llama-3-Instruct, margins 0.6, 0.8, epochs 1, 3, 5: 58.84, 61.22, 61.97 (win "
+        "rate against GPT-4)",
         task=TASKS[task],
         arms=arms,
         statistics=(

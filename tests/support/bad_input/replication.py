@@ -38,8 +38,8 @@ CASES = [
     Case(
         "many right answers without the verifier that knows them",
         "build --source split --limit 20 rank.ranker=verifier",
-        "split: no usable candidate set in 20 rows (20 no_answer); the first: set …: metadata has no 'answer' "
-        "that 'exact' can check…",
+        "split: no usable candidate set in 20 rows (20 no_answer); the first: set …: metadata has no "
+        "'answer' that 'exact' can check…",
     ),
     Case(
         "a value twice in a sweep",
