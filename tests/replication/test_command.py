@@ -19,7 +19,6 @@ from pairkit.replication.record import claim, claim_design
 from pairkit.replication.tasks import base, chat
 from pairkit.replication.tasks.base import FULL
 
-
 Call = Callable[..., Ended]
 
 

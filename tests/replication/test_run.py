@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,14 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, Replication]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """T1 at two seeds."""
     out = tmp_path_factory.mktemp("replications") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "REPLICATIONS", {"T1": replication()})
         outcome = replicate([replication()], out, size=SMALL)
     assert not outcome.unfinished
-    yield out
+    return out
 
 
 def trained(out: Path) -> dict[str, int]:
@@ -92,7 +91,9 @@ def test_the_page_shows_claim_verdict_and_figure(finished: Path) -> None:
     assert "| minor_dpo |" in text
     assert "At full size: Everything. Nothing." in text
     figure = (finished / "replication" / "T1.svg").read_text()
-    assert figure.startswith("<?xml") and "minor_dpo" in figure and "gain" in figure
+    assert figure.startswith("<?xml")
+    assert "minor_dpo" in figure
+    assert "gain" in figure
 
 
 def test_nothing_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,8 @@ def test_settings_are_chosen_on_other_seeds_and_problems(
     for name in row.arms:
         record = json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text())
         means = {setting: sum(values) / len(values) for setting, values in record["tried"].items()}
-        assert len(means) == 2 and all(len(values) == 2 for values in record["tried"].values())
+        assert len(means) == 2
+        assert all(len(values) == 2 for values in record["tried"].values())
         assert means[record["chosen"]] == max(means.values())
         assert result_of(tmp_path)["settings"][name] == record["chosen"]
     for seed in (0, *TUNING_SEEDS):

@@ -39,7 +39,9 @@ def test_no_problem_is_in_two_splits(task: Task) -> None:
         {row[-1]["content"] for row in task.problems(split)["prompt"].to_pylist()}
         for split in ("train", "tuning", "test")
     ]
-    assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2] and not prompts[1] & prompts[2]
+    assert not prompts[0] & prompts[1]
+    assert not prompts[0] & prompts[2]
+    assert not prompts[1] & prompts[2]
 
 
 def test_the_nearness_of_a_sum() -> None:

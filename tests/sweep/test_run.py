@@ -92,11 +92,11 @@ def test_only_runs_that_are_not_finished_are_trained(
 def test_the_metric_is_named_beforehand(swept: tuple[Path, list[Run]], content: dict[str, Any]) -> None:
     with pytest.raises(ExistingOutputError, match="with other settings: metric 'loss' -> 'reward_margin'"):
         sweep(content, axes(), "reward_margin", swept[0])
-    with pytest.raises(ExistingOutputError, match="recipe.max_length 96 -> 64"):
+    with pytest.raises(ExistingOutputError, match=r"recipe\.max_length 96 -> 64"):
         sweep({**content, "max_length": 64}, axes(), "loss", swept[0])
     with pytest.raises(RecipeError, match="unknown metric 'los'; did you mean 'loss'"):
         sweep(content, axes(), "los", swept[0])
-    with pytest.raises(RecipeError, match="set eval.generate.benchmark"):
+    with pytest.raises(RecipeError, match=r"set eval\.generate\.benchmark"):
         sweep(content, axes(), "accuracy", swept[0])
 
 
@@ -140,7 +140,8 @@ def test_a_diverged_run_is_a_result(
 
     monkeypatch.setattr(run, "train", diverging)
     first, second = sweep(content, axes("seed=0,1"), "loss", tmp_path)
-    assert first.value is None and second.value is not None
+    assert first.value is None
+    assert second.value is not None
 
 
 def test_a_run_without_held_out_sets_has_no_value(tmp_path: Path) -> None:
