@@ -19,7 +19,7 @@ METRIC = "accuracy on the tuning problems after the last step, mean over seeds"
 
 
 class Tuned(NamedTuple):
-    """An arm with its chosen settings; the accuracies of each that was tried, by its name, and the seconds."""
+    """An arm with its chosen settings; the accuracies of each that was tried, by name, and their seconds."""
 
     arm: Arm
     chosen: str

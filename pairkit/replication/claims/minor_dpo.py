@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 from pairkit.replication.design import RATE, Arm, Replication, Statistic
-from pairkit.replication.quantities import accuracy, chosen_ratio
-from pairkit.replication.statistics import bears_more, difference, level
+from pairkit.replication.quantities import accuracy, chosen_ratio, median_margin
+from pairkit.replication.statistics import bears_more, difference, level, slope
 from pairkit.replication.tasks.table import TASKS
 
 PAPER = "MinorDPO"
@@ -52,7 +53,54 @@ def _signs(name: str, task: str, **common: Any) -> Replication:
     )  # fmt: skip
 
 
+_BETAS = {f"dpo, beta {beta:g}": math.log(beta) for beta in (0.02, 0.1, 0.5)}
+
+
+def _of_beta(name: str, paper: str, **words: Any) -> Replication:
+    """Return a claim about DPO's beta on close pairs."""
+    arms = {
+        arm: Arm({"name": "dpo", "beta": round(math.exp(log), 6)}, "pairs") for arm, log in _BETAS.items()
+    }
+    return Replication(
+        id=name,
+        paper=paper,
+        task=TASKS["C"],
+        arms=arms,
+        shows=("accuracy", "median_margin", "chosen_ratio", "malformed"),
+        **words,
+    )
+
+
 ROWS = (
+    _of_beta(
+        "N2",
+        f"{PAPER}, section 3.2",
+        claim="The larger beta, the smaller DPO's margin of log-ratios.",
+        published="curves of beta-free rewards at beta 0.02 to 0.2",
+        statistics=(
+            Statistic(
+                "slope of the median margin in log beta, with its sign turned",
+                partial(slope, arms={arm: -log for arm, log in _BETAS.items()}, of=median_margin),
+                0.1,
+                "nats",
+            ),
+        ),
+        falsified="a margin that does not fall with beta",
+        differs="It follows from the loss where training goes on long enough. Here two epochs at one rate.",
+    ),
+    _of_beta(
+        "N4",
+        f"{PAPER}, Fig. 6",
+        claim="DPO gets worse as beta shrinks.",
+        published="GSM8K at beta 0.02, 0.04, 0.2, read from Fig. 6",
+        statistics=(
+            Statistic(
+                "accuracy per unit of log beta", partial(slope, arms=_BETAS, of=accuracy), 0.01
+            ),
+        ),
+        falsified="no gain from a larger beta",
+        differs="One rate for all, as in the paper. The three betas span a factor of 25.",
+    ),
     _signs("N1", "A"),
     _signs("N1-C", "C", sets="pairs"),
     _signs("N1-D", "D", steps=60, rate=2e-5),
