@@ -53,14 +53,13 @@ def _signs(name: str, task: str, **common: Any) -> Replication:
     )  # fmt: skip
 
 
-_BETAS = {f"dpo, beta {beta:g}": math.log(beta) for beta in (0.02, 0.1, 0.5)}
+_BETAS = {f"dpo, beta {beta:g}": beta for beta in (0.02, 0.1, 0.5)}
+_LOG_BETAS = {arm: math.log(beta) for arm, beta in _BETAS.items()}
 
 
 def _of_beta(name: str, paper: str, **words: Any) -> Replication:
     """Return a claim about DPO's beta on close pairs."""
-    arms = {
-        arm: Arm({"name": "dpo", "beta": round(math.exp(log), 6)}, "pairs") for arm, log in _BETAS.items()
-    }
+    arms = {arm: Arm({"name": "dpo", "beta": beta}, "pairs") for arm, beta in _BETAS.items()}
     return Replication(
         id=name,
         paper=paper,
@@ -80,7 +79,7 @@ ROWS = (
         statistics=(
             Statistic(
                 "slope of the median margin in log beta, with its sign turned",
-                partial(slope, arms={arm: -log for arm, log in _BETAS.items()}, of=median_margin),
+                partial(slope, arms={arm: -log for arm, log in _LOG_BETAS.items()}, of=median_margin),
                 0.1,
                 "nats",
             ),
@@ -95,7 +94,7 @@ ROWS = (
         published="GSM8K at beta 0.02, 0.04, 0.2, read from Fig. 6",
         statistics=(
             Statistic(
-                "accuracy per unit of log beta", partial(slope, arms=_BETAS, of=accuracy), 0.01
+                "accuracy per unit of log beta", partial(slope, arms=_LOG_BETAS, of=accuracy), 0.01
             ),
         ),
         falsified="no gain from a larger beta",
