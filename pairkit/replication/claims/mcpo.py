@@ -41,7 +41,11 @@ ROWS = (
         "degenerates; MC-PO on the same candidates does not, and is above random negatives.",
         published="Table 2: DPO(-), DPO and MC-PO on Nectar with swapped tokens",
         task=TASKS["C"],
-        arms={"worst": _mc("worst"), "random": _mc("random"), "mc": _mc("mc")},
+        arms={
+            "worst": Arm({"name": "dpo", "beta": 0.5}, "sets", fields={"negatives": {"sampling": "worst"}}),
+            "random": _mc("random"),
+            "mc": _mc("mc"),
+        },
         statistics=(
             _gap("accuracy, start - worst, less 5 points", START, "worst", plus=-0.05),
             _gap("accuracy, mc - random", "mc", "random"),
