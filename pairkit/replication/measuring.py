@@ -140,8 +140,10 @@ def effective_share(ratios: Floats, beta: float = KERNEL_BETA) -> float:
     1.0
     """
     logits = beta * (ratios - ratios.max())
-    weights = np.exp(logits) / np.exp(logits).sum()
-    return float(np.exp(-(weights * np.log(weights)).sum()) / len(ratios))
+    total = np.exp(logits).sum()
+    # Not by the logs of weights, which may be 0.
+    entropy = np.log(total) - (np.exp(logits) * logits).sum() / total
+    return float(np.exp(entropy) / len(ratios))
 
 
 def _below(completions: Sequence[dict[str, object]]) -> list[int]:

@@ -77,6 +77,6 @@ ROWS = (
         "collapse only where alpha is above the standard deviation of M, which the other two rows vary",
         shows=("accuracy", "adaptive_deviation", "median_margin", "malformed"),
         differs="The standard deviation of M is near 1 here and near 0.07 there, so that the paper's alpha "
-        "of 0.2 is below it here and above it there: the same formula predicts both.",
+        "of 0.2 is below it here and above it there. The same formula predicts both.",
     ),
 )  # fmt: skip

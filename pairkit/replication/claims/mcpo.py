@@ -52,8 +52,8 @@ ROWS = (
         ),
         falsified="the arm of swapped tokens within 5 points of the start, or mc not above random negatives",
         shows=("accuracy", "malformed", "chosen_ratio", "own_entropy"),
-        differs="Exchanged digits are an error that the model does make, so that learning from them helps; "
-        "in a long answer they are nonsense that it never writes.",
+        differs="Exchanged digits are an error that the model does make, so that learning from them helps. "
+        "In a long answer they are nonsense that it never writes.",
     ),
     Replication(
         id="M3",
@@ -77,8 +77,8 @@ ROWS = (
         ),
         falsified="mc not above min, no gain from further negatives, or max more than 2 points above mc",
         shows=("accuracy", "malformed", "own_entropy", "effective"),
-        differs="Negatives are taken away from the nearest on, as the paper removes the highest ranks; a "
-        "set of eight samples often has fewer than five different wrong ones.",
+        differs="Negatives are taken away from the nearest on, as the paper removes the highest ranks. A set "
+        "of eight samples often has fewer than five different wrong ones.",
     ),
     Replication(
         id="M4",
@@ -103,8 +103,8 @@ ROWS = (
         ),
         falsified="no larger gain under mc than at random",
         shows=("accuracy", "malformed", "chosen_ratio"),
-        differs="Sets have two to five negatives here, so that three of them are often all there are, "
-        "however they are drawn.",
+        differs="Sets have two to five negatives here, so that three of them are often all there are. At "
+        "random and by the kernel the same ones are then drawn.",
     ),
     Replication(
         id="M5",
@@ -126,8 +126,8 @@ ROWS = (
         ),
         falsified="either difference at 0 or below",
         shows=("accuracy", "malformed", "own_entropy"),
-        differs="Both online arms see each problem about once with fresh answers, where the offline one "
-        "sees its sets five times: with more prompts than steps that advantage is gone.",
+        differs="Both online arms see each problem about once with fresh answers, where the offline one sees "
+        "its sets five times. With more prompts than steps that advantage is gone.",
     ),
     Replication(
         id="M6",
@@ -162,7 +162,7 @@ ROWS = (
         falsified="no difference. Predicted from the formula: nearly all negatives are in effect, the "
         "kernel is uniform, and there is none",
         shows=("accuracy", "effective", "malformed", "chosen_ratio"),
-        differs="Log-ratios of long answers spread by tens of nats, those of three tokens by a few: at beta "
+        differs="Log-ratios of long answers spread by tens of nats, those of three tokens by a few. At beta "
         "0.01 the kernel begins to choose at a spread of 50.",
     ),
     Replication(
