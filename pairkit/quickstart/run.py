@@ -210,11 +210,13 @@ def small_and_quiet() -> Iterator[None]:
     Half a million parameters keep one core busy: a second thread would wait more than it helps. And the order
     of summation, so the result, does not depend on a machine's number of cores.
     """
-    threads = torch.get_num_threads()
+    threads, bars = torch.get_num_threads(), transformers_logging.is_progress_bar_enabled()
     torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        transformers_logging.enable_progress_bar()
+        # As before, because these blocks may be inside of each other.
+        if bars:
+            transformers_logging.enable_progress_bar()

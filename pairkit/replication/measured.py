@@ -119,8 +119,9 @@ class Seed:
 
 def _read(path: Path) -> dict[str, Floats]:
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
+        # Opened here, because numpy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file) as archive:
+            return {name: archive[name] for name in archive.files}
     # Of the archive, which are no errors of values.
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(str(error)) from error

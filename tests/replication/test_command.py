@@ -79,7 +79,7 @@ def test_a_changed_design_is_refused(called: Call) -> None:
 
 def test_a_missing_verifier_is_refused(called: Call, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     row = REPLICATIONS["N1"]
-    changed = replace(row, task=replace(row.task, verifier={"check": "nowhere:right"}))
+    changed = replace(row, task=replace(row.task, verifier={"check": "pairkit.sources.split:absent"}))
     monkeypatch.setitem(REPLICATIONS, "N1", changed)
     check_failure(APART["verifier"], called("N1"))
     assert not list(here.iterdir())
