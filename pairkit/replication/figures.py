@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from pairkit.replication.quantities import QUANTITIES
 from pairkit.reports.canvas import INK, LINE, MUTED, SERIES, STYLE, SURFACE, label, save
@@ -32,7 +33,7 @@ def figure(result: Mapping[str, Any], quantity: str) -> str:
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": str(result["id"])}):
         drawn = Figure(figsize=(_WIDTH, 1.3 + 0.27 * rows), layout="constrained", facecolor=SURFACE)
         left, right = drawn.subplots(1, 2, width_ratios=(1, 1.15))
-        over_steps = any(len(values[quantity]) > 1 for name, values in arms.items() if name != "start")
+        over_steps = any(len(arm["steps"]) > 1 for arm in arms)
         (_curves if over_steps else _dots)(left, arms, quantity)
         _estimates(right, statistics)
         buffer = io.StringIO()
@@ -40,32 +41,30 @@ def figure(result: Mapping[str, Any], quantity: str) -> str:
     return buffer.getvalue()
 
 
-def _dots(axes: Axes, arms: Mapping[str, Any], quantity: str) -> None:
+def _dots(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> None:
     """Show an arm per line: a dot per seed, and a mark at their mean."""
     shown = QUANTITIES[quantity]
-    for row, (name, values) in enumerate(arms.items()):
-        *_, last = values[quantity].values()
-        numbers = shown.scale * np.array(last)
-        color = INK if name == "start" else list(SERIES.values())[(row - 1) % len(SERIES)]
+    for row, (arm, color) in enumerate(zip(arms, _colors(), strict=False)):
+        numbers = shown.scale * np.array(arm["values"][quantity][-1])
         axes.plot(numbers, np.full(len(numbers), row), "o", color=color, alpha=0.45, markersize=5)
         axes.plot([numbers.mean()], [row], "|", color=color, markersize=15, markeredgewidth=2.4)
-    axes.set_yticks(range(len(arms)), [label(name, 32) for name in arms])
+    axes.set_yticks(range(len(arms)), [label(arm["name"], 32) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.set_xlabel(_title(quantity))
 
 
-def _curves(axes: Axes, arms: Mapping[str, Any], quantity: str) -> None:
+def _curves(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> None:
     """Show an arm per color: a thin line per seed and a thick one of their mean, over the steps."""
     shown = QUANTITIES[quantity]
-    (start,) = arms["start"][quantity].values()
-    trained = [name for name in arms if name != "start"]
-    for name, color in zip(trained, cycle(SERIES.values()), strict=False):
-        marks = {0: start, **{int(step): values for step, values in arms[name][quantity].items()}}
-        steps = sorted(marks)
-        numbers = shown.scale * np.array([marks[step] for step in steps])  # [steps, seeds]
-        axes.plot(steps, numbers, color=color, alpha=0.3, linewidth=0.9)
-        axes.plot(steps, numbers.mean(axis=1), "o-", color=color, markersize=4, label=name)
+    start, *trained = arms
+    _, *colors = islice(_colors(), len(arms))
+    for arm, color in zip(trained, colors, strict=True):
+        steps = [*start["steps"], *arm["steps"]]
+        numbers = np.array([*start["values"][quantity], *arm["values"][quantity]])  # [steps, seeds]
+        axes.plot(steps, shown.scale * numbers, color=color, alpha=0.3, linewidth=0.9)
+        means = shown.scale * numbers.mean(axis=1)
+        axes.plot(steps, means, "o-", color=color, markersize=4, label=arm["name"])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(_title(quantity))
     axes.legend(frameon=False, fontsize=8.5)
@@ -94,7 +93,14 @@ def _estimates(axes: Axes, statistics: Sequence[Mapping[str, Any]]) -> None:
     axes.grid(axis="y", visible=False)
     # Long tails would press everything else to the middle.
     axes.set_xscale("symlog", linthresh=2.0, linscale=1.0)
-    axes.set_xlabel("smallest differences worth having; the claim holds on the right of 0")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("in smallest differences worth having; claimed: above 0")
+
+
+def _colors() -> Iterator[str]:
+    """Yield a color per arm, the first of which is the start."""
+    yield INK
+    yield from cycle(SERIES.values())
 
 
 def _title(quantity: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,8 @@ class Measured:
         named |= {_PAIR + name: values for name, values in self.pairs.items()}
         # A handle, because numpy adds an ending to a name.
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **named, **{_SECONDS: np.array(self.seconds)})
+            values: dict[str, Any] = {**named, _SECONDS: np.array(self.seconds)}
+            np.savez_compressed(file, **values)
 
     @classmethod
     def load(cls, path: Path) -> Measured:

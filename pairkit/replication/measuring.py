@@ -95,7 +95,7 @@ def of_pairs(
     task: Task, model: Path, start: Path, data: Path, references: Path, size: Size
 ) -> dict[str, Floats]:
     """Return the numbers of `Measured.pairs` of the first training sets."""
-    table = pa.concat_tables(open_data(data, "train").tables("train", size.pairs))
+    table = pa.concat_tables(open_data(str(data), "train").tables("train", size.pairs))
     stored = references / f"{data.name}-{size.pairs}.parquet"
     if not stored.exists():
         with replacing(stored) as temporary:

@@ -128,12 +128,10 @@ def _arms(row: Replication, found: Mapping[str, Any]) -> Iterator[str]:
     heads = [f"{title}, {unit}" if unit else title for title, unit in zip(titles, units, strict=True)]
     yield f"| arm | {' | '.join(heads)} | chosen settings |"
     yield f"|---|{'--:|' * len(heads)}---|"
-    for name, values in found["arms"].items():
-        cells = []
-        for quantity in row.shows:
-            *_, last = values[quantity].values()
-            cells.append(f"{QUANTITIES[quantity].scale * fmean(last):.3g}")
-        yield f"| {name} | {' | '.join(cells)} | {found['settings'].get(name, '')} |"
+    for arm in found["arms"]:
+        means = {quantity: fmean(values[-1]) for quantity, values in arm["values"].items()}
+        cells = [f"{QUANTITIES[quantity].scale * means[quantity]:.3g}" for quantity in row.shows]
+        yield f"| {arm['name']} | {' | '.join(cells)} | {arm['settings']} |"
 
 
 def _interval(each: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 from pairkit.errors import RecipeError, TrainingError
 from pairkit.imports import named
@@ -32,6 +33,12 @@ class Job:
     @property
     def name(self) -> str:
         return self.out.name
+
+
+class _Running(NamedTuple):
+    process: BaseProcess
+    job: Job
+    device: str | None
 
 
 def devices_of(parallel: str | None) -> tuple[str | None, ...]:
@@ -63,7 +70,7 @@ def in_parallel(
     """
     logs.mkdir(parents=True, exist_ok=True)
     waiting, free = deque(jobs), deque(devices)
-    running: dict[int, tuple[BaseProcess, Job, str | None]] = {}
+    running: dict[int, _Running] = {}
     share = {} if any(devices) else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(devices)))}
     # Spawned, because a fork would hold a copy of a CUDA context and of the threads of torch.
     context = get_context("spawn")
@@ -76,19 +83,19 @@ def in_parallel(
                 arguments = (fields, str(job.out), str(_log(logs, job)), environment, named())
                 process = context.Process(target=work, args=arguments, name=job.name)
                 process.start()
-                running[process.sentinel] = process, job, device
-            for sentinel in wait(list(running)):
-                process, job, device = running.pop(sentinel)  # type: ignore[index]  # sentinels are integers
-                process.join()
-                free.append(device)
-                yield job, _problem(process.exitcode, job, _log(logs, job))
+                running[process.sentinel] = _Running(process, job, device)
+            ready = set(wait(list(running)))
+            for ended in [running.pop(sentinel) for sentinel in list(running) if sentinel in ready]:
+                ended.process.join()
+                free.append(ended.device)
+                yield ended.job, _problem(ended.process.exitcode, ended.job, _log(logs, ended.job))
     finally:
-        for process, _, _ in running.values():
-            if process.pid is not None and process.is_alive():
+        for each in running.values():
+            if each.process.pid is not None and each.process.is_alive():
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
-        for process, _, _ in running.values():
-            process.join()
+                    os.kill(each.process.pid, signal.SIGTERM)
+        for each in running.values():
+            each.process.join()
 
 
 def _log(logs: Path, job: Job) -> Path:

@@ -45,6 +45,13 @@ def trained(out: Path) -> dict[str, int]:
     }
 
 
+def values(result: dict[str, Any], name: str, quantity: str = "chosen_ratio") -> list[list[float]]:
+    """A value per number of steps and seed of an arm."""
+    (arm,) = [arm for arm in result["arms"] if arm["name"] == name]
+    found: list[list[float]] = arm["values"][quantity]
+    return found
+
+
 def result_of(out: Path, name: str = "T1") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "replication" / f"{name}.json").read_text())
     return found
@@ -54,17 +61,18 @@ def test_a_result_holds_what_was_measured(finished: Path) -> None:
     result = result_of(finished)
     assert (result["seeds"], result["size"]) == ([0, 1], "small")
     gain, level = result["statistics"]
-    arms = result["arms"]
     by_hand = [
-        b - a
-        for a, b in zip(arms["dpo"]["chosen_ratio"]["2"], arms["minor_dpo"]["chosen_ratio"]["2"], strict=True)
+        b - a for a, b in zip(*(values(result, name)[-1] for name in ("dpo", "minor_dpo")), strict=True)
     ]
     assert gain["seeds"] == pytest.approx(by_hand, abs=1e-4)
     assert gain["mean"] == pytest.approx(sum(by_hand) / 2, abs=1e-4)
     assert gain["low"] <= gain["mean"] <= gain["high"]
     assert (gain["decides"], level["decides"]) == (True, False)
     assert result["verdict"] == gain["verdict"]
-    assert arms["start"]["chosen_ratio"] == {"0": [0.0, 0.0]}
+    assert [(arm["name"], arm["steps"]) for arm in result["arms"]] == [
+        ("start", [0]), ("dpo", [2]), ("minor_dpo", [2])
+    ]  # fmt: skip
+    assert values(result, "start") == [[0.0, 0.0]]
     assert len(trained(finished)) == 4
 
 
@@ -112,7 +120,7 @@ def test_an_arm_of_two_replications_is_trained_once(rows: dict[str, Replication]
     replicate(both, tmp_path, seeds=[0], size=SMALL)
     runs = [path.name for path in (tmp_path / "T" / "seed-0" / "runs").glob("*-*")]
     assert sorted(name.rsplit("-", 1)[0] for name in runs) == ["dpo", "dpop", "minor_dpo"]
-    assert result_of(tmp_path, "T2")["arms"]["dpo"] == result_of(tmp_path)["arms"]["dpo"]
+    assert values(result_of(tmp_path, "T2"), "dpo") == values(result_of(tmp_path), "dpo")
 
 
 def test_a_stop_changes_no_result(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,13 +191,16 @@ def test_settings_are_chosen_on_other_seeds_and_problems(
     row = rows["T1"] = replication("T1", {name: arm(name, grid=(RATES,)) for name in ("dpo", "minor_dpo")})
     assert planned([row], tmp_path, [0], SMALL)[0].runs == 10  # 2 arms x (2 settings x 2 seeds + 1 seed)
     replicate([row], tmp_path, seeds=[0], size=SMALL)
-    for name in row.arms:
-        record = json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text())
-        means = {setting: sum(values) / len(values) for setting, values in record["tried"].items()}
+    records = {
+        name: json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text()) for name in row.arms
+    }
+    for record in records.values():
+        means = {setting: sum(each) / len(each) for setting, each in record["tried"].items()}
         assert len(means) == 2
-        assert all(len(values) == 2 for values in record["tried"].values())
+        assert all(len(each) == 2 for each in record["tried"].values())
         assert means[record["chosen"]] == max(means.values())
-        assert result_of(tmp_path)["settings"][name] == record["chosen"]
+    chosen = {arm["name"]: arm["settings"] for arm in result_of(tmp_path)["arms"]}
+    assert chosen == {"start": "", **{name: each["chosen"] for name, each in records.items()}}
     for seed in (0, *TUNING_SEEDS):
         splits = {
             path.stem.rsplit("-", 1)[1] for path in (tmp_path / "T" / f"seed-{seed}" / "measured").iterdir()
@@ -201,9 +212,9 @@ def test_models_are_measured_at_their_marks(rows: dict[str, Replication], tmp_pa
     marked = {name: arm(name, 3, marks=(1, 2)) for name in ("dpo", "minor_dpo")}
     rows["T1"] = replication("T1", marked)
     replicate([rows["T1"]], tmp_path, seeds=[0], size=SMALL)
-    values = result_of(tmp_path)["arms"]["dpo"]["chosen_ratio"]
-    assert list(values) == ["1", "2", "3"]
-    assert len({value for (value,) in values.values()}) == 3
+    result = result_of(tmp_path)
+    assert [arm["steps"] for arm in result["arms"]] == [[0], [1, 2, 3], [1, 2, 3]]
+    assert len({value for (value,) in values(result, "dpo")}) == 3
     assert not list((tmp_path / "T" / "seed-0" / "marks").glob("*"))
 
 
