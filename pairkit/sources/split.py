@@ -3,8 +3,8 @@
     37=      ->      21+52      (12 + 25)
 
 Generated. Where many answers are right, a policy can lose variety without losing accuracy: that is what it is
-for. Every number from 20 to 219 is a problem; a fifth is held out for tuning, as many for reporting. The rows
-of training show each number several times, with another first summand. Answers are checked by `makes_sum`:
+for. Every number from 10 to 99 is a problem; a sixth is held out for tuning, as many for reporting. The rows
+of training show each number many times, with other summands. Answers are checked by `makes_sum`:
 `rank.ranker=verifier rank.check=pairkit.sources.split:makes_sum`.
 """
 
@@ -28,15 +28,15 @@ from pairkit.sources.reading.columns import completions
 from pairkit.sources.reading.generated import open_made
 from pairkit.sources.reading.messages import user_prompt
 
-LOWEST, HIGHEST = 20, 219
-HELD_OUT = 40  # numbers for tuning, and as many for the report
-ROWS = 20  # of training per number, each with another first summand
+LOWEST, HIGHEST = 10, 99
+HELD_OUT = 15  # numbers for tuning, and as many for the report
+ROWS = 40  # of training per number; a summand comes again only where there are no more
 CHECK = "pairkit.sources.split:makes_sum"
 _ANSWER = re.compile(r"([0-9]+)\+([0-9]+)")
 
 
 def numbers(split: str, *, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Return the numbers of a split, shuffled: 120 of train, 40 of tuning and of test."""
+    """Return the numbers of a split, shuffled: 60 of train, 15 of tuning and of test."""
     if split not in SPLITS:
         raise unknown("split of split", split, SPLITS)
     shuffled = np.random.default_rng(seed).permutation(np.arange(LOWEST, HIGHEST + 1))
@@ -47,14 +47,13 @@ def numbers(split: str, *, seed: int = 0) -> npt.NDArray[np.int64]:
 def sets(split: str, *, seed: int = 0) -> pa.Table:
     """Return the problems of a split as an `UNIDENTIFIED` table, each with one right completion.
 
-    A number of `train` is in 20 rows with different summands, one of the other splits in one. The metadata of
+    A number of `train` is in 40 rows with different summands while there are any, one of the others in one. The metadata of
     a set holds `number`, and `group`, the same as a text.
     """
     chosen = numbers(split, seed=seed)
     random = np.random.default_rng([seed, SPLITS.index(split)])
     rows = ROWS if split == "train" else 1
-    # Without repetition per number: the smallest has 21 first summands.
-    first = np.stack([random.permutation(number + 1)[:rows] for number in chosen.tolist()], axis=1)
+    first = np.stack([_summands(number, rows, random) for number in chosen.tolist()], axis=1)
     # Round by round, so that a limit keeps as many different numbers as it can.
     totals = np.tile(chosen, rows)
     return _sets(totals, first.ravel())
@@ -78,6 +77,12 @@ def makes_sum(text: str, metadata: Mapping[str, Any]) -> float:
     # One way to write a number: 021 and 21 would count as two answers.
     plain = all(str(value)[::-1] == digits for value, digits in zip(summands, found.groups(), strict=True))
     return float(plain and sum(summands) == metadata["number"])
+
+
+def _summands(number: int, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw first summands of a number, each as often as the others or once more, `[count]`."""
+    shuffled = [random.permutation(number + 1) for _ in range(count // (number + 1) + 1)]
+    return np.concatenate(shuffled)[:count]
 
 
 def _sets(totals: npt.NDArray[np.int64], first: npt.NDArray[np.int64]) -> pa.Table:

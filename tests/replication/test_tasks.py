@@ -24,7 +24,7 @@ def test_the_right_answers_of_a_task_are_right_and_well_formed(task: Task) -> No
     task.check()
     for split in ("tuning", "test"):
         sets = task.asked(split, QUICK)
-        assert sets.num_rows == QUICK.problems
+        assert sets.num_rows == min(QUICK.problems or 0, task.problems(split).num_rows)
         assert len(task.groups(sets)) == sets.num_rows
         for row in verify(sets, task.checker).sets.to_pylist():
             first = row["completions"][0]
