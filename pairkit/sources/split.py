@@ -47,8 +47,8 @@ def numbers(split: str, *, seed: int = 0) -> npt.NDArray[np.int64]:
 def sets(split: str, *, seed: int = 0) -> pa.Table:
     """Return the problems of a split as an `UNIDENTIFIED` table, each with one right completion.
 
-    A number of `train` is in 40 rows with different summands while there are any, one of the others in one. The metadata of
-    a set holds `number`, and `group`, the same as a text.
+    A number of `train` is in 40 rows with different summands while there are any, one of the others in one.
+    The metadata of a set holds `number`, and `group`, the same as a text.
     """
     chosen = numbers(split, seed=seed)
     random = np.random.default_rng([seed, SPLITS.index(split)])
