@@ -21,8 +21,8 @@ from pairkit import schema
 from pairkit.arrow import interleave, repeat
 from pairkit.errors import unknown
 from pairkit.sources.base import Opened, Source, SourceRecipe
+from pairkit.sources.generated import groups_of, open_made
 from pairkit.sources.reading.columns import completions
-from pairkit.sources.reading.generated import groups_of, open_made
 from pairkit.sources.reading.messages import user_prompt
 
 NUMBERS = 60

@@ -24,8 +24,8 @@ from pairkit.arrow import interleave, repeat
 from pairkit.errors import unknown
 from pairkit.sources.arithmetic import SPLITS
 from pairkit.sources.base import Opened, Source, SourceRecipe
+from pairkit.sources.generated import open_made
 from pairkit.sources.reading.columns import completions
-from pairkit.sources.reading.generated import open_made
 from pairkit.sources.reading.messages import user_prompt
 
 LOWEST, HIGHEST = 10, 99

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.bad_input.case import Case
 
-RECIPE = {"own.yaml": b"loss: dpo\nmax_steps: 2\nmax_length: 96\ntrackers: []\n"}
+RECIPE = {"own.yaml": b"loss: {name: dpo}\nmax_steps: 2\nmax_length: 96\ntrackers: []\n"}
 SWEEP = "sweep own.yaml --data data --model model"
 
 CASES = [
