@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pairkit.files import read_record, write_text
+from pairkit.files import read_record, undamaged, write_text
 from pairkit.replication.claims.table import REPLICATIONS
 from pairkit.replication.design import SCALES, Replication
 from pairkit.replication.figures import figure
@@ -58,8 +58,13 @@ def read_results(folder: Path, size: Size = FULL) -> dict[str, dict[str, Any]]:
         path = folder / RESULTS / f"{name}.json"
         if path.exists():
             result = read_record(path, _ADVICE)
-            if result.get("design") == row.digest(size):
-                found[name] = result
+            if result.get("design") != row.digest(size):
+                continue
+            # Written once, so that whatever is missing in a result is an error of its file.
+            with undamaged(path, _ADVICE):
+                _line(row, result)
+                list(_section(row, result))
+            found[name] = result
     return found
 
 

@@ -13,7 +13,7 @@ from pairkit.cli import app
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["N1", "M1"])
+@pytest.mark.parametrize("name", ["N1", "N1-C"])
 def test_a_quick_replication_runs_from_end_to_end(name: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = CliRunner().invoke(app, ["replicate", name, "--quick", "--out", str(out)])

@@ -233,6 +233,15 @@ def test_a_directory_of_others_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_damaged_result_is_named(finished: Path, tmp_path: Path) -> None:
+    result = result_of(finished)
+    del result["arms"][0]["values"]
+    (tmp_path / "replication").mkdir()
+    (tmp_path / "replication" / "T1.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"T1.json: is damaged .*`pairkit replicate` writes it again"):
+        page.read_results(tmp_path, SMALL)
+
+
 def test_damaged_numbers_are_named(rows: dict[str, Replication], tmp_path: Path) -> None:
     replicate([replication()], tmp_path, seeds=[0], size=SMALL)
     file = next((tmp_path / "T" / "seed-0" / "measured").glob("dpo-*.npz"))

@@ -91,7 +91,7 @@ APART = {
     "verifier": Case(
         "a task whose verifier is missing",
         "replicate N1",
-        "verifier check 'pairkit.sources.split:absent' cannot be imported: module 'pairkit.sources.split' has "
-        "no attribute 'absent'",
+        "verifier check 'pairkit.sources.split:absent' cannot be imported: module 'pairkit.sources.split' "
+        "has no attribute 'absent'",
     ),
 }
