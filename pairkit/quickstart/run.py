@@ -126,7 +126,11 @@ def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
 
 
 def fine_tune(
-    out: Path, settings: Settings, right: Callable[[Path], float] | None = None, enough: float = ENOUGH
+    out: Path,
+    settings: Settings,
+    right: Callable[[Path], float] | None = None,
+    enough: float = ENOUGH,
+    rounds: int = ROUNDS,
 ) -> None:
     """Fine-tune in rounds, each a run of its own, until enough answers are right; copy the model to `sft`.
 
@@ -134,7 +138,7 @@ def fine_tune(
 
     Args:
         right: measures the share of right answers of a model; None: on the tuning problems of arithmetic.
-        enough: the share at which no further round follows.
+        enough: the share at which no further round follows; `rounds`: the most rounds.
     """
     measured = right or partial(_right, settings=settings)
     target = out / "sft" / "model"
@@ -142,7 +146,7 @@ def fine_tune(
     if target.is_dir():
         return
     model = out / "start" / "config.json"
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, rounds + 1):
         with silenced():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         # On tuning problems, because choosing the round by the reported ones would flatter it.

@@ -80,7 +80,8 @@ def in_parallel(
                 job, device = waiting.popleft(), free.popleft()
                 environment = share if device is None else {"CUDA_VISIBLE_DEVICES": device}
                 fields = job.recipe.model_dump(mode="json")
-                arguments = (fields, str(job.out), str(_log(logs, job)), environment, named())
+                log = str(_log(logs, job))
+                arguments = (fields, str(job.out), log, environment, named(), os.getpid())
                 process = context.Process(target=work, args=arguments, name=job.name)
                 process.start()
                 running[process.sentinel] = _Running(process, job, device)
