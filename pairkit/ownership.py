@@ -26,6 +26,8 @@ OUTPUTS = {
     ("run.json", "recipe.yaml"): "a training run",
     ("quickstart.json",): "a quickstart",
     ("online.json",): "an online training",
+    ("sweep.json",): "a sweep",
+    ("replications.json",): "replications",
     ("export.json", "hashes.json"): "an exported model",
 }
 # What this process writes to: steps of a command may write inside its own output.

@@ -103,6 +103,16 @@ def warn(message: str) -> None:
     log(f"warning: {message}")
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Print nothing for the block, where many short steps would each log several lines."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
 class Advance(Protocol):
     """A callback that reports `count` more units done, and a note to show after the bar."""
 

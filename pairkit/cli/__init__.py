@@ -22,7 +22,9 @@ from pairkit.cli.online import online
 from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
+from pairkit.cli.replicate import replicate
 from pairkit.cli.sources import sources
+from pairkit.cli.sweep import sweep
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError, UsageError
 from pairkit.imports import only_named
@@ -39,6 +41,7 @@ app = typer.Typer(
 app.command(context_settings=SETTINGS)(build)
 app.command(context_settings=SETTINGS)(inspect)
 app.command(context_settings=SETTINGS)(train)
+app.command(context_settings=SETTINGS)(sweep)
 app.command(context_settings=SETTINGS)(online)
 app.add_typer(evaluations.app, name="eval")
 app.command()(export)
@@ -46,6 +49,7 @@ app.command(context_settings=SETTINGS)(push)
 app.command()(sources)
 app.command()(losses)
 app.command()(quickstart)
+app.command()(replicate)
 
 
 def _version(value: bool) -> None:

@@ -243,6 +243,15 @@ def train(
 def _resolve(
     recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
 ) -> TrainRecipe:
+    from pairkit.recipes import validate
+    from pairkit.training.recipe import TrainRecipe
+
+    return validate(TrainRecipe, fields_of(recipe, flags, context, allow_code))
+
+
+def fields_of(
+    recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
+) -> dict[str, Any]:
     """Lay the flags over the recipe; find data and model where neither names them, and print which."""
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
@@ -260,7 +269,7 @@ def _resolve(
     if "model" not in content:
         content["model"] = _named_model(Path(content["data"])) or DEFAULT_MODEL
         say(f"model: {content['model']}", err=True)
-    return recipes.validate(TrainRecipe, content)
+    return content
 
 
 def _newest() -> Path:

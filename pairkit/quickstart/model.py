@@ -1,4 +1,4 @@
-"""The model of the quickstart: a Llama of half a million parameters over twelve characters.
+"""The model of the quickstart: a Llama of half a million parameters over a dozen characters.
 
 It is saved in the same form as any other model, so every command that takes a model takes it.
 """
@@ -23,8 +23,8 @@ TEMPLATE = (
 )
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Build a tokenizer with one token per character of the arithmetic task; others are `<unk>`."""
+def tiny_tokenizer(alphabet: str = ALPHABET) -> PreTrainedTokenizerFast:
+    """Build a tokenizer with one token per character of the alphabet; others are `<unk>`."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
@@ -32,7 +32,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     pad, bos, eos, unk = SPECIAL
-    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *alphabet))}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=unk))
     # `.` would leave out line breaks, and those characters would vanish.
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), behavior="isolated")
@@ -51,13 +51,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_config() -> LlamaConfig:
+def tiny_config(alphabet: str = ALPHABET) -> LlamaConfig:
     """Configure three layers of width 128: 0.5 million parameters, 32 positions."""
     from transformers import LlamaConfig
 
     pad, bos, eos = range(3)
     return LlamaConfig(
-        vocab_size=len(SPECIAL) + len(ALPHABET),
+        vocab_size=len(SPECIAL) + len(alphabet),
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=3,
@@ -69,7 +69,7 @@ def tiny_config() -> LlamaConfig:
     )
 
 
-def save_start(folder: Path) -> None:
+def save_start(folder: Path, alphabet: str = ALPHABET) -> None:
     """Save configuration and tokenizer: what `--model` takes to start from random weights."""
-    tiny_tokenizer().save_pretrained(folder)
-    tiny_config().save_pretrained(folder)
+    tiny_tokenizer(alphabet).save_pretrained(folder)
+    tiny_config(alphabet).save_pretrained(folder)

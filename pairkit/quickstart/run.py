@@ -15,9 +15,10 @@ again. The settings are those of the shipped recipes `quickstart` and `quickstar
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from pairkit.files import OnExisting, admit, names_in, read_record, stoppable, w
 from pairkit.intervals import Floats
 from pairkit.ownership import owned
 from pairkit.pipeline.build import build
-from pairkit.progress import console, log, shown
+from pairkit.progress import console, log, shown, silenced
 from pairkit.quickstart import page
 from pairkit.quickstart.model import save_start
 from pairkit.quickstart.results import MODELS, Measured, measure, to_json
@@ -124,28 +125,43 @@ def candidate_sets(out: Path, settings: Settings) -> dict[str, Any]:
     return build(sets_recipe(out, settings), out / "sets")
 
 
-def fine_tune(out: Path, settings: Settings) -> None:
+def fine_tune(
+    out: Path,
+    settings: Settings,
+    right: Callable[[Path], float] | None = None,
+    enough: float = ENOUGH,
+    rounds: int = ROUNDS,
+) -> None:
     """Fine-tune in rounds, each a run of its own, until enough answers are right; copy the model to `sft`.
 
     Rounds that were finished before an interruption are reused: the number of a round decides its recipe.
+
+    Args:
+        right: measures the share of right answers of a model; None: on the tuning problems of arithmetic.
+        enough: the share at which no further round follows; `rounds`: the most rounds.
     """
+    measured = right or partial(_right, settings=settings)
     target = out / "sft" / "model"
     # The rounds are not run again, because their last model is there.
     if target.is_dir():
         return
     model = out / "start" / "config.json"
-    for number in range(1, ROUNDS + 1):
-        with _silent():
+    for number in range(1, rounds + 1):
+        with silenced():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         # On tuning problems, because choosing the round by the reported ones would flatter it.
-        right = accuracy_of(model, settings, "tuning", samples=2).mean()
-        log(f"fine-tuning, round {number}: {right:.0%} of the answers to tuning problems are right")
-        if right >= ENOUGH or settings.sft_steps is not None:
+        share = measured(model)
+        log(f"fine-tuning, round {number}: {share:.0%} of the answers to tuning problems are right")
+        if share >= enough or settings.sft_steps is not None:
             break
     temporary = target.with_name(".model.part")  # renamed when whole: the step is skipped if `target` exists
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(model, temporary)
     temporary.rename(target)
+
+
+def _right(model: Path, settings: Settings) -> float:
+    return float(accuracy_of(model, settings, "tuning", samples=2).mean())
 
 
 def test_problems(split: arithmetic.Split) -> pa.Table:
@@ -192,27 +208,19 @@ def _log_step(text: str) -> None:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Silence the console: each run logs several lines, too many for twenty short runs in a row."""
-    before, console.quiet = console.quiet, True
-    try:
-        yield
-    finally:
-        console.quiet = before
-
-
-@contextmanager
 def small_and_quiet() -> Iterator[None]:
     """Compute in one thread, and show no progress bar of transformers.
 
     Half a million parameters keep one core busy: a second thread would wait more than it helps. And the order
     of summation, so the result, does not depend on a machine's number of cores.
     """
-    threads = torch.get_num_threads()
+    threads, bars = torch.get_num_threads(), transformers_logging.is_progress_bar_enabled()
     torch.set_num_threads(1)
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        transformers_logging.enable_progress_bar()
+        # As before, because these blocks may be inside of each other.
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -10,8 +10,6 @@ the same split, because knowing one gives away the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,8 +19,9 @@ import pyarrow as pa
 
 from pairkit import schema
 from pairkit.arrow import interleave, repeat
-from pairkit.errors import RecipeError, unknown
-from pairkit.sources.base import Opened, Source, SourceRecipe, converted
+from pairkit.errors import unknown
+from pairkit.sources.base import Opened, Source, SourceRecipe
+from pairkit.sources.generated import groups_of, open_made
 from pairkit.sources.reading.columns import completions
 from pairkit.sources.reading.messages import user_prompt
 
@@ -66,26 +65,12 @@ def sets(split: Split, *, seed: int = 0) -> pa.Table:
 
 def groups(sets: pa.Table) -> list[str]:
     """Return the group of each set, for `bootstrap_mean`."""
-    metadata = pl.Series(sets["metadata"].to_pylist(), dtype=pl.String)
-    return metadata.str.json_path_match("$.group").to_list()
+    return groups_of(sets)
 
 
 def open_generated(source: Source, recipe: SourceRecipe) -> Opened:
     """Open the source for a build recipe; raise `RecipeError` for options of sources that read files."""
-    for option in ("path", "config", "revision"):
-        if getattr(recipe, option) is not None:
-            raise RecipeError(f"source 'arithmetic' is generated and has no `{option}`; leave it out")
-    table = sets(recipe.split or source.splits[0])  # type: ignore[arg-type]  # `problems` checks it
-    table = table.slice(0, recipe.limit)
-    # The prompts in their order, so that split, limit and seed are all in it.
-    fingerprint = schema.short_hash(table["prompt"].to_pylist())
-    return Opened(source, (), fingerprint, table.num_rows, {}, partial(_stream, table))
-
-
-def _stream(table: pa.Table, start: int, rows: int) -> Iterator[schema.StageResult]:
-    for offset in range(start * rows, table.num_rows, rows):
-        batch = table.slice(offset, rows)
-        yield converted(batch, schema.QUARANTINE.empty_table(), batch.num_rows)
+    return open_made(sets, source, recipe)  # type: ignore[arg-type]  # `problems` checks the split
 
 
 def _sets(sums: npt.NDArray[np.int64]) -> pa.Table:

@@ -90,8 +90,8 @@ def train(
         recipe = recipe.model_copy(update={"max_steps": segment.steps})
         if processes.main:
             check_start(segment)
-    # One process prints, or every line would come once per process.
-    console.quiet = not processes.main
+    # One process prints, or every line would come once per process; none where the caller wants no lines.
+    console.quiet = console.quiet or not processes.main
     # Before the plan, which writes the tokens next to `out`.
     outside_others(out)
     with stoppable(out, lambda: _stopped(out)):

@@ -29,6 +29,7 @@ RECIPES: dict[str, type[Strict]] = {
     "pairkit build": BuildRecipe,
     "pairkit inspect": BuildRecipe,
     "pairkit train": TrainRecipe,
+    "pairkit sweep": TrainRecipe,
     "pairkit online": OnlineRecipe,
     "pairkit push": Carded,
     "pairkit eval judge": EvalJudgeRecipe,

@@ -19,10 +19,11 @@ from support.bad_input import (
     other,
     push,
     ranker,
+    replication,
     reward,
     train,
 )
-from support.bad_input.apart import APART
+from support.bad_input.apart import APART as OTHERS_APART
 from support.bad_input.flagged import FLAGGED
 from support.bad_input.rows import BAD_ROWS, NOTES
 from support.bad_input.rows import STOPS as OTHER_STOPS
@@ -45,11 +46,13 @@ CASES = [
     *ifeval.CASES,
     *lm_tasks.CASES,
     *online.CASES,
+    *replication.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,
 ]
 
 STOPS = {**OTHER_STOPS, **online.STOPS}
+APART = {**OTHERS_APART, **replication.APART}
 
 __all__ = ["APART", "BAD_ROWS", "CASES", "FLAGGED", "NOTES", "STOPS"]

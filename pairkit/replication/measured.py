@@ -1,0 +1,139 @@
+"""What a model measured, and all models of one seed: numbers per problem and per training pair, resampled."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pairkit.files import replacing, undamaged
+from pairkit.intervals import Floats
+
+Indices = npt.NDArray[np.int64]
+START = "start"  # the name of the model that the arms of a seed start from
+_PROBLEM, _PAIR, _SECONDS = "problem_", "pair_", "seconds"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of one model.
+
+    Attributes:
+        problems: by name, `[problems]`: `right` (share of right answers), `malformed` (share), `entropy`
+            (mean over the tokens of the answers, nats), `distinct` (different right answers).
+        pairs: by name, `[pairs]`: `set` (which training set), `chosen` and `rejected` (log-ratios to the
+            start, sums over tokens, nats), `chosen_logp` and `rejected_logp` (the same without the start),
+            `chosen_length` and `rejected_length` (tokens), `effective` (share of its set's negatives that the
+            kernel of MC-PO at beta 0.01 has in effect).
+        seconds: that the run and its measurement took.
+        drawn_problems, drawn_pairs: a resample; None: all, once.
+    """
+
+    problems: Mapping[str, Floats]
+    pairs: Mapping[str, Floats]
+    seconds: float = 0.0
+    drawn_problems: Indices | None = None
+    drawn_pairs: Indices | None = None
+
+    def problem(self, name: str) -> Floats:
+        """Return a number per problem, of the resample."""
+        values = self.problems[name]
+        return values if self.drawn_problems is None else values[self.drawn_problems]
+
+    def pair(self, name: str) -> Floats:
+        """Return a number per training pair, of the resample."""
+        values = self.pairs[name]
+        return values if self.drawn_pairs is None else values[self.drawn_pairs]
+
+    def save(self, path: Path) -> None:
+        """Write all numbers, whole or not at all."""
+        named = {_PROBLEM + name: values for name, values in self.problems.items()}
+        named |= {_PAIR + name: values for name, values in self.pairs.items()}
+        # A handle, because numpy adds an ending to a name.
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            values: dict[str, Any] = {**named, _SECONDS: np.array(self.seconds)}
+            np.savez_compressed(file, **values)
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        """Read what `save` wrote. Raises `InputError` for a damaged file."""
+        with undamaged(path, "remove it, and the model is measured again"):
+            values = _read(path)
+            return cls(
+                {n.removeprefix(_PROBLEM): v for n, v in values.items() if n.startswith(_PROBLEM)},
+                {n.removeprefix(_PAIR): v for n, v in values.items() if n.startswith(_PAIR)},
+                float(values[_SECONDS]),
+            )
+
+
+@dataclass(frozen=True)
+class Seed:
+    """All models of one seed, measured on the same problems.
+
+    Attributes:
+        arms: by the name of the arm, and by the number of steps it had taken; `START` has taken none.
+        sets: by the name of the arm, the kind of candidate sets that its pairs are of.
+        groups: of each problem, those that are resampled together.
+    """
+
+    number: int
+    arms: Mapping[str, Mapping[int, Measured]]
+    sets: Mapping[str, str]
+    groups: Sequence[Hashable]
+
+    def at(self, arm: str, step: int | None = None) -> Measured:
+        """Return what an arm measured after `step` steps; None: after its last."""
+        marks = self.arms[arm]
+        return marks[max(marks) if step is None else step]
+
+    def resampled(self, random: np.random.Generator) -> Seed:
+        """Draw groups of problems, and training sets of each kind, with replacement, the same for all arms.
+
+        References: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
+        """
+        problems = _drawn(self._problems, random)
+        pairs = {kind: _drawn(members, random) for kind, members in self._pairs.items()}
+        arms = {
+            name: {
+                step: replace(each, drawn_problems=problems, drawn_pairs=pairs[self.sets[name]])
+                for step, each in marks.items()
+            }
+            for name, marks in self.arms.items()
+        }
+        return replace(self, arms=arms)
+
+    @cached_property
+    def _problems(self) -> list[Indices]:
+        return _members(np.unique(np.array([str(group) for group in self.groups]), return_inverse=True)[1])
+
+    @cached_property
+    def _pairs(self) -> dict[str, list[Indices]]:
+        kinds = {kind: self.at(name).pairs["set"] for name, kind in self.sets.items()}
+        return {kind: _members(np.unique(owner, return_inverse=True)[1]) for kind, owner in kinds.items()}
+
+
+def _read(path: Path) -> dict[str, Floats]:
+    try:
+        # Opened here, because numpy leaves a file open that is no archive.
+        with path.open("rb") as file, np.load(file) as archive:
+            return {name: archive[name] for name in archive.files}
+    # Of the archive, which are no errors of values.
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _members(owner: npt.NDArray[np.int64]) -> list[Indices]:
+    """Return the positions of each owner, 0, 1, ..., one array each."""
+    order = np.argsort(owner, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
+
+
+def _drawn(members: Sequence[Indices], random: np.random.Generator) -> Indices:
+    return np.concatenate([members[row] for row in random.integers(0, len(members), len(members))])

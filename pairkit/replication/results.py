@@ -1,0 +1,72 @@
+"""The result of a replication as plain values: what is written to ID.json, and what page and figure show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pairkit import __version__
+from pairkit.replication.design import Replication, Statistic
+from pairkit.replication.measured import START, Seed
+from pairkit.replication.quantities import QUANTITIES
+from pairkit.replication.tasks.base import Size
+from pairkit.replication.tuning import Tuned
+from pairkit.replication.verdicts import Estimate, estimate, joined, verdict
+
+DIGITS = 6  # significant ones
+
+
+def result(row: Replication, seeds: Sequence[Seed], tuned: Mapping[str, Tuned], size: Size) -> dict[str, Any]:
+    """Estimate the statistics of a replication, and decide."""
+    estimates = [(each, estimate(each.of, seeds)) for each in row.statistics]
+    return {
+        "id": row.id,
+        "pairkit": __version__,
+        "design": row.digest(size),
+        "size": size.name,
+        "seeds": [seed.number for seed in seeds],
+        "verdict": joined(verdict(each.interval, of.least) for of, each in estimates if of.decides),
+        "statistics": [_statistic(of, each) for of, each in estimates],
+        "arms": [_arm(name, seeds, row, tuned) for name in (START, *row.arms)],
+        "tuning": {name: dict(each.tried) for name, each in tuned.items() if each.tried},
+        "minutes": _short((_seconds(seeds) + sum(each.seconds for each in tuned.values())) / 60),
+    }
+
+
+def _statistic(of: Statistic, found: Estimate) -> dict[str, Any]:
+    interval = found.interval
+    return {
+        "name": of.name,
+        "unit": of.unit,
+        "least": _short(of.least * of.scale),
+        **{name: _short(value * of.scale) for name, value in interval._asdict().items()},
+        "seeds": [_short(value * of.scale) for value in found.seeds],
+        "verdict": verdict(interval, of.least),
+        "decides": of.decides,
+    }
+
+
+def _arm(name: str, seeds: Sequence[Seed], row: Replication, tuned: Mapping[str, Tuned]) -> dict[str, Any]:
+    """Return what is shown of an arm: per quantity and number of steps, a value per seed."""
+    steps = sorted(seeds[0].arms[name])
+    return {
+        "name": name,
+        "settings": tuned[name].chosen if name in tuned else "",
+        "steps": steps,
+        "values": {
+            quantity: [
+                [_short(QUANTITIES[quantity].of(seed.at(name, step))) for seed in seeds] for step in steps
+            ]
+            for quantity in row.shows
+        },
+    }
+
+
+def _seconds(seeds: Sequence[Seed]) -> float:
+    return sum(
+        max(model.seconds for model in marks.values()) for seed in seeds for marks in seed.arms.values()
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

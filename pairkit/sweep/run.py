@@ -1,0 +1,152 @@
+"""The runs of a sweep that are not finished yet, one after another or several at a time.
+
+OUT/sweep.json      the recipe, and the metric by which settings are compared, named before any run
+    NAME/           a training run per setting, resumed as any other
+    logs/NAME.txt   what a run printed that was one of several at a time
+    results.json    a value per run
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pairkit import __version__
+from pairkit.errors import TrainingError
+from pairkit.evaluation.during_training import benchmark_of
+from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, stoppable, write_json
+from pairkit.masking import masked
+from pairkit.ownership import none_empty, outside_others, owned
+from pairkit.progress import log, warn
+from pairkit.recipes import merge, validate
+from pairkit.sweep.grid import Axis, Point, points
+from pairkit.sweep.parallel import Job, in_parallel
+from pairkit.sweep.results import Run, check_metric, measured
+from pairkit.training.output.layout import MODEL, RECORD
+from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.run import train
+
+SWEEP, RESULTS, LOGS = "sweep.json", "results.json", "logs"
+_SHARED = ("tokens", "reference", LOGS, RESULTS)
+_AGAIN = "use --on-existing delete to start over"
+
+
+def sweep(
+    content: Mapping[str, Any],
+    axes: Sequence[Axis],
+    metric: str,
+    out: Path,
+    *,
+    devices: Sequence[str | None] = (),
+    on_existing: OnExisting = "resume",
+) -> list[Run]:
+    """Train each setting that has no model yet, and return all runs with their value of `metric`.
+
+    More values may be added to the axes later; the recipe and the metric stay. A run that diverges is a
+    result without a value.
+
+    Args:
+        content: the fields of the recipe, those of the axes apart.
+        devices: CUDA devices, one run at a time on each; None is the default one; empty: in this process.
+
+    Raises:
+        RecipeError: a setting that is no recipe, or an unknown metric; before anything is trained.
+        ExistingOutputError: `out` contains something else, or a sweep of another recipe or metric.
+        InputError: a run has no value of the metric.
+        Interrupted: SIGINT; the same command continues.
+        PairkitError: what `train` raises.
+    """
+    jobs = [_job(content, point, out) for point in points(axes)]
+    for job in jobs:
+        check_metric(metric, job.recipe)
+    outside_others(out)
+    made = {"recipe": masked(dict(content)), "metric": metric}
+    if SWEEP not in names_in(out):
+        admit(out, on_existing, holds=None, differences=list)
+    with none_empty(out), owned(out), stoppable(out, lambda: f"{out}: stopped; the same command continues"):
+        _claim(out, made, on_existing)
+        waiting = [job for job in jobs if not (job.out / MODEL).exists()]
+        if done := len(jobs) - len(waiting):
+            log(f"{done} of {len(jobs)} runs are finished already")
+        diverged: set[str] = set()
+        # A result is written down as it comes, because the runs after it may take days.
+        # Closed at once by an exception, because several runs may be going on.
+        with closing(_each(waiting, devices, out / LOGS)) as ended:
+            for job, problem in ended:
+                if problem is not None:
+                    diverged.add(job.name)
+                    warn(f"{job.name}: {problem}")
+                runs = _write(out, metric, jobs, diverged)
+                value = None if problem else measured(job.out, metric)
+                shown = "diverged" if value is None else f"{metric} {value:.4g}"
+                log(f"{len(runs)} of {len(jobs)}  {job.name}: {shown}")
+        return _write(out, metric, jobs, diverged)
+
+
+def _job(content: Mapping[str, Any], point: Point, out: Path) -> Job:
+    recipe = validate(TrainRecipe, merge(content, point.fields))
+    return Job(point, recipe, out / (point.name or "run"))
+
+
+def _each(
+    jobs: Sequence[Job], devices: Sequence[str | None], logs: Path
+) -> Generator[tuple[Job, str | None]]:
+    """Train; yield each run when it has ended, with why it diverged if it did."""
+    if devices:
+        yield from in_parallel(jobs, devices, logs)
+        return
+    for job in jobs:
+        try:
+            train(job.recipe, job.out, benchmarks=benchmark_of)
+        except TrainingError as error:
+            yield job, str(error)
+        else:
+            yield job, None
+
+
+def _write(out: Path, metric: str, jobs: Sequence[Job], diverged: set[str]) -> list[Run]:
+    """Write what is measured so far, and return it; runs that have not ended are left out."""
+    runs = [
+        Run(job.point, job.out, measured(job.out, metric) if (job.out / MODEL).exists() else None)
+        for job in jobs
+        if (job.out / MODEL).exists() or job.name in diverged
+    ]
+    lines = [{"run": run.folder.name, **dict(run.point.values), metric: run.value} for run in runs]
+    write_json(out / RESULTS, {"pairkit": __version__, "metric": metric, "runs": lines})
+    return runs
+
+
+def _claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
+    """Make `out` the directory of this sweep, or find that it is already."""
+    names = names_in(out)
+
+    def differences() -> list[str]:
+        before = flat_keys(read_record(out / SWEEP, _AGAIN))
+        now = flat_keys(made)
+        return [
+            f"{key} {before.get(key)!r} -> {now.get(key)!r}"
+            for key in {**now, **before}
+            if before.get(key) != now.get(key) and not _is_free(key)
+        ]
+
+    holds = "a sweep" if SWEEP in names else None
+    if names - {partial(out / SWEEP).name} or holds:
+        if admit(out, on_existing, holds=holds, differences=differences) == "resume":
+            return
+        _empty(out)
+    write_json(out / SWEEP, {"pairkit": __version__, **made})
+
+
+def _is_free(key: str) -> bool:
+    # What a run may change when it is resumed, which asks about it itself.
+    return key == "pairkit" or key.split(".")[1:2] in [[name] for name in RESUMABLE_FIELDS | LENGTH_FIELDS]
+
+
+def _empty(out: Path) -> None:
+    """Delete what a sweep has made, its record last: what a kill leaves is still a sweep."""
+    runs = [path for path in out.iterdir() if (path / RECORD).is_file()]
+    for path in [*runs, *(out / name for name in (*_SHARED, SWEEP) if (out / name).exists())]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,278 @@
+"""Replications from end to end on a small task: resumed, shared, refused, and the page that they leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.replications import RATES, SMALL, TASK, arm, replication
+
+from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeError
+from pairkit.replication import bench, page, run
+from pairkit.replication.claims import table
+from pairkit.replication.design import TUNING_SEEDS, Replication
+from pairkit.replication.run import planned, replicate, seeds_of
+from pairkit.training.output.metrics import read_metrics
+
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, Replication]:
+    """The page shows the replications of these tests."""
+    known = {"T1": replication(), "T2": replication("T2", {"dpo": arm(), "dpop": arm("dpop")})}
+    for module in (table, page):
+        monkeypatch.setattr(module, "REPLICATIONS", known)
+    return known
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """T1 at two seeds."""
+    out = tmp_path_factory.mktemp("replications") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "REPLICATIONS", {"T1": replication()})
+        outcome = replicate([replication()], out, size=SMALL)
+    assert not outcome.unfinished
+    return out
+
+
+def trained(out: Path) -> dict[str, int]:
+    """When each run's model was written."""
+    return {
+        str(path): path.stat().st_mtime_ns for path in out.glob("T/seed-*/runs/*/model/model.safetensors")
+    }
+
+
+def values(result: dict[str, Any], name: str, quantity: str = "chosen_ratio") -> list[list[float]]:
+    """A value per number of steps and seed of an arm."""
+    (arm,) = [arm for arm in result["arms"] if arm["name"] == name]
+    found: list[list[float]] = arm["values"][quantity]
+    return found
+
+
+def result_of(out: Path, name: str = "T1") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "replication" / f"{name}.json").read_text())
+    return found
+
+
+def test_a_result_holds_what_was_measured(finished: Path) -> None:
+    result = result_of(finished)
+    assert (result["seeds"], result["size"]) == ([0, 1], "small")
+    gain, level = result["statistics"]
+    by_hand = [
+        b - a for a, b in zip(*(values(result, name)[-1] for name in ("dpo", "minor_dpo")), strict=True)
+    ]
+    assert gain["seeds"] == pytest.approx(by_hand, abs=1e-4)
+    assert gain["mean"] == pytest.approx(sum(by_hand) / 2, abs=1e-4)
+    assert gain["low"] <= gain["mean"] <= gain["high"]
+    assert (gain["decides"], level["decides"]) == (True, False)
+    assert result["verdict"] == gain["verdict"]
+    assert [(arm["name"], arm["steps"]) for arm in result["arms"]] == [
+        ("start", [0]), ("dpo", [2]), ("minor_dpo", [2])
+    ]  # fmt: skip
+    assert values(result, "start") == [[0.0, 0.0]]
+    assert len(trained(finished)) == 4
+
+
+def test_both_arms_of_a_seed_share_start_sets_and_budget(finished: Path) -> None:
+    for seed in (0, 1):
+        place = finished / "T" / f"seed-{seed}"
+        recipes = [
+            json.loads((run / "run.json").read_text())["recipe"] for run in (place / "runs").glob("*-*")
+        ]
+        assert {recipe.pop("loss")["name"] for recipe in recipes} == {"dpo", "minor_dpo"}
+        assert recipes[0] == recipes[1]
+        assert recipes[0]["model"] == str(place / "sft" / "model")
+        assert recipes[0]["data"] == str(place / "sets" / "pairs")
+        assert recipes[0]["seed"] == seed
+        for folder in (place / "runs").glob("*-*"):
+            assert len(read_metrics(folder, "train")) == 2
+            assert not (folder / "checkpoints").exists()
+
+
+def test_the_page_shows_claim_verdict_and_figure(finished: Path) -> None:
+    text = (finished / "replication.md").read_text()
+    assert f"**{result_of(finished)['verdict']}**" in text
+    assert "![T1](replication/T1.svg)" in text
+    assert "| minor_dpo |" in text
+    assert "At full size: Everything. Nothing." in text
+    figure = (finished / "replication" / "T1.svg").read_text()
+    assert figure.startswith("<?xml")
+    assert "minor_dpo" in figure
+    assert "gain" in figure
+
+
+def test_nothing_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, result = trained(finished), result_of(finished)
+    monkeypatch.setattr(bench, "train", lambda *_: pytest.fail("trained again"))
+    replicate([replication()], finished, size=SMALL)
+    assert trained(finished) == before
+    assert result_of(finished) == result
+    (work,) = planned([replication()], finished, size=SMALL)
+    assert (work.runs, work.done, work.minutes) == (4, 4, 0)
+
+
+def test_an_arm_of_two_replications_is_trained_once(rows: dict[str, Replication], tmp_path: Path) -> None:
+    both = list(rows.values())
+    assert [work.runs for work in planned(both, tmp_path, [0], SMALL)] == [2, 1]
+    replicate(both, tmp_path, seeds=[0], size=SMALL)
+    runs = [path.name for path in (tmp_path / "T" / "seed-0" / "runs").glob("*-*")]
+    assert sorted(name.rsplit("-", 1)[0] for name in runs) == ["dpo", "dpop", "minor_dpo"]
+    assert values(result_of(tmp_path, "T2"), "dpo") == values(result_of(tmp_path), "dpo")
+
+
+def test_a_stop_changes_no_result(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the third run of four, and continued: the numbers are those of a run that never stopped."""
+    calls, real = [], bench.train
+
+    def stopping(*arguments: Any) -> Path:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "train", stopping)
+        with pytest.raises(Interrupted, match="the same command continues"):
+            replicate([replication()], out, size=SMALL)
+    before = trained(out)
+    assert len(before) == 2
+    replicate([replication()], out, size=SMALL)
+    assert before.items() <= trained(out).items()
+    ours, theirs = result_of(out), result_of(finished)
+    for each in (ours, theirs):
+        each.pop("minutes")
+    assert ours == theirs
+
+
+def test_no_run_begins_after_the_limit(tmp_path: Path) -> None:
+    outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=0)
+    assert (outcome.results, outcome.unfinished) == ([], ["T1"])
+    assert not trained(tmp_path / "out")
+    assert "not run" in (tmp_path / "out" / "replication.md").read_text()
+    outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=60)
+    assert not outcome.unfinished
+
+
+def test_runs_of_another_design_are_refused_by_what_changed(finished: Path) -> None:
+    changed = replace(replication(), arms={"dpo": arm(steps=3), "minor_dpo": arm("minor_dpo")})
+    with pytest.raises(ExistingOutputError) as caught:
+        replicate([changed], finished, size=SMALL)
+    assert (
+        f"{finished}/designs/T1 contains runs of T1 with other settings: arms.dpo.recipe.max_steps 2 -> 3. "
+        "Choose another --out, or use --on-existing delete to start over"
+    ) == str(caught.value)
+
+
+def test_a_deleted_design_keeps_the_runs_that_the_new_one_has_too(
+    rows: dict[str, Replication], tmp_path: Path
+) -> None:
+    replicate([replication()], tmp_path, seeds=[0], size=SMALL)
+    before = trained(tmp_path)
+    changed = replace(replication(), arms={"dpo": arm(steps=3), "minor_dpo": arm("minor_dpo")})
+    rows["T1"] = changed
+    replicate([changed], tmp_path, seeds=[0], size=SMALL, on_existing="delete")
+    assert before.items() < trained(tmp_path).items()
+    assert result_of(tmp_path)["design"] == changed.digest(SMALL)
+
+
+def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str, Replication]) -> None:
+    assert page.read_results(finished, SMALL).keys() == {"T1"}
+    rows["T1"] = replace(replication(), arms={"dpo": arm(steps=3), "minor_dpo": arm("minor_dpo")})
+    assert not page.read_results(finished, SMALL)
+
+
+def test_settings_are_chosen_on_other_seeds_and_problems(
+    rows: dict[str, Replication], tmp_path: Path
+) -> None:
+    row = rows["T1"] = replication("T1", {name: arm(name, grid=(RATES,)) for name in ("dpo", "minor_dpo")})
+    assert planned([row], tmp_path, [0], SMALL)[0].runs == 10  # 2 arms x (2 settings x 2 seeds + 1 seed)
+    replicate([row], tmp_path, seeds=[0], size=SMALL)
+    records = {
+        name: json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text()) for name in row.arms
+    }
+    for record in records.values():
+        means = {setting: sum(each) / len(each) for setting, each in record["tried"].items()}
+        assert len(means) == 2
+        assert all(len(each) == 2 for each in record["tried"].values())
+        assert means[record["chosen"]] == max(means.values())
+    chosen = {arm["name"]: arm["settings"] for arm in result_of(tmp_path)["arms"]}
+    assert chosen == {"start": "", **{name: each["chosen"] for name, each in records.items()}}
+    for seed in (0, *TUNING_SEEDS):
+        splits = {
+            path.stem.rsplit("-", 1)[1] for path in (tmp_path / "T" / f"seed-{seed}" / "measured").iterdir()
+        }
+        assert splits == ({"test"} if seed == 0 else {"tuning"})
+
+
+def test_models_are_measured_at_their_marks(rows: dict[str, Replication], tmp_path: Path) -> None:
+    marked = {name: arm(name, 3, marks=(1, 2)) for name in ("dpo", "minor_dpo")}
+    rows["T1"] = replication("T1", marked)
+    replicate([rows["T1"]], tmp_path, seeds=[0], size=SMALL)
+    result = result_of(tmp_path)
+    assert [arm["steps"] for arm in result["arms"]] == [[0], [1, 2, 3], [1, 2, 3]]
+    assert len({value for (value,) in values(result, "dpo")}) == 3
+    assert not list((tmp_path / "T" / "seed-0" / "marks").glob("*"))
+
+
+@pytest.mark.parametrize("check", ["nowhere:right", "pairkit.sources.split:absent"])
+def test_a_missing_verifier_is_found_before_anything_is_made(check: str, tmp_path: Path) -> None:
+    task = replace(TASK, verifier={"check": check})
+    with pytest.raises(RecipeError, match=f"verifier check '{check}'"):
+        replicate([replication(task=task)], tmp_path / "out", size=SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ExistingOutputError, match="was not created by this command"):
+        replicate([replication()], tmp_path, size=SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_damaged_result_is_named(finished: Path, tmp_path: Path) -> None:
+    result = result_of(finished)
+    del result["arms"][0]["values"]
+    (tmp_path / "replication").mkdir()
+    (tmp_path / "replication" / "T1.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"T1.json: is damaged .*`pairkit replicate` writes it again"):
+        page.read_results(tmp_path, SMALL)
+
+
+def test_damaged_numbers_are_named(rows: dict[str, Replication], tmp_path: Path) -> None:
+    replicate([replication()], tmp_path, seeds=[0], size=SMALL)
+    file = next((tmp_path / "T" / "seed-0" / "measured").glob("dpo-*.npz"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"is damaged .*remove it, and the model is measured again"):
+        replicate([replication()], tmp_path, seeds=[0], size=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,1,0", "seed 0 is there twice"),
+        ("0,101", "settings are chosen with seed 101"),
+        ("11", "must be 1 to 10 seeds"),
+        ("0", "must be 1 to 10 seeds"),
+        ("-1", "must be a number of seeds"),
+        ("1,", "must be a number of seeds"),
+    ],
+)
+def test_seeds_that_cannot_be_used(text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        seeds_of(text)
+
+
+def test_results_are_published_with_their_page(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FULL", SMALL)
+    replicate([replication()], finished, size=SMALL, page=tmp_path / "docs")
+    names = sorted(
+        path.relative_to(tmp_path / "docs").as_posix() for path in (tmp_path / "docs").rglob("*.*")
+    )
+    assert names == ["replication.md", "replication/T1.json", "replication/T1.svg"]
+    assert (tmp_path / "docs" / "replication.md").read_text() == (finished / "replication.md").read_text()
