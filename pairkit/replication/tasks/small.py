@@ -126,7 +126,7 @@ SPLIT = Task(
     # It learns much slower than the others, because most of a completion is free.
     start=partial(taught, enough=0.3, rounds=50),
     available=_here,
-    seconds=(120, 0.2, 8),
+    seconds=(180, 0.2, 10),
 )
 CHAIN = Task(
     name="C",
@@ -147,5 +147,5 @@ CHAIN = Task(
     groups=groups_of,
     start=partial(taught, alphabet=chain.ALPHABET),
     available=_here,
-    seconds=(150, 0.2, 8),
+    seconds=(80, 0.2, 7),
 )
