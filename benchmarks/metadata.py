@@ -42,7 +42,12 @@ def numbers(number: int) -> dict[str, Any]:
     return {"log_probs": chances, "chances": rounded, "ids": [int(50_000 * chance) for chance in chances]}
 
 
-KINDS: dict[str, Callable[[int], dict[str, Any]]] = {"plain": plain, "mixed": mixed, "keys": keys, "numbers": numbers}
+KINDS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "plain": plain,
+    "mixed": mixed,
+    "keys": keys,
+    "numbers": numbers,
+}
 
 
 def main() -> None:
