@@ -122,7 +122,7 @@ class Seed:
 def _read(path: Path) -> dict[str, Floats]:
     try:
         # Opened here, because numpy leaves a file open that is no archive.
-        with path.open("rb") as file, np.load(file) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     # Of the archive, which are no errors of values.
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

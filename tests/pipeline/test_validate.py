@@ -49,7 +49,7 @@ def recipe(**fields: Any) -> BuildRecipe:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rank": {"ranker": "verifier", "check": "final_number"}}, "'final_number': .* exact, number, or"),
+        ({"rank": {"ranker": "verifier", "check": "final_number"}}, "'final_number': .* number, ifeval, or"),
         ({"rank": {"ranker": "verifier", "check": "no_module:f"}}, "'no_module:f' cannot be imported"),
         ({"rank": {"ranker": "verifier", "check": "numpy:linalg"}}, "'numpy:linalg' is not a function"),
         ({"rank": [{"ranker": "annotations"}, JUDGE | {"prompt": "mcpoo"}]}, "judge prompt 'mcpoo'.*'mcpo'"),

@@ -182,7 +182,8 @@ def test_a_verdict_ends_its_answer(before: str, after: str, form: tuple[Header, 
     answer = f"{before}{verdict}{after}"
     found = read_verdict(answer, header, shown)
     if found is not None:
-        tail = answer.split("</think>")[-1]
+        # The end of a thought, by any mark, may be the verdict's beginning.
+        tail = re.split(r"</think>|</thinking>|\[/THINK\]", answer)[-1]
         after_last = re.split(r"</verdict>|\]\]|</rating>|</ranking>|\}", tail, flags=re.IGNORECASE)[-1]
         rest = re.sub(r"<\|[^<>]*\|?>|<[^<>]*\|>|</s>", "", after_last)
         assert not any(mark.isalnum() or mark in "<>?" for mark in rest)
