@@ -36,7 +36,7 @@ def test_a_score_is_the_share_of_instructions(tmp_path: Path) -> None:
     (row,) = pq.read_table(tmp_path / "out" / "data").to_pylist()
     scores = {each["text"]: each["score"] for each in row["completions"]}
     assert scores == dict(zip(texts, [1.0, 0.5, 0.0, 0.5], strict=True))
-    (quarantined,) = pq.read_table(tmp_path / "out" / "quarantine").to_pylist()
+    (quarantined,) = pq.read_table(tmp_path / "out" / "quarantine.parquet").to_pylist()
     assert quarantined["reason"] == "no_answer"
     assert "'instruction_id_list'" in quarantined["detail"]
 
