@@ -162,7 +162,14 @@ def command(model: Path, folder: Path) -> list[str]:
 
 def engine_cores(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that hold the device."""
-    return [one for one in processes if "EngineCore" in " ".join([one.name(), *one.cmdline()])]
+    return [one for one in processes if "EngineCore" in _words(one)]
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join([process.name(), *process.cmdline()])
+    except psutil.NoSuchProcess:  # it has ended, and perhaps nobody has asked how
+        return ""
 
 
 @pytest.fixture(scope="module")
