@@ -184,7 +184,7 @@ def test_a_kill_in_generation_leaves_no_engine_and_the_same_command_continues(
     victim: str, generating: subprocess.Popen[bytes], model: Path, complete: Path, tmp_path: Path
 ) -> None:
     left = below(generating.pid)
-    stages = [one for one in left if one.cmdline()[1:4] == ["-m", "pairkit.online.stage", "build"]]
+    stages = [one for one in left if "-m pairkit.online.stage build" in _words(one)]
     victims = {"pairkit": [psutil.Process(generating.pid)], "stage": stages, "engine": engine_cores(left)}
     victims[victim][-1].kill()
     code = generating.wait(120)
