@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 from support import raw
 from support.loopback import chat_server
+from support.online import OF_PAPERS
 from support.tiny import dice_model
 
 from pairkit.online.recipe import load
 from pairkit.online.run import online
 
-NAMES = ("onmcpo-instruct", "onmcpo-nectar", "onmcpo-nectar-mistral", "online-dpo-instruct")
-
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_PAPERS)
 def test_it_runs_in_three_segments(name: str, tmp_path: Path) -> None:
     """The judge likes length, so that the best of six samples is the longest."""
     writer = dice_model(tmp_path / "writer", "abcdefgh ", end=0.1)

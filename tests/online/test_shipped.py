@@ -1,4 +1,4 @@
-"""Every shipped online recipe from its prompts to the last policy, with tiny models in place of the real."""
+"""The shipped online recipes of no paper, from prompts to the last policy, with tiny instead of real models."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import rating_model, raw, reward_models
 from support.grids import some
+from support.online import OF_PAPERS
 
 from pairkit import recipes
 from pairkit.online.recipe import OnlineRecipe, load
@@ -46,7 +47,11 @@ def read(file: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.parametrize("name", some(lambda name: False, recipes.shipped("online")))
+# Those of papers are run in test_paper_recipes.py.
+OWN = [name for name in recipes.shipped("online") if name not in OF_PAPERS]
+
+
+@pytest.mark.parametrize("name", some(lambda name: False, OWN))
 def test_a_shipped_recipe_runs(name: str, model: Path, tmp_path: Path) -> None:
     recipe = small(name, tmp_path, model)
     out = tmp_path / "out"

@@ -21,6 +21,9 @@ from pairkit.recipes import merge
 # Called before each check: the process that `kills` starts ends itself in there.
 before_check: list[Any] = []
 
+# The shipped recipes of MC-PO's online setting, which need a judge.
+OF_PAPERS = ("onmcpo-instruct", "onmcpo-nectar", "onmcpo-nectar-mistral", "online-dpo-instruct")
+
 
 def luck(text: str, metadata: Mapping[str, Any]) -> float:
     """A score that differs between most texts; longer ones are better, so that no policy falls silent."""
