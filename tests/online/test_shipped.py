@@ -1,4 +1,4 @@
-"""The shipped online recipes of no paper, from prompts to the last policy, with tiny instead of real models."""
+"""The shipped online recipes of no paper, from prompts to the last policy, with tiny models."""
 
 from __future__ import annotations
 
