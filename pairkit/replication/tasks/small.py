@@ -85,10 +85,6 @@ def taught(
     return folder / "sft" / "model"
 
 
-def _here() -> None:
-    """Generated tasks need nothing."""
-
-
 ARITHMETIC = Task(
     name="A",
     summary="sums of two numbers below 60; one right answer",
@@ -107,7 +103,6 @@ ARITHMETIC = Task(
     problems=partial(problems_of, arithmetic.sets),
     groups=groups_of,
     start=taught,
-    available=_here,
     seconds=(100, 0.16, 6),
 )
 SPLIT = Task(
@@ -125,7 +120,6 @@ SPLIT = Task(
     groups=groups_of,
     # It learns much slower than the others, because most of a completion is free.
     start=partial(taught, enough=0.3, rounds=50),
-    available=_here,
     seconds=(180, 0.2, 10),
 )
 CHAIN = Task(
@@ -146,6 +140,5 @@ CHAIN = Task(
     problems=partial(problems_of, chain.sets),
     groups=groups_of,
     start=partial(taught, alphabet=chain.ALPHABET),
-    available=_here,
     seconds=(80, 0.2, 7),
 )
