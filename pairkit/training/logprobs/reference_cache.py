@@ -141,7 +141,9 @@ def _read(store: Path) -> dict[bytes, float]:
     if not store.is_file():
         return {}
     try:
-        table = pq.read_table(store, page_checksum_verification=True)
+        # Opened once: `pq.read_table` opens the path twice, and another run may replace the file in between.
+        with pq.ParquetFile(store, page_checksum_verification=True) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:  # OSError where the file ends in the middle of a page
         raise InputError(
             f"{store}: corrupt reference log-prob cache ({error}); delete the file and rerun"

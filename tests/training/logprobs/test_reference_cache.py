@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -74,3 +76,34 @@ def test_stopped_reference_log_probs_resume_to_the_same_bits(
             assert np.array_equal(one, two)
     assert cached == sorted(cached)
     assert 0 < cached[-1] < sum(len(item.columns) for item in sets)
+
+
+def test_the_file_may_be_replaced_by_another_run_while_it_is_read(
+    tmp_path: Path, data: Path, model: Path
+) -> None:
+    """The runs of a sweep share it: what is read is the file of before or of after, never half of each."""
+    sets, network = token_sets(data, model)
+    versions = [tmp_path / "few" / "name", tmp_path / "all" / "name"]
+    store, ended = tmp_path / "name", Event()
+    for version, count in zip(versions, (5, len(sets)), strict=True):
+        version.parent.mkdir()
+        reference_sums(sets[:count], version, lambda: network, tokens_per_micro_batch=500)
+    shutil.copy(versions[0], store)
+
+    def replace() -> None:
+        while not ended.is_set():
+            for version in versions:
+                shutil.copy(version, tmp_path / "next").replace(store)
+
+    other = Thread(target=replace)
+    other.start()
+    try:
+        for _ in range(300):
+            reference_sums(sets[:5], store, _never, tokens_per_micro_batch=500)
+    finally:
+        ended.set()
+        other.join()
+
+
+def _never() -> torch.nn.Module:
+    raise AssertionError("every log-prob is in the file")
