@@ -125,6 +125,13 @@ def test_what_a_limit_or_a_filter_has_ended_needs_no_content(
         assert isinstance(chat_api.parse(json.dumps(answer).encode(), ONE), chat_api.Fault)
 
 
+@pytest.mark.parametrize("end", ["length", "content_filter", "stop"])
+@pytest.mark.parametrize("message", [[], "", 0, False, "text", [{"content": "text"}]], ids=str)
+def test_a_message_that_is_no_object_is_none_whatever_ended_it(message: object, end: str) -> None:
+    answer = {"choices": [{"index": 0, "message": message, "finish_reason": end}]}
+    assert isinstance(chat_api.parse(json.dumps(answer).encode(), ONE), chat_api.Fault)
+
+
 @pytest.mark.parametrize(
     ("end", "tokens", "reason", "remarks"),
     [

@@ -98,6 +98,22 @@ def test_an_odd_answer_is_read(kind: str, server: Loopback) -> None:
         assert 0 < used["completion_tokens"] < most.completion
 
 
+def test_after_an_answer_to_no_request_none_can_be_taken_for_the_next_ones(
+    server: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From then on a connection has one request; before, what comes while that is in flight is its answer."""
+    engine = open_engine(server.recipe(), CallSettings(concurrency=1))
+    results = complete(engine, [request("4+9 [twice for 1 tries]")])
+    time.sleep(0.15)
+    others = [request(f"9+{number} [twice for 1 tries]") for number in range(9)]
+    results += complete(engine, others)
+    engine.close()
+    assert [texts(result) for result in results[1:]] == list(map(expected, others))
+    said = capsys.readouterr().err
+    assert said.count("sent an answer that no request had asked for") == 1
+    assert "From now on each request has a connection of its own" in " ".join(said.split())
+
+
 @pytest.mark.parametrize("kind", ["usage_negative", "usage_none", "usage_true", "usage_float"])
 def test_no_count_of_a_server_lifts_a_budget(kind: str, server: Loopback) -> None:
     """Each request may have 64 tokens, and about 20 of its prompt."""

@@ -43,7 +43,10 @@ def question(number: int) -> Request:
 def is_right(number: int, result: tuple[Completion, ...]) -> bool:
     """Return whether completions are the server's answer to this question."""
     (choice,) = served.answer(chat_api.body(PLAIN, question(number)), judge=True)["choices"]
-    return [one.text for one in result] == [choice["message"]["content"]]
+    (one,) = result
+    # No text is what servers send where all the tokens went into a thought; some attacks do so too.
+    right = {choice["message"]["content"]} | ({""} if one.finish_reason == "length" else set())
+    return one.text in right and one.finish_reason == choice["finish_reason"]
 
 
 def resident() -> int:

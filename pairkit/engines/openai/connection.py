@@ -15,34 +15,39 @@ from pairkit.engines.openai.secrets import secrets_of
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import RecipeError
 from pairkit.masking import remember
+from pairkit.progress import warn
 
 
 class Connection:
-    """The HTTP session of one engine. All coroutines run in the event loop that runs `open`."""
+    """The HTTP sessions of one engine. All coroutines run in the event loop that runs `open`."""
 
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, key: str | None) -> None:
         self._url, self._settings, self._key = recipe.base_url.rstrip("/"), settings, key
         self._proxy = _proxy(recipe.base_url)
         self.secrets = secrets_of(recipe, key, self._proxy)
-        self._session: aiohttp.ClientSession
+        self._sessions: list[aiohttp.ClientSession] = []  # the last is in use, others end their requests
 
     async def open(self) -> None:
         """Open the session, which belongs to the running event loop."""
-        self._session = aiohttp.ClientSession(
+        self._sessions.append(self._session(reuse=True))
+
+    def _session(self, *, reuse: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             # A server can neither make the session grow nor change the next request.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # body.py does, within bounds
             request_class=_Request,
             # As many connections as calls in flight, so that none spends its timeout waiting for one.
-            connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
+            connector=aiohttp.TCPConnector(limit=self._settings.concurrency, force_close=not reuse),
             # Connecting has a limit of its own: `timeout` allows for slow answers, not for dead hosts.
             timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=30),
         )
 
     async def close(self) -> None:
-        """Close the session."""
-        await self._session.close()
+        """Close the sessions."""
+        for session in self._sessions:
+            await session.close()
 
     async def request(
         self, method: str, path: str, body: bytes | None = None, tokens: int = 0
@@ -55,15 +60,37 @@ class Connection:
         headers = {"Accept-Encoding": ENCODINGS}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        async with self._session.request(
-            method,
-            f"{self._url}/{path}",
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            proxy=self._proxy,
-        ) as answer:
-            return answer.status, await read_body(answer, tokens), answer.headers
+        try:
+            async with self._sessions[-1].request(
+                method,
+                f"{self._url}/{path}",
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as answer:
+                return answer.status, await read_body(answer, tokens), answer.headers
+        except _Unasked:
+            self._reuse_none()
+            raise
+
+    def _reuse_none(self) -> None:
+        """Use a connection per request from now on.
+
+        An answer that nobody asked for can be told from the next request's only if it comes before that is
+        sent, so that a server that sends such answers gets no second request on a connection.
+        """
+        if len(self._sessions) == 1:
+            self._sessions.append(self._session(reuse=False))
+            warn(
+                f"{self._url} sent an answer that no request had asked for, as faulty proxies do. "
+                "From now on each request has a connection of its own. An earlier answer may be that of the "
+                "request before it: check some, or mend the server and generate again with another seed"
+            )
+
+
+class _Unasked(aiohttp.ClientConnectionError):
+    """A connection holds an answer before a request is sent on it."""
 
 
 class _Request(aiohttp.ClientRequest):
@@ -72,7 +99,7 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Socket) -> aiohttp.ClientResponse:
         if conn.protocol is not None and conn.protocol.should_close:
             conn.close()
-            raise aiohttp.ClientConnectionError("the server sent more than one answer to a request")
+            raise _Unasked("the server sent an answer that no request had asked for")
         return await super().send(conn)
 
 

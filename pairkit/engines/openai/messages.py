@@ -117,7 +117,9 @@ def _message(choice: Mapping[str, Any], *, ended: bool) -> Mapping[str, Any] | N
 
     `ended`: whether a limit or a filter ended the choice, which Google's servers then send without a content.
     """
-    message = choice.get("message") or choice.get("delta")
+    message = choice.get("message")
+    if message is None or message == {}:
+        message = choice.get("delta", message)
     if message is None and isinstance(choice.get("text"), str):
         return {"content": choice["text"]}
     if message is None and ended:
