@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.recipes import shipped
+from pairkit.replication.page import read_results
 
 PAGE = Path(__file__).parents[1] / "train" / "README.md"
 
@@ -45,8 +46,8 @@ values of the recipe are, the values to search (`Grid`), and what else the paper
 
 None of these settings was run with pairkit at full size, because the models are too large for the machines
 that pairkit is tested on. The tests run two steps of each recipe with a tiny model. The claims are tested
-in miniature instead; the column "measured here" names them (S1, P1, ...) with their verdicts. "Not run"
-stands where there is none so far.
+in miniature instead; the column "measured here" has their verdicts ([The papers' claims, in
+miniature](../docs/replication.md), by id: S1, P1, ...) and says which were not run.
 """
 
 FILES = """\
@@ -147,6 +148,11 @@ def comments() -> dict[str, Comment]:
     return train | {name: comment for name, comment in online.items() if comment.paper}
 
 
+def verdicts() -> dict[str, str]:
+    """Return what the replications in docs/replication/ decided, by id (CLAIM or CLAIM-TASK)."""
+    return {name: result["verdict"] for name, result in read_results(PAGE.parents[1] / "docs").items()}
+
+
 def page() -> str:
     """Write train/README.md as text."""
     found = comments()
@@ -160,23 +166,36 @@ def _section(paper: str, found: Mapping[str, Comment]) -> str:
     # The paper's own method first.
     rows = dict(sorted(rows.items(), key=lambda row: ", baseline," in row[1].texts["Paper"]))
     title = next(iter(rows.values())).texts["Paper"].partition(" (")[2].partition(")")[0]
-    lines = "".join(_row(name, comment) for name, comment in rows.items())
+    decided = verdicts()
+    lines = "".join(_row(name, comment, decided) for name, comment in rows.items())
     return f"## {paper}\n\n{title}\n\n{HEADINGS}|---|---|---|---|---|---|\n{lines}"
 
 
-def _row(name: str, comment: Comment) -> str:
+def _row(name: str, comment: Comment, decided: Mapping[str, str]) -> str:
     command = own_command(name, comment).partition(" --out ")[0]
-    miniatures = comment.texts.get("Miniatures")
     cells = (
         f"`{name}`",
         comment.texts["Setting"],
         f"`{command}`",
         comment.texts["Published"],
-        f"not run ({miniatures})" if miniatures else "not run",
+        _measured(comment.texts.get("Miniatures", ""), decided),
         # The rest says whose the values of the recipe are, which are not in this table either.
         re.split(r"\.(?= [A-Z]|$)", comment.texts["Unpublished"])[0],
     )
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |\n"
+
+
+def _measured(miniatures: str, decided: Mapping[str, str]) -> str:
+    """Return the verdicts on the claims that a recipe belongs to, and which of them were not run.
+
+    >>> _measured("A1, A2, A3", {"A1": "held", "A1-D": "undecided"})
+    'A1 held, A1-D undecided; not run: A2, A3'
+    """
+    claims = [name for name in miniatures.split(", ") if name]
+    found = {name: [one for one in decided if one.partition("-")[0] == name] for name in claims}
+    run = ", ".join(f"{one} {decided[one]}" for name in claims for one in found[name])
+    missing = ", ".join(name for name in claims if not found[name])
+    return "; ".join([run] * bool(run) + [f"not run: {missing}"] * bool(missing)) or "not run"
 
 
 def own_command(name: str, comment: Comment) -> str:
