@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
 # Local engines that give the device's memory back when they are done; others do when their process ends.
 IN_PROCESS = frozenset({"transformers"})
+_NAMES_FIELD = re.compile(r"\b(mine|generate|rank)\.[a-z_]+=")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Segment:
         try:
             self._build()
         except InputError as error:
-            raise InputError(f"segment {part.number} of {recipe.segments}: {error}") from error
+            fields = "; fields of the build begin with build. here" if _NAMES_FIELD.search(str(error)) else ""
+            raise InputError(f"segment {part.number} of {recipe.segments}: {error}{fields}") from error
         free_memory()
         trained_on = self.folder / DATA
         if recipe.mix is not None and part.number > 1:

@@ -209,7 +209,9 @@ def test_models_and_references_of_the_second_segment(
 def test_a_segment_without_a_usable_set_says_which_and_why(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, build={"rank": {"check": "support.online:never"}})
     with pytest.raises(
-        InputError, match=r"segment 1 of 3: .*no usable candidate set in 14 rows \(.*no_choice"
+        InputError,
+        match=r"segment 1 of 3: .*no usable candidate set in 14 rows \(.*no_choice.*set mine\.require_choice="
+        r"false; .*; fields of the build begin with build\. here$",
     ):
         online(recipe, tmp_path / "out")
 
