@@ -30,12 +30,47 @@ def rnce(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
         Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
 
     Differs from:
-        Contrastive divergence as in equation 8 has no softmax weight on a negative that was sampled by
-        exp(s): this objective weighs it once more, as the paper's algorithm and table 5 do.
+        Contrastive divergence as in equation 8, the loss `contrastive_divergence`, has no softmax weight on a
+        negative that was sampled by exp(s): this objective weighs it once more, as the paper's algorithm and
+        table 5 do.
     """
     rewards = beta * log_ratio(policy, reference)
     logits = rewards.masked_fill(~policy.mask, -torch.inf)  # exp of it adds 0 to the sum
     return output(set_mean(torch.logsumexp(logits, dim=1) - rewards[:, 0]), rewards=rewards)
+
+
+def contrastive_divergence(policy: Logps, reference: Logps, *, beta: float) -> LossOutput:
+    """Contrastive divergence (CD): the preferred completion against what the policy's own kernel draws.
+
+    loss = -s_0 + mean of s_1, ..., s_M over the negatives,  s = beta x log-ratio
+
+    For negatives sampled in proportion to exp(s) among all completions, the preferred one included, the mean
+    of its gradient over the samples is the gradient of `rnce` on the whole set (lemma 3.1). So
+    `include_chosen` is on, and a set whose sample is the preferred completion has no gradient. Without it
+    the loss has no lower bound, and training does not stop by itself.
+
+    Args:
+        policy, reference: sums over completion tokens, nats, [B, 1 + M]; masked columns contribute nothing.
+        beta: weight of the KL term, > 0.
+
+    Returns:
+        One term, a mean over sets; rewards are beta x log-ratio.
+
+    References:
+        Chen et al. 2025, arXiv 2502.04567, equation 8 and lemma 3.1; Hinton 2002, Training products of
+        experts by minimizing contrastive divergence.
+
+    Differs from:
+        `mcpo`, which is what the paper's algorithm and table 5 have: it weights a sampled negative once more,
+        by its softmax against the preferred completion.
+    """
+    rewards = beta * log_ratio(policy, reference)
+    negatives = policy.mask[:, 1:]
+    total = rewards[:, 1:].masked_fill(~negatives, 0).sum(dim=1)
+    # A set without negatives has nothing to be compared with, and no gradient.
+    count = negatives.sum(dim=1)
+    values = total / count.clamp(min=1) - rewards[:, 0] * (count > 0)
+    return output(set_mean(values), rewards=rewards)
 
 
 def rrhf(

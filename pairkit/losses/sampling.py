@@ -81,10 +81,10 @@ def sample_negatives(
 
     Differs from:
         Algorithm 1 as printed has weights w_0, ..., w_L that include the preferred completion y_0; the
-        paper's text speaks of L candidates. The default follows the text; `include_chosen` is the algorithm,
-        which is a different training and no detail. The paper's text samples by the policy's likelihood, its
-        algorithm by exp(s) of log-ratios: `weights`. It does not say whether a completion may be sampled
-        twice: `replacement`.
+        paper's text speaks of L candidates. `mcpo` follows the text unless `include_chosen` is set, which is
+        the algorithm: a different training, and no detail. The paper's text samples by the policy's
+        likelihood, its algorithm by exp(s) of log-ratios: `weights`. It does not say whether a completion
+        may be sampled twice: `replacement`.
     """
     settings = {
         "negatives": negatives,

@@ -25,7 +25,7 @@ from pairkit.losses.anchored import (
 )
 from pairkit.losses.bounded import exo, ipo, spo, sppo, stapo
 from pairkit.losses.likelihood import sft
-from pairkit.losses.listwise import pro, rnce, rrhf
+from pairkit.losses.listwise import contrastive_divergence, pro, rnce, rrhf
 from pairkit.losses.logistic import discopop, dpo, hinge, robust_dpo, ropo
 from pairkit.losses.margins import dpo_norm, dpop, f_dpo, minor_dpo, r_dpo
 from pairkit.losses.parameters import Choice, Flag, Integer, Number, not_negative, positive, smoothing
@@ -388,6 +388,20 @@ LOSSES: dict[str, LossSpec] = {
         "arXiv 2502.04567, algorithm 1 and eq. 7",
         {"beta": positive(0.01)},
         {**SETTINGS, "sampling": Choice("mc", ("mc", "max", "min", "random"))},
+        completions="set",
+        needs=REFERENCE,
+    ),
+    "contrastive_divergence": LossSpec(
+        contrastive_divergence,
+        "MC-PO without a second weight: sampled in proportion to it, negatives are equally heavy",
+        "arXiv 2502.04567, eq. 8",
+        {"beta": positive(0.01)},
+        {
+            **SETTINGS,
+            "sampling": Choice("mc", ("mc", "max", "min", "random")),
+            "include_chosen": Flag(True),
+            "replacement": Flag(True),
+        },
         completions="set",
         needs=REFERENCE,
     ),

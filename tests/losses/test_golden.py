@@ -124,6 +124,8 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float]] = [
     ),
     ("rnce", {"beta": 0.1}, 0.55435524, 0.97407698),
     ("mcpo", {"beta": 0.1}, 0.55435524, 0.97407698),
+    # s = 0.2, -0.1 and -0.2, 0.3
+    ("contrastive_divergence", {"beta": 0.1}, -0.1 - 0.2, 0.3 + 0.2),
     ("infonca", {"beta": 0.1}, 0.55435524, 0.97407698),
     # scores 1, 0.2 and 0.6, 0; places 1, 2 in either order
     (
@@ -154,6 +156,7 @@ GOLDEN: list[tuple[str, dict[str, Any], float, float]] = [
 GOLDEN_SETS: list[tuple[str, dict[str, Any], float]] = [
     ("rnce", {"beta": 0.1}, 1.1656654132946564),
     ("mcpo", {"beta": 0.1}, 1.1656654132946564),
+    ("contrastive_divergence", {"beta": 0.1}, (-0.1 + 0.05 - 0.3) / 3 - 0.2),
     ("infonca", {"beta": 0.1, "temperature": 1.0}, 1.3342208388629615),
     ("nca", {"beta": 0.1, "temperature": 1.0}, 1.3602366385560454),
     ("exo_rw", {"beta": 0.1, "reward_temperature": 1.0}, 0.022692693545688983),

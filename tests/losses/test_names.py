@@ -84,6 +84,16 @@ PUBLIC: dict[str, dict[str, Any]] = {
         "steps": 1,
         "proposals": None,
     },
+    "contrastive_divergence": {
+        "beta": 0.01,
+        "negatives": 1,
+        "sampling": "mc",
+        "weights": "reward",
+        "include_chosen": True,
+        "replacement": True,
+        "steps": 1,
+        "proposals": None,
+    },
     "infonca": {"beta": 0.01, "temperature": 1e-4},
     "lipo": {"beta": 0.05},
     "pro": {"nll_weight": 0.05},
@@ -102,6 +112,8 @@ OPTIONS = {
     ("f_dpo", "divergence"): {"reverse_kl", "forward_kl", "js", "alpha"},
     ("mcpo", "sampling"): {"mc", "max", "min", "random"},
     ("mcpo", "weights"): {"reward", "logprob"},
+    ("contrastive_divergence", "sampling"): {"mc", "max", "min", "random"},
+    ("contrastive_divergence", "weights"): {"reward", "logprob"},
 }
 
 

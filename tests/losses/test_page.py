@@ -112,7 +112,9 @@ def test_needs_are_described() -> None:
     assert describe("kto").completions.startswith("pairs, or single completions labeled")
     assert describe("simpo").exclusions == ("`gamma` or `gamma_beta_ratio`, not both",)
     for name, spec in LOSSES.items():
-        assert bool(describe(name).scoring_pass) == (spec.statistics is not None or name == "mcpo")
+        assert bool(describe(name).scoring_pass) == (
+            spec.statistics is not None or "sampling" in spec.sampler
+        )
         assert (family(spec) == "Pairs, without a reference model") <= ("reference" not in spec.needs)
 
 

@@ -177,6 +177,12 @@ def test_lemma_3_1_one_step_of_divergence_is_rnce_on_average() -> None:
     assert (divergence_gradient(include_chosen=False) - written).norm() > 0.05
 
 
+@pytest.mark.parametrize("include_chosen", [False, True])
+def test_lemma_3_1_contrastive_divergence_is_that_gradient(include_chosen: bool) -> None:
+    averaged = drawn_gradient(include_chosen=include_chosen, name="contrastive_divergence")
+    assert close(averaged, divergence_gradient(include_chosen=include_chosen))
+
+
 def test_lemma_3_1_without_the_chosen_the_push_never_ends() -> None:
     """Its objective is -beta r(y_0) + log of a sum without y_0: the slope by beta r(y_0) is -1 anywhere."""
 

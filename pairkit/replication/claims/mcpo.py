@@ -17,7 +17,7 @@ _LENGTH = 300  # steps, as in the quickstart
 
 def _mc(sampling: str = "mc", beta: float = 0.5, sets: str = "sets", steps: int = 112, **more: Any) -> Arm:
     """A training with MC-PO's loss; sampled at random it is RNCE."""
-    loss = {"name": "mcpo", "beta": beta, "negatives": 1, "sampling": sampling, **more}
+    loss = {"name": "mcpo", "beta": beta, "negatives": 1, "sampling": sampling} | more
     return Arm(loss, sets, steps)
 
 
@@ -31,6 +31,7 @@ _FEWER = {f"mc, {n}": n for n in range(1, 6)}
 _READINGS = {
     "chosen included": _mc(include_chosen=True),
     "weights of log-probs": _mc(weights="logprob"),
+    "equation 8": _mc(name="contrastive_divergence"),
 }
 
 ROWS = (
@@ -169,7 +170,7 @@ ROWS = (
         id="M8",
         paper=f"{PAPER}, Algorithm 1 and sections 1, 3.1, 5.4",
         claim="pairkit's reading of the text (the chosen completion is no candidate, weights by log-ratios, "
-        "no negative twice) is no worse than the others.",
+        "no negative twice, equation 7 on what is drawn) is no worse than the others.",
         published="the readings are not compared",
         task=TASKS["A"],
         arms={

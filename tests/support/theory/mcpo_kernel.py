@@ -57,12 +57,12 @@ def divergence_gradient(*, include_chosen: bool) -> Tensor:
     return gradient(lambda theta: BETA * (weights @ log_ratios(theta)[start:] - log_ratios(theta)[0]))
 
 
-def drawn_gradient(*, include_chosen: bool) -> Tensor:
-    """Average the gradient of mcpo on (y_0, y'), y' of one step of the kernel: what MC-PO trains on."""
+def drawn_gradient(*, include_chosen: bool, name: str = "mcpo") -> Tensor:
+    """Average the gradient of a loss on (y_0, y'), y' of one step of the kernel: what MC-PO trains on."""
     start = 0 if include_chosen else 1
     weights = kernel(scored(THETA, EVERY[:, start:]), scored(REFERENCE, EVERY[:, start:]))[0]
     pairs = torch.stack([torch.zeros(SIZE - start, dtype=torch.long), EVERY[0, start:]], dim=1)
-    return gradient(lambda theta: weights @ losses("mcpo", theta, pairs, beta=BETA))
+    return gradient(lambda theta: weights @ losses(name, theta, pairs, beta=BETA))
 
 
 def pushes(ahead: float, beta: float) -> tuple[float, float]:

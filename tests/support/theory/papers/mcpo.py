@@ -162,7 +162,7 @@ from each other, exp(entropy) is {effective_10:.2f}, and {effective_50:.2f} with
             "on average over the drawn y', with y_0 among the candidates; MC-PO trains on something else",
             """\
 The average of equation 8's gradient, -beta r(y_0) + beta r(y'), over y' of one step of algorithm 1 is the
-gradient of `rnce` on the same candidates.""",
+gradient of `rnce` on the same candidates. The loss `contrastive_divergence` has it.""",
             """\
 Without y_0 among the candidates it is that of -beta r(y_0) + log of the sum over the negatives alone,
 which has no minimum: its push on y_0 is 1 however far y_0 is ahead, where that of `rnce` is
@@ -173,6 +173,7 @@ drawn y', weighs the negative twice, by the kernel and by the softmax of the pai
 the first two is {cosine:.3f}.""",
             (
                 "test_lemma_3_1_one_step_of_divergence_is_rnce_on_average",
+                "test_lemma_3_1_contrastive_divergence_is_that_gradient",
                 "test_lemma_3_1_without_the_chosen_the_push_never_ends",
                 "test_lemma_3_1_mcpo_weighs_a_drawn_negative_twice",
             ),
