@@ -19,7 +19,10 @@ _CHARACTERS = 20_000
 
 
 class Case(NamedTuple):
-    """A prompt, its score as text, the answers in the order of their columns, and what was said of them."""
+    """A prompt, its score as text, the answers in the order of their columns, and what was said of them.
+
+    No answers where none are generated, but likelihoods of given ones computed.
+    """
 
     prompt_id: str
     score: str
@@ -50,8 +53,10 @@ def _case(case: Case) -> Html:
     several = len(prompt.turns) > 1
     said_by_user = [(f"user, turn {n}" if several else "user", t) for n, t in enumerate(prompt.turns, 1)]
     turns = join([_line(*said) for said in (*prompt.before, *said_by_user)])
-    names, texts = zip(*case.answers, strict=True)
-    answers = table(names, [[_answers(found) for found in texts]])
+    answers = Html("")
+    if case.answers:
+        names, texts = zip(*case.answers, strict=True)
+        answers = table(names, [[_answers(found) for found in texts]])
     said = [_said(title, words) for title, words in case.said]
     return Html(
         '<div class="set case"><div class="prompt">'
@@ -116,5 +121,11 @@ def _title(row: Mapping[str, Any], *, several: bool) -> str:
 
 def details_said(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a benchmark keeps of a prompt besides its score as what was said of it."""
-    listed = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in details.items())
+    listed = ", ".join(f"{name}: {_short(value)}" for name, value in details.items())
     return [(listed, "")] if details else []
+
+
+def _short(value: Any) -> str:
+    """Write a value as JSON, its numbers with three decimals."""
+    rounded = json.loads(json.dumps(value), parse_float=lambda number: round(float(number), 3))
+    return json.dumps(rounded, ensure_ascii=False)

@@ -138,6 +138,9 @@ def _extremes(
         found = texts.get(prompt)
         other = reference.get(prompt)
         answers: list[tuple[str, Text | None]] = [(found.model if found else model or "answer", found)]
+        # Neither stored nor judged: a prompt of lm-eval's tasks.
+        if found is None and verdicts is None and prompt in prompts:
+            answers = []
         if reference:
             answers.append((f"{other.model if other else 'reference'} (reference)", other))
         score = f"{headline.scale * headline.scores[place]:.2f}{' %' if headline.share else ''}"

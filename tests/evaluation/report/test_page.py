@@ -10,7 +10,7 @@ import pytest
 from support.evaluations import measured, write_evaluation
 from support.parsed_page import EVIL, Page
 
-from pairkit.evaluation.answers import Answer, Question, write_answers
+from pairkit.evaluation.answers import Answer, Question, write_answers, write_prompts
 from pairkit.evaluation.results import Verdict
 
 PROMPTS = [f"p{n}" for n in range(24)]
@@ -115,6 +115,16 @@ def test_ratings_without_texts_have_no_sections_about_texts(tmp_path: Path) -> N
     titles = [text for text in page.text if text in {*TITLES, "Lowest scores", "Highest scores"}]
     assert titles == ["Scores", "Lowest scores", "Highest scores", "Settings"]
     assert "not stored" in page.text
+
+
+def test_likelihoods_are_shown_with_the_prompt_and_no_answer(tmp_path: Path) -> None:
+    details = {"p0": {"target": 0, "answers,none": [[-16.998634338378906, False], [-5.5438, True]]}}
+    write_prompts(tmp_path / "judged_prompts.jsonl", [Question("p0", ("Which?\n[0] cat\n[1] dog",))])
+    write_evaluation(tmp_path, [measured("piqa:acc", [0.0, 1.0])], benchmark="tasks", details=details)
+    shown = " ".join(" ".join(Page((tmp_path / "report.html").read_text()).text).split())
+    assert "Which? [0] cat [1] dog" in shown
+    assert "target: 0, answers,none: [[-16.999, false], [-5.544, true]]" in shown
+    assert shown.count("not stored") == 1  # p1, of which there is no prompt either
 
 
 def test_turns_and_what_the_judge_said_of_them_are_shown_in_order(tmp_path: Path) -> None:
