@@ -20,6 +20,8 @@ from pairkit.yaml12 import check_values
 
 # Keys whose value decides which other keys a block has.
 KIND_KEYS = ("ranker",)
+# Blocks that may be written as their `name` alone.
+NAMED_BLOCKS = ("source", "loss")
 # Keys whose value on a command line is text and not YAML: "# Use" is no comment, "Use: any" no mapping.
 PROSE = frozenset({"card.pretty_name", "card.description", "card.text"})
 # The command that runs each kind of shipped recipe.
@@ -190,11 +192,14 @@ def _values(annotation: Any) -> list[Any]:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `over` into `base`, mapping by mapping; any other value is replaced.
 
-    A block that names another kind than the one below it (`rank.ranker`) replaces it whole.
+    A block that names another kind than the one below it (`rank.ranker`) replaces it whole. A block that is
+    its name alone (`loss: dpo`) gets further fields.
     """
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
+        if key in NAMED_BLOCKS and isinstance(below, str):
+            below = {"name": below}
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(below, value) if both and _same_kind(below, value) else value  # type: ignore[arg-type]
     return merged

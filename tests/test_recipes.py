@@ -152,6 +152,14 @@ def test_an_override_that_cannot_be_read_is_refused(arguments: list[str], messag
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["loss", "source"])
+def test_a_block_that_is_its_name_gets_further_fields(key: str) -> None:
+    assert merge({key: "a"}, {key: {"beta": 2}}) == {key: {"name": "a", "beta": 2}}
+    assert merge({key: "a"}, {key: {"name": "b", "beta": 2}}) == {key: {"name": "b", "beta": 2}}
+    assert merge({key: {"name": "a", "beta": 1}}, {key: "b"}) == {key: "b"}
+    assert merge({"model": "a"}, {"model": {"beta": 2}}) == {"model": {"beta": 2}}
+
+
 def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
     base = {"loss": {"name": "dpo", "beta": 0.1}, "ranks": [1, 2], "seed": 0}
     over = {"loss": {"beta": 0.5}, "ranks": [3], "new": {"a": 1}, "seed": {"b": 2}}
