@@ -63,6 +63,17 @@ def median_logit(model: Measured) -> float:
     return float(np.median(_logit(model)))
 
 
+def mean_logit(model: Measured) -> float:
+    """Mean of Z."""
+    return float(_logit(model).mean())
+
+
+def within_margins(model: Measured) -> float:
+    """Share of pairs whose Z is between the margins of StaPO's paper for Llama-3-Instruct, 0.6 and 0.8."""
+    logit = _logit(model)
+    return float(((logit >= 0.6) & (logit <= 0.8)).mean())
+
+
 def logit_deviation(model: Measured) -> float:
     """Standard deviation of Z."""
     return float(_logit(model).std())
@@ -108,6 +119,8 @@ QUANTITIES: dict[str, Shown] = {
     "median_margin": Shown(median_margin, "median margin of log-ratios"),
     "both_fall": Shown(both_fall, "pairs of which both log-ratios are below 0", 100, "%"),
     "median_logit": Shown(median_logit, "median difference of log-probs per token", 1, "nats per token"),
+    "mean_logit": Shown(mean_logit, "mean difference of log-probs per token", 1, "nats per token"),
+    "within_margins": Shown(within_margins, "pairs between the margins 0.6 and 0.8", 100, "%"),
     "logit_deviation": Shown(logit_deviation, "its standard deviation", 1, "nats per token"),
     "adaptive_deviation": Shown(adaptive_deviation, "standard deviation of M", 1, "nats per token"),
     "effective": Shown(effective, "negatives in effect at beta 0.01", 100, "%"),

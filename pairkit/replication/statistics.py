@@ -43,6 +43,11 @@ def growth(seed: Seed, *, arm: str, of: Quantity, since: int) -> float:
     return of(seed.at(arm)) - of(seed.at(arm, step))
 
 
+def settled(seed: Seed, *, arm: str, of: Quantity, since: int, within: float) -> float:
+    """Return by how much less than a number an arm changes after the place `since` of its marks."""
+    return within - abs(growth(seed, arm=arm, of=of, since=since))
+
+
 def kept(seed: Seed, *, arm: str, of: Quantity, loss: float) -> float:
     """Return the last value of an arm minus its best one after any step, plus the loss that is tolerated."""
     values = [of(model) for step, model in sorted(seed.arms[arm].items()) if step > 0]

@@ -39,6 +39,8 @@ def test_changes_over_steps() -> None:
     of = quantities.accuracy
     assert statistics.growth(over, arm="a", of=of, since=1) == pytest.approx(-0.1)
     assert statistics.kept(over, arm="a", of=of, loss=0.02) == pytest.approx(-0.08)
+    assert statistics.settled(over, arm="a", of=of, since=1, within=0.02) == pytest.approx(-0.08)
+    assert statistics.settled(over, arm="a", of=of, since=0, within=0.5) == pytest.approx(0.2)
     changed = seed(a={5: model(entropy=1.1)}, b={5: model(entropy=0.5)})
     found = statistics.steadier(changed, first="a", second="b", of=quantities.own_entropy)
     assert found == pytest.approx(math.log(2) - math.log(1.1))
@@ -68,3 +70,30 @@ def test_the_rate_that_a_method_bears(first: list[float], second: list[float], e
     of = {letter: {f"{letter}{n}": rate for n, rate in enumerate(rates)} for letter in "ab"}
     found = statistics.bears_more(seed(**arms), first=of["a"], second=of["b"], malformed_below=0.05)
     assert found == pytest.approx(expected)
+
+
+def test_quantities_of_pairs() -> None:
+    """Three pairs of four tokens against two; Z is 0.5, 0.7 and 0.79, M 0.5, -0.5 and 1.25."""
+    pairs = {
+        "set": [0, 0, 1],
+        "chosen": [1.0, -1.0, 2.0],
+        "rejected": [-0.5, 0.5, -1.5],
+        "chosen_logp": [-2.0, -4.0, -1.2],
+        "rejected_logp": [-2.0, -3.4, -2.18],
+        "chosen_length": [4, 4, 4],
+        "rejected_length": [2, 2, 2],
+        "effective": [0.9, 0.9, 0.6],
+    }
+    one = Measured({}, {name: np.array(values, dtype=np.float64) for name, values in pairs.items()})
+    logit = np.array([0.5, 0.7, 0.79])
+    assert quantities.median_logit(one) == pytest.approx(0.7)
+    assert quantities.mean_logit(one) == pytest.approx(1.99 / 3)
+    assert quantities.logit_deviation(one) == pytest.approx(logit.std())
+    assert quantities.within_margins(one) == pytest.approx(2 / 3)
+    assert quantities.adaptive_deviation(one) == pytest.approx(np.std([0.5, -0.5, 1.25]))
+    assert quantities.median_margin(one) == pytest.approx(1.5)
+    assert quantities.median_rejected(one) == -0.5
+    assert quantities.chosen_ratio(one) == pytest.approx(2 / 3)
+    assert quantities.rejected_ratio(one) == pytest.approx(-0.5)
+    assert quantities.both_fall(one) == 0.0
+    assert quantities.effective(one) == pytest.approx(0.8)

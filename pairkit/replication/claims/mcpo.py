@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pairkit.replication.design import Arm, Replication, Statistic
+from pairkit.replication.design import EPOCH, Arm, Replication, Statistic
 from pairkit.replication.measured import START
 from pairkit.replication.quantities import accuracy, effective
-from pairkit.replication.statistics import difference, interaction, level, slope
+from pairkit.replication.statistics import difference, growth, interaction, level, settled, slope
 from pairkit.replication.tasks.table import TASKS
 
 PAPER = "MC-PO"
@@ -190,5 +191,26 @@ ROWS = (
         shows=("accuracy", "malformed", "chosen_ratio", "own_entropy"),
         differs="With the chosen completion among the candidates training stops by itself, which is worth "
         "more the longer it lasts. The paper's own beta makes the readings alike.",
+    ),
+    Replication(
+        id="M9",
+        paper=f"{PAPER}, Table 4",
+        claim="Two epochs are enough: the second is worth having, the third changes nothing.",
+        published="Table 4: epochs 1, 2 and 3; all models of the paper are trained for two",
+        task=TASKS["A"],
+        arms={"mc": replace(_mc(steps=3 * EPOCH), marks=(EPOCH, 2 * EPOCH))},
+        statistics=(
+            Statistic(
+                "accuracy, epoch 3 - 1", partial(growth, arm="mc", of=accuracy, since=0), 0.02, decides=False
+            ),
+            Statistic(
+                "accuracy, change from epoch 2 to 3, within 2 points",
+                partial(settled, arm="mc", of=accuracy, since=1, within=0.02), 0.005,
+            ),
+        ),
+        falsified="more than 2 points between the epochs 2 and 3",
+        shows=("accuracy", "own_entropy", "malformed", "chosen_ratio"),
+        differs="The learning rate falls to 0 at the end of the third epoch, so that its second is not that "
+        "of a training that ends there. A large model remembers what it has seen twice.",
     ),
 )  # fmt: skip

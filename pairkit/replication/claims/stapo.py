@@ -7,8 +7,16 @@ from functools import partial
 from typing import Any
 
 from pairkit.replication.design import EPOCH, RATE, Arm, Replication, Statistic
-from pairkit.replication.quantities import accuracy, distinct, logit_deviation, median_logit, own_entropy
-from pairkit.replication.statistics import difference, growth, inside, kept, steadier
+from pairkit.replication.quantities import (
+    accuracy,
+    distinct,
+    logit_deviation,
+    mean_logit,
+    median_logit,
+    own_entropy,
+    within_margins,
+)
+from pairkit.replication.statistics import difference, growth, inside, kept, level, near, steadier
 from pairkit.replication.tasks.table import TASKS
 from pairkit.sweep.grid import Axis, axis
 
@@ -138,8 +146,56 @@ ROWS = (
         differs="At beta 2.5 the band is a soft well, whose edges still have 12 % of the largest gradient. "
         "The start's median Z is 0.34 here; with margins farther from it the way is longer.",
     ),
+    Replication(
+        id="S2",
+        paper=f"{PAPER}, section 4.1 and Fig. 3",
+        claim="Under margins of 0.6 and 0.8 StaPO's logit Z converges around 0.63, and all of it lies "
+        "between them.",
+        published='"converges around 0.63"; all pairs "within the margins"',
+        task=TASKS["A"],
+        arms={"stapo": Arm(_STAPO, **_FIVE)},
+        statistics=(
+            Statistic(
+                "nearness of the mean Z to 0.63, within a tenth",
+                partial(near, arm="stapo", of=mean_logit, target=0.63, share=0.1), 0.05, "of it",
+            ),
+            Statistic(
+                "share of pairs between the margins, over 90 %",
+                partial(level, arm="stapo", of=within_margins, above=0.9), 0.05,
+            ),
+        ),
+        falsified="a mean farther than a tenth from 0.63, or fewer than 90 % of pairs between the margins",
+        shows=("within_margins", "mean_logit", "logit_deviation"),
+        differs="The minimum of the loss is in the middle, at 0.70, and at beta 2.5 the band is soft: pairs "
+        "are drawn to it, not kept in it. More capacity per pair brings more of them there.",
+    ),
     _entropy("S3", "B", _TUNED),
     _win_rate("S4", "B", _TUNED),
+    Replication(
+        id="S6",
+        paper=f"{PAPER}, Table 3",
+        claim="Two margins on DPO's own logit are better than DPO at epoch 5.",
+        published="Table 3: DPO's logit with two margins above DPO at epoch 5",
+        task=TASKS["A"],
+        arms={
+            "dpo": Arm({"name": "dpo", "beta": 0.5}, **_FIVE),
+            # Where DPO's log-ratios of this task are between its first and its last epoch.
+            "two margins": Arm(
+                {"name": "stapo", "logit": "dpo", "beta": 0.5, "left_margin": 4.0, "right_margin": 6.0},
+                **_FIVE,
+            ),
+        },
+        statistics=(
+            Statistic(
+                "accuracy at epoch 5, two margins - DPO",
+                partial(difference, first="two margins", second="dpo", of=accuracy), 0.02,
+            ),
+        ),
+        falsified="no gain at epoch 5",
+        shows=("accuracy", "own_entropy", "median_margin", "malformed"),
+        differs="There is one right answer here, so that nothing is lost by being surer of it. A judge of "
+        "long answers sees what overtraining does to their wording.",
+    ),
     _entropy("S3-D", "D", _OF_CHAT),
     _win_rate("S4-D", "D", _OF_CHAT),
 )  # fmt: skip
