@@ -107,6 +107,7 @@ def _section(row: Replication, found: Mapping[str, Any] | None) -> Iterator[str]
         yield "* Not run yet."
         return
     yield f"* Verdict: **{found['verdict']}**, seeds {', '.join(map(str, found['seeds']))}."
+    yield f"* {found['minutes']:.0f} minutes of runs on {found['machine']}."
     yield ""
     yield f"![{row.id}]({RESULTS}/{row.id}.svg)"
     yield ""

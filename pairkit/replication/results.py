@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
@@ -29,8 +32,17 @@ def result(row: Replication, seeds: Sequence[Seed], tuned: Mapping[str, Tuned], 
         "statistics": [_statistic(of, each) for of, each in estimates],
         "arms": [_arm(name, seeds, row, tuned) for name in (START, *row.arms)],
         "tuning": {name: dict(each.tried) for name, each in tuned.items() if each.tried},
+        "machine": machine(),
         "minutes": _short((_seconds(seeds) + sum(each.seconds for each in tuned.values())) / 60),
     }
+
+
+def machine() -> str:
+    """Name the machine that the minutes are of: the model of its processor, and the cores."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _statistic(of: Statistic, found: Estimate) -> dict[str, Any]:
