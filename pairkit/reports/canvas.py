@@ -78,15 +78,20 @@ def label(name: str, width: int = 48) -> str:
 
 def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]], *, note: str = "") -> Html:
     """Put a title, a legend of (name, color, dashed) and a note around a drawing."""
+    listed = list_colors(legend) if legend else ""
+    return Html(
+        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{listed}{drawing}{paragraph(note)}\n</figure>"
+    )
+
+
+def list_colors(legend: Sequence[tuple[str, str, bool]]) -> Html:
+    """Make a legend of (name, color, dashed)."""
     entries = "".join(
         f'<li><i class="{"dashed" if dashed else "solid"}" style="border-color: {_themed(color)}"></i>'
         f"{text(name)}</li>"
         for name, color, dashed in legend
     )
-    listed = f'<ul class="legend">{entries}</ul>' if legend else ""
-    return Html(
-        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{listed}{drawing}{paragraph(note)}\n</figure>"
-    )
+    return Html(f'<ul class="legend">{entries}</ul>')
 
 
 def save(figure: Figure, target: Path | io.StringIO, **options: Any) -> None:
