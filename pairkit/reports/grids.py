@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Share = Literal["all", "row", "none"]
 Legend = Sequence[tuple[str, str, bool]]
 _DASHES = {"solid": "-", "dotted": (0, (1.2, 1.6)), "dashed": (0, (5, 2.5))}
-_TITLE = 90  # characters of the titles of a row of panels
+_TITLE = 135  # characters of the titles of a row of panels
 
 
 class Line(NamedTuple):
@@ -158,12 +158,12 @@ def _curves(axes: Axes, panel: Curves) -> None:
 
 
 def _density(axes: Axes, panel: Density) -> None:
-    axes.stairs(panel.density, panel.edges, color=panel.color, fill=True, alpha=0.55)
-    axes.set_ylim(bottom=0)
-    top = axes.get_ylim()[1]
+    drawn = axes.stairs(panel.density, panel.edges, color=panel.color, fill=True, alpha=0.55)
+    drawn.sticky_edges.y[:] = [0.0]  # no space below the bars, as below those of `Axes.bar`
+    of_axes = axes.get_xaxis_transform()  # x of the data, y from 0 to 1
     for mark in panel.marks:
-        axes.plot([mark, mark], [0, 0.93 * top], color=INK, linewidth=1.1)
-        axes.plot([mark], [0.93 * top], "o", color=INK, markersize=4)
+        axes.plot([mark, mark], [0, 0.93], color=INK, linewidth=1.1, transform=of_axes)
+        axes.plot([mark], [0.93], "o", color=INK, markersize=4, transform=of_axes)
     axes.text(
         0.98, 0.95, panel.written, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color=MUTED
     )

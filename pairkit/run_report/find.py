@@ -66,10 +66,12 @@ def find(paths: Sequence[Path]) -> Found:
     runs: list[Path] = []
     replications: list[Path] = []
     for path in paths:
-        if (replicated := _replications(path)) is not None:
+        if below := _runs(path):
+            runs += below
+        elif replicated := _replications(path):
             replications.append(replicated)
         else:
-            runs += _runs(path)
+            raise InputError(f"{path}: {_not_a_run(path)}")
     for path, count in Counter(path.resolve() for path in runs).items():
         if count > 1:
             raise UsageError(f"{path}: is given {count} times: name each run once")
@@ -81,33 +83,34 @@ def find(paths: Sequence[Path]) -> Found:
 
 
 def _runs(path: Path) -> list[Path]:
-    if not path.is_dir():
-        what = "is a file: give the directory of a run" if path.exists() else "no such directory"
-        raise InputError(f"{path}: {what}")
     if (path / RECORD).is_file():
         return [path]
-    below = sorted(child for child in path.iterdir() if (child / RECORD).is_file())
+    below = sorted(run.parent for run in path.glob(f"*/{RECORD}"))
     # Of another directory only seeds, because runs next to each other need not belong together.
     if not (path / "sweep.json").is_file():
-        below = [child for child in below if SEED.fullmatch(child.name)]
-    if below:
-        return below
+        below = [child for child in below if child.name.startswith("seed-")]
+    return below
+
+
+def _not_a_run(path: Path) -> str:
+    if not path.is_dir():
+        return "is a file: give the directory of a run" if path.exists() else "no such directory"
     if (path / "online.json").is_file():
-        raise InputError(
-            f"{path}: is an online training, whose segments are runs: give {path / 'segment-1' / 'run'} and "
-            "so on"
-        )
-    raise InputError(f"{path}: no training run: it has no {RECORD}, which `pairkit train` writes")
+        return f"is an online training, whose segments are runs: give {path / 'segment-1' / 'run'}"
+    if (path / "replications.json").is_file():
+        return "has no result of a replication yet; run the same `pairkit replicate` again"
+    return f"no training run: it has no {RECORD}, which `pairkit train` writes"
 
 
 def _replications(path: Path) -> Path | None:
     """Return the directory with the page of replications, given it or its folder of results."""
-    from pairkit.replication.record import RECORD as REPLICATED
+    # Here, because it imports whatever a replication runs.
     from pairkit.replication.record import RESULTS
 
-    if (path / REPLICATED).is_file() or (path / RESULTS).is_dir():
-        return path
-    return path.parent if path.name == RESULTS and path.is_dir() else None
+    for folder in (path, path.parent):
+        if any((folder / RESULTS).glob("*.json")) and path in (folder, folder / RESULTS):
+            return folder
+    return None
 
 
 def _read(path: Path) -> Run:

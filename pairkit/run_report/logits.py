@@ -81,7 +81,7 @@ def _histograms(shown: Sequence[Shown], colors: Colors, bins: list[Row], pairs: 
             what, share = _share(finite, margins)
             lost = len(values) - len(finite)
             written = f"{100 * share:.0f} % {what}" + (f"\n{lost} not finite" if lost else "")
-            title = f"{setting.name}, {when(setting.first, step)}"
+            title = when(setting, step)
             row.append(Density(title, edges, density, colors[setting.name], margins, written))
             named: Row = {"setting": setting.name, "step": step, "unit": unit}
             pairs.append(
@@ -100,6 +100,7 @@ def _histograms(shown: Sequence[Shown], colors: Colors, bins: list[Row], pairs: 
         panels,
         xlabel=f"Z, {unit}",
         ylabel="density",
+        share=("all", "row"),
         height=1.9,
         note="What the loss compares of a pair, before its scale and margins. Vertical lines: the margins of "
         "the loss (StaPO's left and right one, gamma / beta of SimPO, the best margin of IPO and SPO).",

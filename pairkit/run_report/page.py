@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.files import flat_keys
 from pairkit.reports.canvas import INK, list_colors
+from pairkit.reports.grids import grid
 from pairkit.reports.html import Html, badge, details, join, page, paragraph, section, table, text
 from pairkit.reports.plots import palette
 from pairkit.run_report.distance import divergence, reference_gap
 from pairkit.run_report.draws import drawn_negatives
-from pairkit.run_report.find import Setting
+from pairkit.run_report.find import Found, Setting
 from pairkit.run_report.logits import contrastive_logits, log_probs
 from pairkit.run_report.pushes import adaptive_margins, coefficients
 from pairkit.run_report.rewards import log_ratios, plane
 from pairkit.run_report.samples import entropy_and_score
-from pairkit.run_report.series import Colors, Draw, Figure, Row
+from pairkit.run_report.series import Colors, Draw, Figure, Row, caption
 
 TITLE = "pairkit report"
 ROWS = 200  # of a table on the page; files have all
@@ -50,10 +52,26 @@ def colors_of(settings: Sequence[Setting]) -> Colors:
     return colors
 
 
-def draw(settings: Sequence[Setting], colors: Colors, tables: Figure) -> dict[str, list[Figure]]:
-    """Draw all figures, by the question that they answer; `tables` is figure 17."""
-    found = {question.asked: [each(settings, colors) for each in question.draws] for question in QUESTIONS}
-    return {**found, CLAIMS: [tables]}
+def draw(found: Found, settings: Sequence[Setting], colors: Colors) -> dict[str, list[Figure]]:
+    """Draw all figures, those of runs of some settings, by the question that they answer.
+
+    Raises `InputError` for damaged files.
+    """
+    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in QUESTIONS}
+    return {**figures, CLAIMS: [_claims(found.replications)]}
+
+
+def _claims(folders: Sequence[Path]) -> Figure:
+    """Draw figure 17: tables of what replications measured, next to the papers' numbers."""
+    title, reproduces = "Ours next to the papers'", "MC-PO, Tables 2 to 4, and the other claims"
+    if not folders:
+        missing = {"": "give the directory of `pairkit replicate` as a further RUN to have its tables"}
+        return Figure(17, title, reproduces, {}, grid(caption(17, title, reproduces), []), missing)
+    # Here, because it imports whatever a replication runs.
+    from pairkit.run_report.published import replicated
+
+    rows, tables = replicated(folders)
+    return Figure(17, title, reproduces, {"arms": rows}, tables)
 
 
 def render(

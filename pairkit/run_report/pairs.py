@@ -13,11 +13,13 @@ from pairkit.imports import only_named
 from pairkit.intervals import Floats
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.losses.building import build
+from pairkit.reports.canvas import label
 from pairkit.run_report.find import Setting
 from pairkit.run_report.run import Run, Sets
 from pairkit.training.step.objective import Inputs, apply
 
 BINS = 40
+NAME = 20  # characters of a name in the title of a panel, so that the step is not cut
 PAIRS = "no pairs are recorded: train with record.pairs=true"
 REFERENCE = (
     "the reference's log-probs are not recorded, because the loss needs none: train with record.kl=true"
@@ -132,9 +134,9 @@ def epochs(run: Run) -> list[int]:
     return [step for step in found if step] or found
 
 
-def when(run: Run, step: int) -> str:
-    """Return a step with its epoch, as titles have it."""
-    return f"step {step} (epoch {run.epoch(step):.3g})"
+def when(setting: Setting, step: int) -> str:
+    """Return a setting with a step and its epoch, as titles of panels have them."""
+    return f"{label(setting.name, NAME)}, step {step} (epoch {setting.first.epoch(step):.2f})"
 
 
 def edges_of(values: Floats, marks: Sequence[float] = (), bins: int = BINS) -> Floats:

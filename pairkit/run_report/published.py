@@ -15,15 +15,13 @@ from pairkit.replication.quantities import QUANTITIES
 from pairkit.replication.tasks.base import FULL, QUICK
 from pairkit.reports.canvas import captioned
 from pairkit.reports.html import Html, badge, join, table, text
-from pairkit.run_report.series import Figure, Row, caption
+from pairkit.run_report.series import Row, caption
 
-TITLE, TABLES = "Ours next to the papers'", "MC-PO, Tables 2 to 4, and the other claims"
-NONE = "give the directory of `pairkit replicate` as a further RUN to see its tables"
 BADGES = {"held": "good", "did not hold": "bad"}
 
 
-def replicated(folders: Sequence[Path]) -> Figure:
-    """Make figure 17: a table per claim, with the mean and standard deviation over seeds of each arm.
+def replicated(folders: Sequence[Path]) -> tuple[list[Row], Html]:
+    """Return the numbers of figure 17, and a table per claim: each arm's mean and deviation over seeds.
 
     Raises `InputError` for a damaged result, and for a directory without one of today's designs.
     """
@@ -39,8 +37,7 @@ def replicated(folders: Sequence[Path]) -> Figure:
             found = _rows(REPLICATIONS[name], result)
             rows += found
             tables.append(_table(REPLICATIONS[name], result, found))
-    drawing = join(tables) if tables else Html("")
-    return Figure(17, TITLE, TABLES, {"arms": rows}, drawing, {} if tables else {"": NONE})
+    return rows, join(tables)
 
 
 def _rows(row: Replication, result: Mapping[str, Any]) -> list[Row]:

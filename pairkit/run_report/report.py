@@ -43,7 +43,7 @@ def report(
     settings, others = _policies(found)
     _check_outputs(out, json, csv_folder)
     colors = colors_of(settings)
-    figures = draw(settings, colors, _tables(found.replications))
+    figures = draw(found, settings, colors)
     every = [figure for answers in figures.values() for figure in answers]
     with stoppable(out, lambda: f"{out}: stopped; run the same command again"), owned_name(out):
         if csv_folder is not None:
@@ -68,12 +68,6 @@ def _policies(found: Found) -> tuple[list[Setting], list[Setting]]:
             raise InputError(f"{said}; give a run that trains a policy")
         warn(said)
     return settings, others
-
-
-def _tables(folders: Sequence[Path]) -> Figure:
-    from pairkit.run_report.published import replicated
-
-    return replicated(folders)
 
 
 def _plain(settings: Sequence[Setting], figures: Sequence[Figure]) -> dict[str, Any]:

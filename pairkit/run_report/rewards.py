@@ -96,7 +96,7 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
             counts = np.histogram2d(chosen, rejected, [edges[1], edges[0]])[0]  # [chosen, rejected]
             shares = counts / max(1, len(chosen))
             cross, diagonals = targets[setting.name]
-            title = f"{setting.name}, {when(setting.first, step)}"
+            title = when(setting, step)
             row.append(Plane(title, edges[0], edges[1], shares, colors[setting.name], cross, diagonals))
             bins += [
                 {

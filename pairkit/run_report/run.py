@@ -136,8 +136,14 @@ def _number(value: object) -> float:
 
 def _read(path: Path, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
     fields = pa.schema([schema.field(name) for name in names])
-    with undamaged(path, ADVICE), _as_value_error():
-        table: pa.Table = pq.read_table(path, columns=list(names)).select(list(names)).cast(fields)
+    with (
+        undamaged(path, ADVICE),
+        _as_value_error(),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise ValueError(f"it has no column {missing[0]}")
+        table: pa.Table = file.read(list(names)).select(list(names)).cast(fields)
         return table
 
 
