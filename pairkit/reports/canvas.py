@@ -31,8 +31,17 @@ SERIES = {
     "--s5": "#d1477a",
     "--s6": "#7a869a",
 }
+# For plots of more than six things.
+MORE = {
+    "--s7": "#0e8f9c",
+    "--s8": "#8c6239",
+    "--s9": "#8f8f1f",
+    "--s10": "#b8403a",
+    "--s11": "#27408b",
+    "--s12": "#b77fa6",
+}
 INK, MUTED, LINE, SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
-_VARIABLES = SERIES | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
+_VARIABLES = SERIES | MORE | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
 
 # Inches, of a plot in half the page and across it: at these widths text has about the page's small size.
 HALF, WIDE = 4.6, 9.4

@@ -42,6 +42,7 @@ class Curves(NamedTuple):
 
     Attributes:
         zero: whether a line is drawn at 0.
+        limit: how far from 0 the panel goes at most; a curve that goes farther is cut.
         shaded: ranges of y, in a color each.
     """
 
@@ -50,6 +51,7 @@ class Curves(NamedTuple):
     ylabel: str = ""
     zero: bool = False
     shaded: Sequence[tuple[float, float, str]] = ()
+    limit: float | None = None
 
 
 class Density(NamedTuple):
@@ -128,6 +130,11 @@ def grid(
         return captioned(title, svg(figure, title), list(legend), note=note)
 
 
+def in_rows(panels: Sequence[Panel], columns: int = 3) -> list[Sequence[Panel]]:
+    """Place panels next to each other, at most `columns` in a row."""
+    return [panels[first : first + columns] for first in range(0, len(panels), columns)]
+
+
 def _column(places: Sequence[Axes], panels: Sequence[Panel | None], width: int) -> None:
     """Draw the panels of a column, with titles of at most `width` characters."""
     for axes, panel in zip(places, panels, strict=True):
@@ -155,6 +162,9 @@ def _curves(axes: Axes, panel: Curves) -> None:
             axes.fill_between(line.steps, line.low, line.high, color=line.color, alpha=0.16, linewidth=0)
     axes.set_ylabel(panel.ylabel)
     axes.margins(x=0.02)
+    if panel.limit is not None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -panel.limit), min(high, panel.limit))
 
 
 def _density(axes: Axes, panel: Density) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pairkit.intervals import Floats
-from pairkit.reports.grids import Curves, Line, grid
+from pairkit.reports.grids import Curves, Line, grid, in_rows
 from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
@@ -31,9 +31,8 @@ KL = ("kl_chosen", "kl_rejected")
 def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 10: log ref(chosen) - log ref(rejected) of the pairs that were drawn, over the steps."""
     rows: list[Row] = []
-    lines: list[Line] = []
+    panels: list[Curves] = []
     missing: dict[str, str] = {}
-    drawn = []
     for setting in settings:
         if not setting.first.pairs:
             missing[setting.name] = PAIRS
@@ -42,10 +41,9 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
         if not found:
             missing[setting.name] = REFERENCE
             continue
-        drawn.append(setting)
         low, mean, high = np.array(list(found.values())).T
-        steps = list(found)
-        lines.append(Line(steps, mean, colors[setting.name], "solid", low, high))
+        line = Line(list(found), mean, colors[setting.name], "solid", low, high)
+        panels.append(Curves(setting.name, [line], zero=True))
         rows += [
             {"setting": setting.name, "step": step, "mean": each[1], "10 %": each[0], "90 %": each[2]}
             for step, each in found.items()
@@ -53,9 +51,9 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
     title, reproduces = "What the reference prefers", "alpha-DPO, Fig. 2"
     drawing = grid(
         caption(10, title, reproduces),
-        [[Curves("log ref(chosen) - log ref(rejected)", lines, "nats", zero=True)]] if drawn else [],
-        height=2.6,
-        legend=legend(drawn, colors),
+        in_rows(panels),
+        ylabel="log ref(chosen) - log ref(rejected), nats",
+        height=2.4,
         note="Mean and 10 to 90 % of the recorded training pairs. A pair counts as often as it was drawn "
         "since the evaluation before; where none was drawn, or counts are not known, each counts once.",
     )
@@ -100,7 +98,7 @@ def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
     for setting in settings:
         found = {key: series(setting, kind, key) for key in KL}
         if all(each is None for each in found.values()):
-            missing[setting.name] = unrecorded(setting, "record.figures=true record.kl=true")
+            missing[setting.name] = unrecorded(setting, "figures", "kl")
             continue
         drawn.append(setting)
         for key, each in found.items():

@@ -9,17 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairkit.reports.canvas import SERIES
-from pairkit.reports.grids import Curves, Shares, grid
+from pairkit.reports.canvas import MORE
+from pairkit.reports.grids import Curves, Shares, grid, in_rows
 from pairkit.reports.html import Html, join
-from pairkit.reports.plots import palette
 from pairkit.run_report.find import Setting
 from pairkit.run_report.run import Run
 from pairkit.run_report.series import KINDS, Colors, Figure, Row, caption, kind_of, legend, series
 
-PARTS = len(SERIES)  # as many as there are colors
+PARTS = len(MORE)  # as many as there are colors that are not those of the first settings
 INTERVALS = 20
-COLUMNS = 3
 OTHERS = "others"
 TITLE, MCPO = "Negatives drawn", "MC-PO, section 5.4"
 DRAWN = "drawn_"  # the metrics of a step, by origin
@@ -107,7 +105,7 @@ def _shares(parts: Sequence[Part]) -> tuple[Html, list[Row]]:
     if len(names) > PARTS:
         kept = [name for name, _ in every.most_common(PARTS - 1)]
         names = [*sorted(kept), OTHERS]
-    colors = palette(names, backwards=True)
+    colors = dict(zip(names, MORE.values(), strict=False))
     panels = []
     rows: list[Row] = []
     for setting, counts in parts:
@@ -123,10 +121,9 @@ def _shares(parts: Sequence[Part]) -> tuple[Html, list[Row]]:
                 rows.append({**named, "part": name, "share": share})
         edges = [next(iter(counts))[0], *(last for _, last in counts)]
         panels.append(Shares(setting.name, edges, values, colors))
-    lines = [panels[at : at + COLUMNS] for at in range(0, len(panels), COLUMNS)]
     drawing = grid(
         caption(16, TITLE, MCPO),
-        lines,
+        in_rows(panels),
         ylabel="% of the negatives",
         share=("none", "all"),
         legend=[(name, colors[name], False) for name in names],

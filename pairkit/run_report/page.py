@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.files import flat_keys
-from pairkit.reports.canvas import INK, list_colors
+from pairkit.reports.canvas import INK, MORE, SERIES, list_colors
 from pairkit.reports.grids import grid
 from pairkit.reports.html import Html, badge, details, join, page, paragraph, section, table, text
-from pairkit.reports.plots import palette
 from pairkit.run_report.distance import divergence, reference_gap
 from pairkit.run_report.draws import drawn_negatives
 from pairkit.run_report.find import Found, Setting
@@ -45,11 +45,10 @@ CLAIMS = "Do the papers' claims hold in miniature?"
 
 
 def colors_of(settings: Sequence[Setting]) -> Colors:
-    """Give each setting a color; next to runs of alpha-DPO SimPO is black, as in its paper."""
-    colors = palette(setting.name for setting in settings)
-    if any(setting.part("alpha_dpo") for setting in settings):
-        colors |= {setting.name: INK for setting in settings if setting.part("simpo")}
-    return colors
+    """Give each setting a color, of twelve; next to runs of alpha-DPO SimPO is black, as in its paper."""
+    black = any(setting.part("alpha_dpo") for setting in settings)
+    colors = cycle([*SERIES.values(), *MORE.values()])
+    return {setting.name: INK if black and setting.part("simpo") else next(colors) for setting in settings}
 
 
 def draw(found: Found, settings: Sequence[Setting], colors: Colors) -> dict[str, list[Figure]]:
@@ -133,6 +132,8 @@ def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "none" if value is None else str(value)
 
 
@@ -144,7 +145,7 @@ def _loss(loss: Mapping[str, object]) -> str:
 def _block(figure: Figure) -> Html:
     """Show a figure with its numbers, and what is missing of it."""
     data = [
-        details(f"Numbers of figure {figure.number}: {name}, {len(rows):,} rows", _numbers(rows))
+        details(f"Numbers of figure {figure.number}: {name} ({len(rows):,})", _numbers(rows))
         for name, rows in figure.tables.items()
         if rows
     ]

@@ -66,8 +66,11 @@ def contrasts(loss: Loss | WeightedSum, sets: Sets) -> Floats:
     That is what a run logs as `contrastive_logit`. NaN where a log-prob is not finite.
     """
     loss.eval()
+    inputs = inputs_of(sets)
+    # As in the run: a loss that needs no reference is not given one that is recorded.
+    reference = inputs.reference if "reference" in loss.needs else None
     with torch.no_grad():
-        found = apply(loss, inputs_of(sets), None).contrasts
+        found = apply(loss, inputs._replace(reference=reference), None).contrasts
     values: Floats = found.double().numpy()
     return values
 
@@ -149,9 +152,10 @@ def edges_of(values: Floats, marks: Sequence[float] = (), bins: int = BINS) -> F
     return edges
 
 
-def unrecorded(setting: Setting, flags: str) -> str:
-    """Return what to switch on for numbers of the metrics that a setting has not."""
-    loss = loss_of(setting.first)
-    if loss is not None and "reference" not in loss.needs and "record.kl" not in flags:
-        flags = f"{flags} record.kl=true"
-    return f"not recorded: train with {flags}"
+def unrecorded(setting: Setting, *fields: str) -> str:
+    """Return which fields of `record` to switch on for numbers of the metrics that a setting has not."""
+    recorded, loss = setting.first.recipe["record"], loss_of(setting.first)
+    if loss is not None and "reference" not in loss.needs:
+        fields = (*dict.fromkeys((*fields, "kl")),)
+    flags = [f"record.{field}=true" for field in fields if not recorded.get(field)]
+    return f"not recorded: train with {' '.join(flags)}" if flags else "not among the metrics of the run"

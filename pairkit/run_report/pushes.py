@@ -19,6 +19,7 @@ from pairkit.run_report.series import Colors, Figure, Row, caption, legend, seri
 
 COUNT = 161  # margins of a curve
 REACH = 6.0  # in units of 1 / beta
+LIMIT = 2.5  # in units of the largest push at margin 0, so that one of SPO does not flatten the others
 ALPHA = "alpha_dpo"
 OF_M = ("implicit_reference", "length_normalized", "margin", "margin_reduction")  # its keywords
 
@@ -43,14 +44,16 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
         reach = REACH / min(part.beta for part in found.values())
         margins = np.linspace(-reach, reach, COUNT)
         lines = []
+        middle = []
         for name, part in found.items():
             values = push(part, margins)
+            middle.append(abs(values[COUNT // 2]))
             lines.append(Line(margins, values, colors[name]))
             rows += [
                 {"setting": name, "beta": part.beta, "unit": unit, "margin": margin, "f": value}
                 for margin, value in zip(margins.tolist(), values.tolist(), strict=True)
             ]
-        panels.append(Curves(f"margin in {unit}", lines, zero=True))
+        panels.append(Curves(f"margin in {unit}", lines, zero=True, limit=LIMIT * max(middle)))
     title, reproduces = "Push on a pair over its margin", "MinorDPO, Fig. 1"
     drawn = [setting for setting in settings if setting.name not in missing]
     drawing = grid(
@@ -63,7 +66,7 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
         legend=legend(drawn, colors),
         note="f is minus the derivative of the loss by the log-prob of the chosen completion, where the "
         "rejected one is as the reference has it: beta sigmoid(-beta margin) of DPO. Below 0 it pulls a pair "
-        "back.",
+        f"back. The plot ends at {LIMIT} times the largest push at margin 0.",
     )
     return Figure(7, title, reproduces, {"curves": rows}, drawing, missing)
 
@@ -101,7 +104,7 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
             continue
         deviation = series(setting, "train", "std_M")
         if deviation is None:
-            missing[setting.name] = unrecorded(setting, "record.figures=true")
+            missing[setting.name] = unrecorded(setting, "figures")
             continue
         drawn.append(setting)
         color = colors[setting.name]

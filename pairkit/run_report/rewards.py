@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pairkit.intervals import Floats
-from pairkit.reports.grids import Curves, Plane, grid
+from pairkit.reports.grids import Curves, Line, Plane, grid, in_rows
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import PAIRS, REFERENCE, edges_of, nearest, unrecorded, when
 from pairkit.run_report.series import KINDS, Colors, Figure, Row, caption, kind_of, legend, series
@@ -26,39 +26,42 @@ def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
     kind = kind_of(settings, "chosen_log_ratio")
     rows: list[Row] = []
     missing: dict[str, str] = {}
-    lines: dict[tuple[str, Any], list[Any]] = {}
+    lines: dict[tuple[str, Any], list[Line]] = {}
     drawn = []
     for setting in settings:
         place = str(setting.loss["name"]), setting.loss.get("beta")
         found = {name: series(setting, kind, key) for name, (key, _) in SIDES.items()}
         if all(each is None for each in found.values()):
-            missing[setting.name] = unrecorded(setting, "record.figures=true")
+            missing[setting.name] = unrecorded(setting, "figures")
             continue
         drawn.append(setting)
         for name, each in found.items():
             if each is not None:
                 lines.setdefault(place, []).append(each.line(colors[setting.name], SIDES[name][1]))
                 rows += each.rows(setting.name, name, loss=place[0], beta=_beta(place[1]), sets=KINDS[kind])
-    losses = list(dict.fromkeys(loss for loss, _ in lines))
-    betas = sorted({beta for _, beta in lines}, key=lambda beta: (beta is not None, beta or 0.0))
     title, reproduces = "Rewards without beta over the steps", "MinorDPO, Fig. 2 to 5"
     drawing = grid(
         caption(8, title, reproduces),
-        [
-            [
-                Curves(f"{loss}, beta {_beta(beta)}", lines[loss, beta], zero=True)
-                if (loss, beta) in lines
-                else None
-                for beta in betas
-            ]
-            for loss in losses
-        ],
+        _by_loss_and_beta(lines),
         ylabel="log-ratio, nats",
         legend=legend(drawn, colors),
         note="Log-ratios of policy and reference: of chosen completions (solid), of rejected ones (dotted), "
         f"and their difference (dashed). Means over {KINDS[kind]}.",
     )
     return Figure(8, title, reproduces, {"steps": rows}, drawing, missing)
+
+
+def _by_loss_and_beta(lines: Mapping[tuple[str, Any], Sequence[Line]]) -> list[Sequence[Curves | None]]:
+    """Place panels in a row per loss and a column per beta; where each loss has one beta, side by side."""
+    panels = {
+        (loss, beta): Curves(f"{loss}, beta {_beta(beta)}", some, zero=True)
+        for (loss, beta), some in lines.items()
+    }
+    losses = dict.fromkeys(loss for loss, _ in panels)
+    if len(losses) == len(panels):
+        return [*in_rows(list(panels.values()))]
+    betas = sorted({beta for _, beta in panels}, key=lambda beta: (beta is not None, beta or 0.0))
+    return [[panels.get((loss, beta)) for beta in betas] for loss in losses]
 
 
 def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
@@ -113,7 +116,7 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
         caption(19, title, reproduces),
         panels,
         xlabel="log-ratio of the rejected completion, b, nats",
-        ylabel="of the chosen one, a, nats",
+        ylabel="of the chosen completion, a, nats",
         height=2.7,
         note="All training pairs that are recorded, at start, middle and end. Cross: the optimum of SPO, "
         "b = -1/alpha and a = 1/beta - 1/alpha. Dashed: the best margin a - b of SPO, 1/beta, and of IPO on "

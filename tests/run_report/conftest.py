@@ -27,7 +27,7 @@ def tried_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of four steps, evaluated before, in the middle and after, by the names of `support.recorded.RUNS`."""
+    """Runs of four steps, evaluated before, in the middle and after, by their names in `RUNS`."""
     folder = tmp_path_factory.mktemp("recorded")
     data = recorded_data(folder / "data")
     return record(folder / "runs", data, model_folder(folder / "model"))
