@@ -104,7 +104,7 @@ def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors
     rows = [
         [
             text(setting.name),
-            text(_loss(setting.loss)),
+            text(_loss(setting.first.recipe["loss"])),
             text(float(flat[setting.name].get("optimizer.learning_rate") or 0)),
             text(max((entry["step"] for entry in setting.first.entries), default=0)),
             text(", ".join(str(run.recipe["seed"]) for run in setting.runs)),
@@ -138,7 +138,8 @@ def _plain(value: object) -> str:
 
 
 def _loss(loss: Mapping[str, object]) -> str:
-    keywords = [f"{key} {_plain(value)}" for key, value in loss.items() if key != "name"]
+    """Return a loss with the keywords that are set."""
+    keywords = [f"{key} {_plain(value)}" for key, value in flat_keys(loss).items() if key != "name"]
     return f"{loss['name']} ({', '.join(keywords)})" if keywords else str(loss["name"])
 
 

@@ -1,4 +1,4 @@
-"""Small runs that have recorded everything, and their files as plain rows."""
+"""Small runs that have recorded everything, trained or written by hand, and their files as plain rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import pyarrow.parquet as pq
 from support.tiny import random_sets, write_data
 from support.training import recipe
 
+from pairkit.files import write_json
+from pairkit.training.record.pairs import SCHEMA as PAIR_ROWS
+from pairkit.training.record.pairs import step_file, write_rows
+from pairkit.training.record.samples import SCHEMA as SAMPLE_ROWS
 from pairkit.training.run import train
 
 ALL: dict[str, Any] = {
@@ -77,3 +81,74 @@ def samples_of(run: Path, step: int) -> list[dict[str, Any]]:
     """The recorded samples of a step."""
     rows: list[dict[str, Any]] = pq.read_table(run / "samples" / f"step-{step:06d}.parquet").to_pylist()
     return rows
+
+
+def write_run(
+    folder: Path,
+    loss: dict[str, Any] | None = None,
+    *,
+    described: dict[str, Any] | None = None,
+    logp: float = -3.0,
+    origin: str = "generated",
+    sets: int = 5,
+    **recipe_fields: Any,
+) -> Path:
+    """Write the files of a run of two steps as if it had been trained, of sets of three completions.
+
+    Args:
+        described: the loss with all its keywords, by default as `loss`.
+        logp: of the chosen completions.
+        origin: of the rejected completions.
+    """
+    loss = loss or {"name": "dpo", "beta": 0.1}
+    settings = {
+        "loss": loss, "seed": 0, "sets_per_step": 2, "train_split": "train", "eval_split": "test",
+        "record": {"figures": True, "pairs": True, "kl": True}, "optimizer": {"learning_rate": 1e-3},
+    }  # fmt: skip
+    plan = {"loss": described or loss, "steps": 2, "train_sets": {"used": sets}}
+    content = {"recipe": settings | recipe_fields, "plan": plan}
+    write_json(folder / "run.json", content)
+    (folder / "recipe.yaml").write_text("")  # by which a run is known
+    lines = [entry for step in range(3) for entry in _entries(step, origin)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for step in (0, 2):
+        splits = [content["recipe"][key] for key in ("train_split", "eval_split")]
+        rows = [row for split in splits for row in _completions(split, step, logp, origin, sets)]
+        write_rows(step_file(folder / "pairs", step), [pa.Table.from_pylist(rows, PAIR_ROWS)])
+        samples = [
+            {
+                "set_id": f"{n}",
+                "sample": 0,
+                "prompt": [],
+                "text": "?",
+                "entropy": 0.5,
+                "score": n % 2,
+                "length": 3,
+            }
+            for n in range(sets)
+        ]
+        write_rows(step_file(folder / "samples", step), [pa.Table.from_pylist(samples, SAMPLE_ROWS)])
+    return folder
+
+
+def _entries(step: int, origin: str) -> Iterator[dict[str, Any]]:
+    numbers = {
+        "chosen_logp_per_token": -1.0, "rejected_logp_per_token": -2.0 - step, "chosen_log_ratio": 0.1 * step,
+        "rejected_log_ratio": -0.2 * step, "log_ratio_margin": 0.3 * step, "kl_chosen": 0.1 * step,
+        "kl_rejected": 0.2 * step, "effective_candidates": 1.5, "std_M": 0.1, "adaptive_margin": 0.4,
+    }  # fmt: skip
+    if step:
+        yield {"step": step, "kind": "train", **numbers, f"drawn_{origin}": 2}
+    if step != 1:
+        yield {"step": step, "kind": "eval", **numbers}
+
+
+def _completions(split: str, step: int, logp: float, origin: str, sets: int) -> Iterator[dict[str, Any]]:
+    for number in range(sets):
+        for column in range(3):
+            yield {
+                "split": split, "set_id": f"{split}-{number}", "column": column, "rank": column + 1,
+                "origin": origin if column else "source", "length": 4 + column,
+                "logp": -6.0 - number * step if column else logp, "ref_logp": -5.0 - column, "token_kl": 0.1,
+                "drawn": step * (column == 2),
+            }  # fmt: skip
