@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -132,9 +133,9 @@ def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _loss(loss: Mapping[str, object]) -> str:

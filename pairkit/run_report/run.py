@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +45,7 @@ class Run:
     entries: Sequence[Mapping[str, Any]]
     pairs: Mapping[int, Path]
     samples: Mapping[int, Path]
+    _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trains(self) -> str:
@@ -71,7 +71,10 @@ class Run:
 
     def sets(self, step: int, split: str) -> Sets:
         """Read the recorded sets of a split, "train" or "eval". Raises `InputError` for a damaged file."""
-        return _sets(self.pairs[step], str(self.recipe[f"{split}_split"]))
+        # Kept, because several figures are drawn from one file.
+        if (step, split) not in self._read:
+            self._read[step, split] = _sets(self.pairs[step], str(self.recipe[f"{split}_split"]))
+        return self._read[step, split]
 
     def written(self, step: int) -> list[dict[str, Any]]:
         """Read the samples of a step. Raises `InputError` for a damaged file."""
@@ -113,8 +116,10 @@ def read_run(folder: Path) -> Run:
         names = [recipe[key] for key in ("seed", "sets_per_step", "train_split", "eval_split", "record")]
         if not examples or not isinstance(names[1], int):
             raise ValueError("it has no sets")
-    files = ({_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES))
-    return Run(folder, recipe, loss, examples, read_entries(folder / METRICS, ADVICE), *files)
+    pairs, samples = (
+        {_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES)
+    )
+    return Run(folder, recipe, loss, examples, read_entries(folder / METRICS, ADVICE), pairs, samples)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -158,7 +163,6 @@ def _as_value_error() -> Iterator[None]:
         raise
 
 
-@lru_cache(maxsize=256)  # several figures are drawn from one file
 def _sets(path: Path, split: str) -> Sets:
     table = _read(path, PAIR_ROWS, PAIR_ROWS.names)
     rows = table.filter(pa.compute.equal(table["split"], split))
