@@ -51,4 +51,5 @@ def report(
 
     figures = draw(runs, out, json=json, csv_folder=csv)
     drawn = sorted(figure.number for figure in figures if any(figure.tables.values()))
-    say(f"figures {', '.join(map(str, drawn))} of {len(figures)} are drawn\npage: {out}")
+    numbers = f"figures {', '.join(map(str, drawn))} of" if drawn else "none of the"
+    say(f"{numbers} {len(figures)} are drawn\npage: {out}")

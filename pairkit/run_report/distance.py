@@ -11,7 +11,7 @@ from pairkit.reports.grids import Curves, Line, grid, in_rows
 from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
-from pairkit.run_report.pairs import PAIRS, REFERENCE, unrecorded
+from pairkit.run_report.pairs import REFERENCE, unrecorded, without_pairs
 from pairkit.run_report.samples import score
 from pairkit.run_report.series import (
     KINDS,
@@ -34,8 +34,8 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
     panels: list[Curves] = []
     missing: dict[str, str] = {}
     for setting in settings:
-        if not setting.first.pairs:
-            missing[setting.name] = PAIRS
+        if reason := without_pairs(setting):
+            missing[setting.name] = reason
             continue
         found = {step: each for step in setting.first.pairs if (each := _gaps(setting, step)) is not None}
         if not found:

@@ -14,7 +14,6 @@ from pairkit.reports.grids import Curves, Density, Line, grid
 from pairkit.reports.html import Html, join
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import (
-    PAIRS,
     compared,
     contrasts,
     edges_of,
@@ -23,6 +22,7 @@ from pairkit.run_report.pairs import (
     margins_of,
     per_token,
     when,
+    without_pairs,
 )
 from pairkit.run_report.series import Colors, Figure, Row, caption, legend, series
 
@@ -44,7 +44,7 @@ def contrastive_logits(settings: Sequence[Setting], colors: Colors) -> Figure:
     shown: list[Shown] = []
     for setting in settings:
         loss = loss_of(setting.first)
-        reason = compared(loss) or ("" if setting.first.pairs else PAIRS)
+        reason = compared(loss) or without_pairs(setting)
         if reason or loss is None:
             missing[setting.name] = reason
         else:

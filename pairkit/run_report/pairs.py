@@ -21,6 +21,10 @@ from pairkit.training.step.objective import Inputs, apply
 BINS = 40
 NAME = 20  # characters of a name in the title of a panel, so that the step is not cut
 PAIRS = "no pairs are recorded: train with record.pairs=true"
+NO_PAIR = (
+    "no pair of the training sets is recorded: raise record.report_sets, or train on sets with a rejected "
+    "completion"
+)
 REFERENCE = (
     "the reference's log-probs are not recorded, because the loss needs none: train with record.kl=true"
 )
@@ -37,6 +41,15 @@ MARGINS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, ...]]] = {
     "hinge": lambda loss: (1 / loss["beta"],),
     "slic_hf": lambda loss: (loss["delta"],),
 }
+
+
+def without_pairs(setting: Setting) -> str:
+    """Return why there are no pairs of training sets, "" if there are."""
+    recorded = [run for run in setting.runs if run.pairs]
+    if not setting.first.pairs:
+        return PAIRS
+    pairs = any(run.sets(max(run.pairs), "train").mask[:, 1:].any() for run in recorded)
+    return "" if pairs else NO_PAIR
 
 
 def loss_of(run: Run) -> Loss | WeightedSum | None:
@@ -76,14 +89,15 @@ def contrasts(loss: Loss | WeightedSum, sets: Sets) -> Floats:
 
 
 def inputs_of(sets: Sets) -> Inputs:
-    """Return recorded sets as a loss takes them."""
+    """Return recorded sets as a loss takes them; scores, on which no contrast depends, are by column."""
     known = np.isfinite(sets.reference[sets.mask]).any()
     policy = logps(sets, sets.logp)
+    columns = torch.arange(1, policy.sum.shape[1] + 1).expand(policy.sum.shape)
     return Inputs(
         policy,
         logps(sets, sets.reference) if known else None,
-        torch.full_like(policy.sum, torch.nan),
-        torch.arange(1, policy.sum.shape[1] + 1).expand(policy.sum.shape),
+        -columns.double(),
+        columns,
         torch.ones(len(policy.sum), dtype=torch.bool),
         torch.zeros(len(policy.sum), dtype=torch.int64),
     )
@@ -115,8 +129,10 @@ def per_token(loss: Loss | WeightedSum) -> bool:
 
 def margins_of(setting: Setting) -> tuple[float, ...]:
     """Return the margins of the loss, none for most losses."""
-    name = str(setting.loss["name"])
-    return MARGINS[name](setting.loss) if name in MARGINS else ()
+    # Of a sum the first part, whose contrast it is.
+    name = str(setting.loss["name"]).partition("+")[0].partition(":")[0]
+    part = setting.part(name)
+    return MARGINS[name](part) if name in MARGINS and part else ()
 
 
 def nearest(run: Run, fractions: Sequence[float]) -> list[int]:

@@ -161,12 +161,12 @@ def margins(run: Run, step: int, loss: Mapping[str, Any]) -> Floats | None:
     """
     if step not in run.pairs:
         return None
-    shift = disagreements(run.sets(step, "eval"), loss)
-    shift = shift[np.isfinite(shift)]
     mean = run.values("eval", "adaptive_margin").get(step, np.nan)
     deviation = run.values("eval", "std_M").get(step, np.nan)
-    if not len(shift) or not np.isfinite(mean + deviation):
+    if not np.isfinite(mean + deviation):
         return None
+    shift = disagreements(run.sets(step, "eval"), loss)
+    shift = shift[np.isfinite(shift)]
     scale = loss["alpha"]
     if loss["normalize"]:
         if not deviation > 0:  # before the first batch that counts

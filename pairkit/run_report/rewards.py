@@ -10,7 +10,7 @@ import numpy as np
 from pairkit.intervals import Floats
 from pairkit.reports.grids import Curves, Line, Plane, grid, in_rows
 from pairkit.run_report.find import Setting
-from pairkit.run_report.pairs import PAIRS, REFERENCE, edges_of, nearest, unrecorded, when
+from pairkit.run_report.pairs import REFERENCE, edges_of, nearest, unrecorded, when, without_pairs
 from pairkit.run_report.series import KINDS, Colors, Figure, Row, caption, kind_of, legend, series
 
 SIDES = {
@@ -69,8 +69,8 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
     missing: dict[str, str] = {}
     found: dict[str, dict[int, tuple[Floats, Floats]]] = {}
     for setting in settings:
-        if not setting.first.pairs:
-            missing[setting.name] = PAIRS
+        if reason := without_pairs(setting):
+            missing[setting.name] = reason
             continue
         steps = {step: _ratios(setting, step) for step in nearest(setting.first, (0, 0.5, 1))}
         if not any(len(rejected) for rejected, _ in steps.values()):

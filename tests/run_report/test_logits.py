@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,15 +134,14 @@ def test_the_share_within_two_margins(
         ({"name": "spo", "beta": 0.1}, (10.0,)),
         ({"name": "hinge", "beta": 0.05}, (20.0,)),
         ({"name": "slic_hf"}, (1.0,)),
+        ({"name": "stapo:0.5+sft", "stapo": {"left_margin": 0.2}}, (0.2, 0.8)),
+        ({"name": "dpo+simpo"}, ()),
         ({"name": "dpo"}, ()),
     ],
 )
 def test_margins_are_where_the_loss_wants_a_pair(loss: dict[str, Any], expected: tuple[float, ...]) -> None:
-    class Named:
-        def __init__(self) -> None:
-            self.loss = build(**loss).describe()
-
-    assert margins_of(Named()) == pytest.approx(expected)  # type: ignore[arg-type]
+    named = Setting("any", (SimpleNamespace(loss=build(**loss).describe()),))  # type: ignore[arg-type]
+    assert margins_of(named) == pytest.approx(expected)
 
 
 def test_losses_without_pairs_say_so(tmp_path: Path) -> None:

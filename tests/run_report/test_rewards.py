@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.recorded import lines_of, pairs_of, recorded_data
+from support.recorded import lines_of, pairs_of, recorded_data, write_run
 from support.tiny import model_folder
 from support.training import recipe
 
 from pairkit.losses import build
 from pairkit.run_report.distance import reference_gap
 from pairkit.run_report.find import Setting, find
+from pairkit.run_report.logits import contrastive_logits
 from pairkit.run_report.rewards import log_ratios, plane, target
 from pairkit.training.run import train
 
@@ -93,6 +94,13 @@ def test_runs_without_a_reference_say_what_records_it(tmp_path: Path) -> None:
     assert plane(found, colors).missing == {"simpo": unknown}
     assert reference_gap(found, colors).missing == {"simpo": unknown}
     assert log_ratios(found, colors).missing == {"simpo": "not recorded: train with record.kl=true"}
+
+
+def test_runs_without_training_pairs_say_so(tmp_path: Path) -> None:
+    found, colors = find([write_run(tmp_path / "run", sets=0, plan_sets=5)]).settings, {"run": "#3b6fe0"}
+    for figure in (plane, reference_gap, contrastive_logits):
+        said = figure(found, colors).missing["run"]
+        assert said.startswith("no pair of the training sets is recorded: raise record.report_sets, or train")
 
 
 @pytest.mark.parametrize(

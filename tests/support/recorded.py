@@ -91,6 +91,7 @@ def write_run(
     logp: float = -3.0,
     origin: str = "generated",
     sets: int = 5,
+    plan_sets: int = 5,
     **recipe_fields: Any,
 ) -> Path:
     """Write the files of a run of two steps as if it had been trained, of sets of three completions.
@@ -99,13 +100,15 @@ def write_run(
         described: the loss with all its keywords, by default as `loss`.
         logp: of the chosen completions.
         origin: of the rejected completions.
+        sets: recorded of each split.
+        plan_sets: training sets of the run.
     """
     loss = loss or {"name": "dpo", "beta": 0.1}
     settings = {
         "loss": loss, "seed": 0, "sets_per_step": 2, "train_split": "train", "eval_split": "test",
         "record": {"figures": True, "pairs": True, "kl": True}, "optimizer": {"learning_rate": 1e-3},
     }  # fmt: skip
-    plan = {"loss": described or loss, "steps": 2, "train_sets": {"used": sets}}
+    plan = {"loss": described or loss, "steps": 2, "train_sets": {"used": plan_sets}}
     content = {"recipe": settings | recipe_fields, "plan": plan}
     write_json(folder / "run.json", content)
     (folder / "recipe.yaml").write_text("")  # by which a run is known
