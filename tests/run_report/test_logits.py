@@ -63,7 +63,7 @@ def test_contrasts_are_those_of_the_loss(recorded: dict[str, Path], name: str) -
     [
         "minor_dpo", "dpop", "f_dpo", "r_dpo", "dpo_norm", "ipo", "orpo", "cpo_simpo", "slic_hf", "alphapo",
         "tdpo1", "tdpo2", "wpo", "kto", "bco", "amapo", "beta_dpo", "rnce", "infonca", "lipo", "pro", "rrhf",
-        "exo_rw", "nca", "mcpo+sft", "sft+simpo",
+        "exo_rw", "nca", "contrastive_divergence", "mcpo+sft", "sft+simpo",
     ],
 )  # fmt: skip
 def test_contrasts_are_what_runs_log_of_any_loss(loss: str, tmp_path: Path) -> None:
