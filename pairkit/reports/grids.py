@@ -171,11 +171,12 @@ def _density(axes: Axes, panel: Density) -> None:
     drawn = axes.stairs(panel.density, panel.edges, color=panel.color, fill=True, alpha=0.55)
     drawn.sticky_edges.y[:] = [0.0]  # no space below the bars, as below those of `Axes.bar`
     of_axes = axes.get_xaxis_transform()  # x of the data, y from 0 to 1
+    axes.margins(y=0.25)  # room for what is written, above bars and marks
     for mark in panel.marks:
-        axes.plot([mark, mark], [0, 0.93], color=INK, linewidth=1.1, transform=of_axes)
-        axes.plot([mark], [0.93], "o", color=INK, markersize=4, transform=of_axes)
+        axes.plot([mark, mark], [0, 0.8], color=INK, linewidth=1.1, transform=of_axes)
+        axes.plot([mark], [0.8], "o", color=INK, markersize=4, transform=of_axes)
     axes.text(
-        0.98, 0.95, panel.written, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color=MUTED
+        0.98, 0.98, panel.written, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, color=MUTED
     )
     axes.grid(axis="y", visible=False)
 
