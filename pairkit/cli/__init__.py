@@ -23,6 +23,7 @@ from pairkit.cli.overrides import SETTINGS
 from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.replicate import replicate
+from pairkit.cli.report import report
 from pairkit.cli.sources import sources
 from pairkit.cli.sweep import sweep
 from pairkit.cli.train import train
@@ -44,6 +45,7 @@ app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(sweep)
 app.command(context_settings=SETTINGS)(online)
 app.add_typer(evaluations.app, name="eval")
+app.command()(report)
 app.command()(export)
 app.command(context_settings=SETTINGS)(push)
 app.command()(sources)

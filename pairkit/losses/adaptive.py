@@ -90,8 +90,14 @@ def alpha_dpo(
         not skip rounding. SimPO is not DPO with a uniform reference, as theorem 3.1 has it: that reference
         gives a margin of beta log|V| (|rejected| - |chosen|), and 0 for means over tokens.
     """
-    of_means = _of_means(length_normalized, margin_reduction)
-    shift = _disagreement(policy, reference, implicit_reference, of_means, margin)
+    shift = disagreement(
+        policy,
+        reference,
+        implicit_reference=implicit_reference,
+        length_normalized=length_normalized,
+        margin=margin,
+        margin_reduction=margin_reduction,
+    )
     shift = shift.detach() if stop_gradient else shift
     scale = alpha
     if normalize:
@@ -122,7 +128,14 @@ def observe_alpha_dpo(
 ) -> tuple[State, Rows]:
     """Update the averages of M; `alpha_dpo` computes the M of each row itself."""
     of_means = _of_means(length_normalized, margin_reduction)
-    shift = _disagreement(policy, reference, implicit_reference, of_means, margin)
+    shift = disagreement(
+        policy,
+        reference,
+        implicit_reference=implicit_reference,
+        length_normalized=length_normalized,
+        margin=margin,
+        margin_reduction=margin_reduction,
+    )
     noise = rounding(policy, of_means=of_means)  # nats
     if margin == "token_kl":
         noise = KL_ROUNDING * float(_size(policy, of_means).abs().mean())
@@ -260,10 +273,17 @@ def _of_means(length_normalized: bool, margin_reduction: str) -> bool:
     return length_normalized if margin_reduction == "same" else margin_reduction == "mean"
 
 
-def _disagreement(
-    policy: Logps, reference: Logps, implicit_reference: str, of_means: bool, margin: str
+def disagreement(
+    policy: Logps,
+    reference: Logps,
+    *,
+    implicit_reference: str,
+    length_normalized: bool,
+    margin: str,
+    margin_reduction: str,
 ) -> Tensor:
-    """Compute M of each row, [B]; gradient flows to the policy only."""
+    """Compute M of `alpha_dpo` for each row, [B], by its keywords; gradient flows to the policy only."""
+    of_means = _of_means(length_normalized, margin_reduction)
     if margin == "token_kl":
         assert policy.token_kl is not None, "checked, because the table's row needs it"
         divergence = policy.token_kl

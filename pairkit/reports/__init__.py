@@ -3,4 +3,7 @@
 html.py    a self-contained page and its elements
 blocks.py  differences and candidate sets
 plots.py   curves and bars as inline SVG
+scores.py  values with intervals, and distributions
+grids.py   small multiples: curves with bands, histograms, planes, shares
+paths.py   points that are joined in their order
 """

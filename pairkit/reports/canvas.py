@@ -31,8 +31,17 @@ SERIES = {
     "--s5": "#d1477a",
     "--s6": "#7a869a",
 }
+# For plots of more than six things.
+MORE = {
+    "--s7": "#0e8f9c",
+    "--s8": "#8c6239",
+    "--s9": "#8f8f1f",
+    "--s10": "#b8403a",
+    "--s11": "#27408b",
+    "--s12": "#b77fa6",
+}
 INK, MUTED, LINE, SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
-_VARIABLES = SERIES | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
+_VARIABLES = SERIES | MORE | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
 
 # Inches, of a plot in half the page and across it: at these widths text has about the page's small size.
 HALF, WIDE = 4.6, 9.4
@@ -78,15 +87,20 @@ def label(name: str, width: int = 48) -> str:
 
 def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]], *, note: str = "") -> Html:
     """Put a title, a legend of (name, color, dashed) and a note around a drawing."""
+    listed = list_colors(legend) if legend else ""
+    return Html(
+        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{listed}{drawing}{paragraph(note)}\n</figure>"
+    )
+
+
+def list_colors(legend: Sequence[tuple[str, str, bool]]) -> Html:
+    """Make a legend of (name, color, dashed)."""
     entries = "".join(
         f'<li><i class="{"dashed" if dashed else "solid"}" style="border-color: {_themed(color)}"></i>'
         f"{text(name)}</li>"
         for name, color, dashed in legend
     )
-    listed = f'<ul class="legend">{entries}</ul>' if legend else ""
-    return Html(
-        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{listed}{drawing}{paragraph(note)}\n</figure>"
-    )
+    return Html(f'<ul class="legend">{entries}</ul>')
 
 
 def save(figure: Figure, target: Path | io.StringIO, **options: Any) -> None:

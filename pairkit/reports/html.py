@@ -95,6 +95,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Html]], *, numeric: Se
     return Html(f'<div class="scroll">{inner}</div>')
 
 
+def details(summary: str, *blocks: Html) -> Html:
+    """Make blocks that are shown when their summary is clicked."""
+    return Html(f'<details class="more">\n<summary>{text(summary)}</summary>\n{join(blocks)}\n</details>')
+
+
 def settings(values: Mapping[str, object]) -> Html:
     """List names and values, one per line."""
     rows = "\n".join(

@@ -12,6 +12,7 @@ import yaml
 from support.evaluations import measured, write_evaluation
 from support.judges import ScriptedJudge, fair
 from support.labeled import jsonl, row
+from support.recorded import write_run
 from support.report_page import candidate_set, everything
 from typer.testing import CliRunner
 
@@ -155,6 +156,18 @@ def rankers(folder: Path, mark: str) -> Path:
     return out
 
 
+def runs(folder: Path, mark: str) -> Path:
+    """The page of two runs, whose records name what they like."""
+    for number, loss in enumerate(({"name": mark, mark: mark}, {"name": "dpo", "beta": 0.1})):
+        run = file_of(folder / str(number), mark).parent
+        fields = {"train_split": mark, "data": f"{mark} {number}", mark: [mark, number]}
+        write_run(run, loss, origin=mark, **fields)
+    (folder / "out").mkdir()
+    found = [next((folder / str(number)).iterdir()) for number in (0, 1)]
+    command("report", *found, "--out", folder / "out" / "report.html")
+    return folder / "out"
+
+
 def ranker(folder: Path, mark: str) -> Path:
     """The page of one of them."""
     return next(path.parent for path in rankers(folder, mark).glob("*_2/report.html"))
@@ -168,6 +181,7 @@ PAGES: dict[str, tuple[Callable[[Path, str], Path], str]] = {
     "a ranker": (ranker, "evaluation/report/page.py"),
     "rankers": (rankers, "evaluation/ranker/page.py"),
     "a comparison": (comparison, "evaluation/compare/page.py"),
+    "runs": (runs, "run_report/page.py"),
     "a judge": (judge, "evaluation/judge/page.py"),
     "the kit": (kit, ""),
 }

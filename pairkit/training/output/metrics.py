@@ -97,9 +97,14 @@ def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
     return [entry for entry in read_entries(out / METRICS) if entry["kind"] == kind]
 
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
-    """Read all entries of a file of metrics; none if it does not exist. Raises `InputError` if damaged."""
-    with undamaged(path, "remove it to continue without what it holds, or use --on-existing delete"):
+def read_entries(
+    path: Path, advice: str = "remove it to continue without what it holds, or use --on-existing delete"
+) -> list[dict[str, Any]]:
+    """Read all entries of a file of metrics; none if it does not exist.
+
+    Raises `InputError` for a damaged file, with the `advice` on what to do about it.
+    """
+    with undamaged(path, advice):
         entries = [json.loads(line) for line in _lines(path)]
         for entry in entries:
             if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):

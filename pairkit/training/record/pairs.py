@@ -73,4 +73,5 @@ def step_file(folder: Path, step: int) -> Path:
 def write_rows(path: Path, tables: Sequence[pa.Table]) -> None:
     """Write tables of one schema as a file that appears whole or not at all. Raises `OutputError`."""
     with replacing(path) as temporary:
-        pq.write_table(pa.concat_tables(tables), temporary)
+        # With checksums, so that a reader finds damage that is not in the form of the file.
+        pq.write_table(pa.concat_tables(tables), temporary, write_page_checksum=True)

@@ -20,6 +20,7 @@ from support.bad_input import (
     push,
     ranker,
     replication,
+    report,
     reward,
     train,
 )
@@ -47,6 +48,7 @@ CASES = [
     *lm_tasks.CASES,
     *online.CASES,
     *replication.CASES,
+    *report.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,

@@ -254,7 +254,7 @@ SECTIONS: Sections = {
         (
             "A text on an HTML page makes no element, no attribute and no link, and is shown as it is.",
             (
-                Tried("tests/reports/test_attacks.py::test_no_text_is_an_element", 104, COLLECTED),
+                Tried("tests/reports/test_attacks.py::test_no_text_is_an_element", 126, COLLECTED),
                 "tests/reports/test_attacks.py::test_every_page_is_attacked",
             ),
         ),

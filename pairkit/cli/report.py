@@ -1,0 +1,55 @@
+"""`pairkit report`: the papers' figures of recorded runs, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pairkit.cli.printing import say
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Directories of `pairkit train`, of runs seed-1, seed-2, ..., of `pairkit sweep`, or of "
+            "`pairkit replicate`.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("runs/report.html"),
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write every number that is drawn as JSON.  [default: none]"),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write every number that is drawn, a CSV file per table.  [default: none]",
+        ),
+    ] = None,
+) -> None:
+    """Draw the papers' figures from what runs have recorded, on one HTML page.
+
+    Every run has log-probs in its metrics; most figures need a run that was trained with record.figures=true
+    record.pairs=true, some --sample-every or record.kl=true. What a run has not recorded is named with the
+    setting that records it. Seeds of one setting (NAME/seed-1, or NAME,seed=1 of a sweep) are one line with
+    a band. The page needs no other file: it can be sent as it is.
+
+    Examples:
+
+    \b
+      pairkit report runs/train/nectar-dpo runs/train/nectar-mcpo
+      pairkit report runs/train/dpo/seed-* runs/train/mcpo/seed-* --out seeds.html
+      pairkit report runs/sweep/quickstart-dpo --out sweep.html --json sweep.json --csv sweep
+      pairkit report runs/replication --out claims.html
+    """
+    from pairkit.run_report.report import report as draw
+
+    figures = draw(runs, out, json=json, csv_folder=csv)
+    drawn = sorted(figure.number for figure in figures if any(figure.tables.values()))
+    numbers = f"figures {', '.join(map(str, drawn))} of" if drawn else "none of the"
+    say(f"{numbers} {len(figures)} are drawn\npage: {out}")

@@ -1,0 +1,163 @@
+"""Figures 1 and 2: how far apart chosen and rejected completions are, pair by pair and over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pairkit.intervals import Floats
+from pairkit.losses import Loss, WeightedSum
+from pairkit.reports.canvas import MUTED
+from pairkit.reports.grids import Curves, Density, Line, grid
+from pairkit.reports.html import Html, join
+from pairkit.run_report.find import Setting
+from pairkit.run_report.pairs import (
+    compared,
+    contrasts,
+    edges_of,
+    epochs,
+    loss_of,
+    margins_of,
+    per_token,
+    when,
+    without_pairs,
+)
+from pairkit.run_report.series import Colors, Figure, Row, caption, legend, series
+
+STAPO = "StaPO, Fig. 2"
+TITLE = "Contrastive logits Z of training pairs"
+
+
+class Shown(NamedTuple):
+    """A setting with the contrasts of its training pairs, `[pairs]`, by step."""
+
+    setting: Setting
+    unit: str
+    steps: Mapping[int, Floats]
+
+
+def contrastive_logits(settings: Sequence[Setting], colors: Colors) -> Figure:
+    """Draw figure 1: the distribution of what the loss compares, of training pairs at three steps."""
+    missing: dict[str, str] = {}
+    shown: list[Shown] = []
+    for setting in settings:
+        loss = loss_of(setting.first)
+        reason = compared(loss) or without_pairs(setting)
+        if reason or loss is None:
+            missing[setting.name] = reason
+        else:
+            unit = "nats per token" if per_token(loss) else "nats"
+            shown.append(Shown(setting, unit, _contrasts(setting, loss)))
+    bins: list[Row] = []
+    pairs: list[Row] = []
+    drawings = []
+    for unit in dict.fromkeys(each.unit for each in shown):
+        drawings.append(_histograms([each for each in shown if each.unit == unit], colors, bins, pairs))
+    drawing = join(drawings or [grid(caption(1, TITLE, STAPO), [])])
+    return Figure(1, TITLE, STAPO, {"pairs": pairs, "bins": bins}, drawing, missing)
+
+
+def _contrasts(setting: Setting, loss: Loss | WeightedSum) -> dict[int, Floats]:
+    found = {}
+    for step in epochs(setting.first):
+        runs = [run for run in setting.runs if step in run.pairs]
+        found[step] = np.concatenate([contrasts(loss, run.sets(step, "train")) for run in runs])
+    return found
+
+
+def _histograms(shown: Sequence[Shown], colors: Colors, bins: list[Row], pairs: list[Row]) -> Html:
+    marks = [margin for each in shown for margin in margins_of(each.setting)]
+    every = np.concatenate([values for each in shown for values in each.steps.values()])
+    edges = edges_of(every, [0.0, *marks])
+    panels = []
+    for setting, unit, steps in shown:
+        margins = margins_of(setting)
+        row = []
+        for step, values in steps.items():
+            finite = values[np.isfinite(values)]
+            density = np.histogram(finite, edges)[0] / max(1, len(finite)) / np.diff(edges)
+            what, share = _share(finite, margins)
+            lost = len(values) - len(finite)
+            written = f"{100 * share:.0f} % {what}" + (f"\n{lost} not finite" if lost else "")
+            title = when(setting, step)
+            row.append(Density(title, edges, density, colors[setting.name], margins, written))
+            named: Row = {"setting": setting.name, "step": step, "unit": unit}
+            pairs.append(
+                {
+                    **named, "pairs": len(values), "not finite": lost, "mean": _mean(finite),
+                    "median": float(np.median(finite)) if len(finite) else None, "share": share,
+                    "share of": what, "margins": ", ".join(f"{margin:g}" for margin in margins),
+                }
+            )  # fmt: skip
+            ends = zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True)
+            bins += [{**named, "from": low, "to": high, "density": each} for low, high, each in ends]
+        panels.append(row)
+    unit = shown[0].unit
+    return grid(
+        caption(1, f"{TITLE}, {unit}", STAPO),
+        panels,
+        xlabel=f"Z, {unit}",
+        ylabel="density",
+        share=("all", "row"),
+        height=1.9,
+        note="What the loss compares of a pair, before its scale and margins. Vertical lines: the margins of "
+        "the loss (StaPO's left and right one, gamma / beta of SimPO, the best margin of IPO and SPO).",
+    )
+
+
+def _share(values: Floats, margins: Sequence[float]) -> tuple[str, float]:
+    """Return the share of values that the loss wants, and in words which these are."""
+    if not len(values):
+        return "above 0", float("nan")
+    if len(margins) == 2:
+        low, high = margins
+        return "within the margins", float(((low <= values) & (values <= high)).mean())
+    bound = margins[0] if margins else 0.0
+    return f"above {bound:g}", float((values > bound).mean())
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
+    """Draw figure 2: log-probs per token of chosen and rejected completions, and their gap."""
+    chosen, rejected = "chosen_logp_per_token", "rejected_logp_per_token"
+    lines: list[Line] = []
+    gaps: list[Line] = []
+    shaded = []
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
+    drawn = []
+    for setting in settings:
+        found = [series(setting, "train", *keys) for keys in ((chosen,), (rejected,), (chosen, rejected))]
+        if any(each is None for each in found):
+            missing[setting.name] = f"{setting.loss['name']} has no rejected completions in its metrics"
+            continue
+        drawn.append(setting)
+        color = colors[setting.name]
+        for each, name, dashes in zip(
+            found, ("chosen", "rejected", "gap"), ("solid", "dashed", "solid"), strict=True
+        ):
+            if each is not None:
+                (gaps if name == "gap" else lines).append(each.line(color, dashes))
+                rows += each.rows(setting.name, name)
+        if (stapo := setting.part("stapo")) and stapo["logit"] == "simpo":
+            shaded.append((stapo["left_margin"], stapo["right_margin"], MUTED))
+    title, reproduces = "Log-probs per token over the steps", "StaPO, Fig. 3"
+    panels = [
+        [Curves("chosen (solid) and rejected (dashed)", lines, "nats per token")],
+        [Curves("their gap, with the margins of StaPO", gaps, "nats per token", True, shaded)],
+    ]
+    drawing = grid(
+        caption(2, title, reproduces),
+        panels if drawn else [],
+        share=("all", "none"),
+        ratios=(1.5, 1),
+        height=2.2,
+        legend=legend(drawn, colors),
+        note="Means over the sets of each step, and over the negatives that it drew.",
+    )
+    return Figure(2, title, reproduces, {"steps": rows}, drawing, missing)

@@ -1,0 +1,153 @@
+"""`pairkit report`: from the directories of runs to a page, and its numbers as JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairkit import __version__
+from pairkit.errors import ExistingOutputError, InputError, OutputError
+from pairkit.files import read_json, stoppable, write_json, write_text
+from pairkit.ownership import outside_others, owned_name
+from pairkit.progress import warn
+from pairkit.run_report.find import Found, Setting, find
+from pairkit.run_report.page import NOUNS, TITLE, colors_of, draw, render
+from pairkit.run_report.series import Figure, Row
+
+NUMBERS = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19)  # of the figures of runs
+CSV = "figure-*.csv"
+NAME = "report"  # key of the JSON file, by which it is known
+
+
+def report(
+    paths: Sequence[Path], out: Path, *, json: Path | None = None, csv_folder: Path | None = None
+) -> list[Figure]:
+    """Draw the figures of some runs on the page `out`, and return them.
+
+    Args:
+        paths: directories of runs, of seeds, of sweeps and of replications (`find`).
+        json: a file for every number that is drawn.
+        csv_folder: a directory for the same, a file per table.
+
+    Raises:
+        InputError: what `find` refuses; no run that trains a policy; a damaged file.
+        ExistingOutputError: an output that exists and was not made by this command, or is inside the output
+            of another one.
+        OutputError: an output that cannot be written.
+    """
+    found = find(paths)
+    settings, others = _policies(found)
+    _check_outputs(out, json, csv_folder)
+    colors = colors_of(settings)
+    figures = draw(found, settings, colors)
+    every = [figure for answers in figures.values() for figure in answers]
+    with stoppable(out, lambda: f"{out}: stopped; run the same command again"), owned_name(out):
+        if csv_folder is not None:
+            _write_csv(csv_folder, every)
+        if json is not None:
+            write_json(json, _plain(settings, every))
+        # Last, because it says that the other files are there.
+        write_text(out, render(settings, others, figures, colors))
+    return every
+
+
+def _policies(found: Found) -> tuple[list[Setting], list[Setting]]:
+    """Divide the settings into those that train a policy and others."""
+    settings = [setting for setting in found.settings if setting.first.trains == "policy"]
+    others = [setting for setting in found.settings if setting.first.trains != "policy"]
+    for setting in others:
+        said = (
+            f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of completions: "
+            f"figures {', '.join(map(str, NUMBERS))} do not exist for it"
+        )
+        if not settings and not found.replications:
+            raise InputError(f"{said}; give a run that trains a policy")
+        warn(said)
+    return settings, others
+
+
+def _plain(settings: Sequence[Setting], figures: Sequence[Figure]) -> dict[str, Any]:
+    return {
+        NAME: {
+            "pairkit": __version__,
+            "settings": {
+                setting.name: {"runs": [str(run.folder) for run in setting.runs], "loss": setting.loss}
+                for setting in settings
+            },
+        },
+        "figures": [
+            {
+                "figure": figure.number,
+                "title": figure.title,
+                "reproduces": figure.reproduces,
+                "tables": {name: [_finite(row) for row in rows] for name, rows in figure.tables.items()},
+                "missing": figure.missing,
+            }
+            for figure in sorted(figures, key=lambda figure: figure.number)
+        ],
+    }
+
+
+def _finite(row: Row) -> dict[str, Any]:
+    """Return a row with null for what is not finite, because JSON has no such numbers."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
+def _write_csv(folder: Path, figures: Sequence[Figure]) -> None:
+    tables = dict(_files(figures))
+    for path in folder.glob(CSV):
+        if path.name not in tables:  # of an earlier report, which had more
+            path.unlink()
+    for name, rows in tables.items():
+        buffer = io.StringIO()
+        headers = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(buffer, headers, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_finite(row) for row in rows)
+        write_text(folder / name, buffer.getvalue())
+
+
+def _files(figures: Sequence[Figure]) -> Iterator[tuple[str, Sequence[Row]]]:
+    for figure in figures:
+        for name, rows in figure.tables.items():
+            if rows:
+                yield f"figure-{figure.number:02d}-{name.replace(' ', '-')}.csv", rows
+
+
+def _check_outputs(out: Path, json: Path | None, csv_folder: Path | None) -> None:
+    """Refuse what exists and is no report, because it would be lost."""
+    own: Mapping[Path | None, Callable[[Path], bool]] = {out: _is_page, json: _is_numbers}
+    for path, is_own in own.items():
+        if path is None:
+            continue
+        outside_others(path)
+        if path.is_dir():
+            raise OutputError(f"{path}: is a directory; give the name of a file")
+        if path.exists() and not is_own(path):
+            raise ExistingOutputError(
+                f"{path}: exists and was not written by `pairkit report`; give another file"
+            )
+    if csv_folder is not None:
+        outside_others(csv_folder)
+        if csv_folder.is_file():
+            raise OutputError(f"{csv_folder}: is a file; give the name of a directory")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return f"<title>{TITLE}</title>" in file.read(1000)
+
+
+def _is_numbers(path: Path) -> bool:
+    try:
+        content = read_json(path)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get(NAME), dict)

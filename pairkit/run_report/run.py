@@ -1,0 +1,197 @@
+"""What a training run recorded: its record, its metrics, and its files of pairs and samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairkit.files import read_record, undamaged
+from pairkit.intervals import Floats
+from pairkit.losses.building import trained_by
+from pairkit.training.output.layout import METRICS, RECORD
+from pairkit.training.output.metrics import read_entries
+from pairkit.training.record.pairs import SCHEMA as PAIR_ROWS
+from pairkit.training.record.samples import SCHEMA as SAMPLE_ROWS
+from pairkit.training.record.settings import PAIRS, SAMPLES
+
+ADVICE = "leave the run out, or train it again"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run.
+
+    Attributes:
+        recipe: its settings, as its record has them.
+        loss: name and all keywords of the loss, those of a sum by part.
+        examples: sets, or pairs, of an epoch.
+        entries: the lines of its metrics.
+        pairs, samples: its files, by step.
+    """
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    loss: Mapping[str, Any]
+    examples: int
+    entries: Sequence[Mapping[str, Any]]
+    pairs: Mapping[int, Path]
+    samples: Mapping[int, Path]
+    _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def trains(self) -> str:
+        """What the loss trains: policy, reward or pairrm."""
+        return trained_by(str(self.loss["name"]))
+
+    def epoch(self, step: int) -> float:
+        """Return the epochs that `step` steps take."""
+        return step * int(self.recipe["sets_per_step"]) / self.examples
+
+    def values(self, kind: str, *keys: str) -> dict[int, float]:
+        """Return a number, or the difference of two, by step; NaN where it was not finite.
+
+        Raises `InputError` for what is no number.
+        """
+        with undamaged(self.folder / METRICS, ADVICE):
+            found = {}
+            for entry in self.entries:
+                if entry["kind"] == kind and all(key in entry for key in keys):
+                    first, *others = (_number(entry[key]) for key in keys)
+                    found[entry["step"]] = first - sum(others)
+            return found
+
+    def sets(self, step: int, split: str) -> Sets:
+        """Read the recorded sets of a split, "train" or "eval". Raises `InputError` for a damaged file."""
+        # Kept, because several figures are drawn from one file.
+        if (step, split) not in self._read:
+            self._read[step, split] = _sets(self.pairs[step], str(self.recipe[f"{split}_split"]))
+        return self._read[step, split]
+
+    def written(self, step: int) -> list[dict[str, Any]]:
+        """Read the samples of a step. Raises `InputError` for a damaged file."""
+        names = [name for name in SAMPLE_ROWS.names if name not in ("prompt", "text")]
+        rows: list[dict[str, Any]] = _read(self.samples[step], SAMPLE_ROWS, names).to_pylist()
+        return rows
+
+
+class Sets(NamedTuple):
+    """Completions of B candidate sets, `[B, K]` each; completion 0 is the chosen one.
+
+    Log-probs and divergences are sums over tokens, nats. What is not known, or absent, is NaN.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    logp: Floats
+    reference: Floats
+    token_kl: Floats
+    length: Floats
+    rank: Floats
+    drawn: Floats
+    origin: npt.NDArray[np.object_]
+
+    def differences(self, values: Floats) -> Floats:
+        """Return chosen minus rejected, for each pair of a chosen completion and another one of its set."""
+        pairs: Floats = (values[:, :1] - values)[:, 1:][self.mask[:, 1:]]
+        return pairs
+
+
+def read_run(folder: Path) -> Run:
+    """Read the record and the metrics of a run. Raises `InputError` for damaged ones."""
+    record = read_record(folder / RECORD, ADVICE)
+    with undamaged(folder / RECORD, ADVICE):
+        recipe, plan = dict(record["recipe"]), dict(record["plan"])
+        counts = plan["train_sets"]
+        examples = int(counts.get("pairs", counts["used"]))
+        loss = {"name": str(plan["loss"]["name"]), **plan["loss"]}
+        # Read here, so that what misses in a record is an error of its file.
+        names = [recipe[key] for key in ("seed", "sets_per_step", "train_split", "eval_split", "record")]
+        if not examples or not isinstance(names[1], int):
+            raise ValueError("it has no sets")
+    pairs, samples = (
+        {_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES)
+    )
+    return Run(folder, recipe, loss, examples, read_entries(folder / METRICS, ADVICE), pairs, samples)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    # A person's copies have other names.
+    return (path for path in folder.glob("step-*.parquet") if path.stem.removeprefix("step-").isdigit())
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _number(value: object) -> float:
+    if value is None:  # not finite
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is no number")
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def _read(path: Path, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
+    fields = pa.schema([schema.field(name) for name in names])
+    with (
+        undamaged(path, ADVICE),
+        _as_value_error(),
+        pq.ParquetFile(path, page_checksum_verification=True) as file,
+    ):
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise ValueError(f"it has no column {missing[0]}")
+        table: pa.Table = file.read(list(names)).select(list(names)).cast(fields)
+        return table
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """Turn the OSError of a damaged file, which has no message for a person, into a ValueError."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise ValueError(str(error)) from error
+        raise
+
+
+def _sets(path: Path, split: str) -> Sets:
+    table = _read(path, PAIR_ROWS, PAIR_ROWS.names)
+    rows = table.filter(pa.compute.equal(table["split"], split))
+    with undamaged(path, ADVICE):
+        column = rows["column"].to_numpy()
+        if len(column) and column[0] != 0:
+            raise ValueError("its first completion is not a chosen one")
+        begins = column == 0
+        owner = np.cumsum(begins) - 1  # [rows]
+        place = np.arange(len(column)) - np.flatnonzero(begins)[owner]
+        shape = (int(begins.sum()), int(place.max(initial=0)) + 1)
+
+        def spread(values: npt.NDArray[Any], empty: object, kind: Any) -> npt.NDArray[Any]:
+            filled = np.full(shape, empty, kind)
+            filled[owner, place] = values
+            return filled
+
+        def numbers(name: str) -> Floats:
+            values = rows[name].cast(pa.float64()).to_numpy()  # null is NaN
+            return spread(np.where(np.isfinite(values), values, np.nan), np.nan, np.float64)
+
+        origins = np.array(rows["origin"].to_pylist(), dtype=object)
+        return Sets(
+            mask=spread(np.ones(len(column), np.bool_), False, np.bool_),
+            logp=numbers("logp"),
+            reference=numbers("ref_logp"),
+            token_kl=numbers("token_kl"),
+            length=numbers("length"),
+            rank=numbers("rank"),
+            drawn=numbers("drawn"),
+            origin=spread(origins, "", object),
+        )

@@ -1,0 +1,60 @@
+"""Figure 16: shares of negatives by origin and rank against the recorded counts, and candidates in effect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.recorded import completions_of, lines_of
+
+from pairkit.run_report.draws import drawn_negatives
+from pairkit.run_report.find import Setting, find
+
+Colors = dict[str, str]
+
+
+def part(row: dict[str, object]) -> str:
+    return str(row["origin"]) if row["rank"] is None else f"{row['origin']}, rank {row['rank']}"
+
+
+@pytest.mark.parametrize("names", [["mcpo"], ["dpo/seed-0", "dpo/seed-1"]])
+def test_shares_are_those_of_new_draws(recorded: dict[str, Path], names: list[str], colors: Colors) -> None:
+    figure = drawn_negatives(find([recorded[name] for name in names]).settings, colors)
+    assert not figure.missing
+    for first, last in ((0, 2), (2, 4)):
+        expected: Counter[str] = Counter()
+        for name in names:
+            for sign, step in ((1, last), (-1, first)):
+                for completions in completions_of(recorded[name], step).values():
+                    for row in completions:
+                        expected[part(row)] += sign * row["drawn"]
+        expected = +expected
+        rows = [row for row in figure.tables["shares"] if (row["from step"], row["to step"]) == (first, last)]
+        assert {row["drawn"] for row in rows} == {expected.total()}
+        found = {row["part"]: row["share"] * expected.total() for row in rows if row["share"]}
+        assert found == pytest.approx(dict(expected))
+
+
+def test_without_pairs_shares_are_by_origin(recorded: dict[str, Path], colors: Colors) -> None:
+    rows = drawn_negatives(find([recorded["plain"]]).settings, colors).tables["shares"]
+    lines = list(lines_of(recorded["plain"], "train"))
+    assert {(row["from step"], row["to step"]) for row in rows} == {(n, n + 1) for n in range(4)}
+    for row in rows:
+        line = lines[row["from step"]]
+        drawn = {key.removeprefix("drawn_"): line[key] for key in line if key.startswith("drawn_")}
+        assert row["drawn"] == sum(drawn.values()) == 8
+        assert row["share"] == drawn.get(row["part"], 0) / 8
+
+
+def test_candidates_in_effect_are_those_of_the_metrics(
+    recorded: dict[str, Path], settings: Sequence[Setting], colors: Colors
+) -> None:
+    rows = drawn_negatives(settings, colors).tables["effective candidates"]
+    # The data ask for draws by the policy, so that every loss has them in its steps.
+    assert {row["sets"] for row in rows} == {"each step's sets"}
+    assert {row["setting"] for row in rows} == {each.name for each in settings} - {"plain"}
+    found = {row["step"]: row["mean"] for row in rows if row["setting"] == "mcpo"}
+    lines = lines_of(recorded["mcpo"], "train")
+    assert found == {line["step"]: line["effective_candidates"] for line in lines}

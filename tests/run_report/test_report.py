@@ -1,0 +1,194 @@
+"""The command: its page, its numbers as JSON and CSV, and what it does not overwrite."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from support.parsed_page import Page
+from support.recorded import write_run
+from support.replications import made_up
+from typer.testing import CliRunner
+
+from pairkit.cli import app
+from pairkit.errors import ExistingOutputError, InputError, OutputError
+from pairkit.files import write_json
+from pairkit.replication.claims.table import REPLICATIONS
+from pairkit.replication.results import result
+from pairkit.replication.tasks.base import FULL
+from pairkit.reports.canvas import INK
+from pairkit.run_report.find import Setting
+from pairkit.run_report.page import colors_of
+from pairkit.run_report.report import NUMBERS, report
+
+pytestmark = pytest.mark.usefixtures("plain_plots")
+NAMES = ("dpo/seed-0", "dpo/seed-1", "simpo", "alpha", "spo", "plain")
+
+
+@pytest.fixture(scope="module")
+def drawn(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with page.html, numbers.json and csv/, written by the command."""
+    folder = tmp_path_factory.mktemp("report")
+    words = ["--out", folder / "page.html", "--json", folder / "numbers.json", "--csv", folder / "csv"]
+    done = CliRunner().invoke(app, ["report", *map(str, [*(recorded[name] for name in NAMES), *words])])
+    assert done.exit_code == 0, done.output
+    assert (
+        done.stdout
+        == f"figures 1, 2, 3, 7, 8, 10, 11, 14, 16, 19 of 11 are drawn\npage: {folder / 'page.html'}\n"
+    )
+    return folder
+
+
+def test_the_page_has_every_figure_and_names_what_is_missing(drawn: Path) -> None:
+    source = (drawn / "page.html").read_text()
+    page = Page(source)
+    shown = "".join(page.text)
+    for number in (*NUMBERS, 17):
+        assert f"Figure {number}. " in shown
+    for paper in ("StaPO, Fig. 2", "StaPO, Fig. 3", "StaPO, Fig. 4", "MinorDPO, Fig. 1", "alpha-DPO, Fig. 2"):
+        assert f"({paper})" in shown
+    for reason in (
+        "plain: no pairs are recorded: train with record.pairs=true",
+        "plain: not recorded: train with record.figures=true",
+        "dpo, spo: not recorded: train with record.kl=true",
+        "give the directory of `pairkit replicate` as a further RUN",
+    ):
+        assert reason in shown
+    assert len(page.ids) == len(set(page.ids))
+    assert set(re.findall(r'(?:url\(|href=")#([\w.-]+)', source)) <= set(page.ids)
+    assert not re.search(r"https?:|@import|url\((?!#)|<script|<link|<iframe|data:", source)
+
+
+def test_settings_keep_their_colors(settings: Sequence[Setting]) -> None:
+    colors = colors_of(settings)
+    assert len(set(colors.values())) == len(settings)
+    assert colors["simpo"] == INK  # as in the paper of alpha-DPO
+    assert INK not in colors_of([each for each in settings if each.name != "alpha"]).values()
+
+
+def test_json_has_every_number(drawn: Path) -> None:
+    content = json.loads((drawn / "numbers.json").read_text())
+    assert list(content["report"]["settings"]) == sorted({name.partition("/")[0] for name in NAMES})
+    figures = {figure["figure"]: figure for figure in content["figures"]}
+    assert list(figures) == sorted((*NUMBERS, 17))
+    assert all(any(figures[number]["tables"].values()) for number in NUMBERS)
+    rows = [row for figure in figures.values() for table in figure["tables"].values() for row in table]
+    assert len(rows) > 1000
+    assert not [
+        value for row in rows for value in row.values() if isinstance(value, float) and math.isnan(value)
+    ]
+
+
+def test_csv_has_a_file_per_table_with_the_same_numbers(drawn: Path) -> None:
+    expected = {
+        f"figure-{figure['figure']:02d}-{name.replace(' ', '-')}.csv": rows
+        for figure in json.loads((drawn / "numbers.json").read_text())["figures"]
+        for name, rows in figure["tables"].items()
+        if rows
+    }
+    assert {path.name for path in (drawn / "csv").iterdir()} == set(expected)
+    for name, rows in expected.items():
+        with (drawn / "csv" / name).open(newline="") as file:
+            found = list(csv.DictReader(file))
+        assert len(found) == len(rows), name
+        for line, row in zip(found, rows, strict=True):
+            written = {key: "" if value is None else str(value) for key, value in row.items()}
+            assert {key: line[key] for key in row} == written
+
+
+def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    run, out = write_run(tmp_path / "run"), tmp_path / "report.html"
+    own = {"json": tmp_path / "numbers.json", "csv_folder": tmp_path / "csv"}
+    report([run], out, **own)
+    first = out.read_bytes()
+    (tmp_path / "csv" / "figure-99-old.csv").write_text("")
+    (tmp_path / "csv" / "own.csv").write_text("")
+    report([run], out, **own)
+    assert out.read_bytes() == first
+    names = {path.name for path in (tmp_path / "csv").iterdir()}
+    assert "own.csv" in names
+    assert "figure-99-old.csv" not in names
+    other = tmp_path / "notes.html"
+    other.write_text("<!doctype html><title>notes</title>")
+    numbers = tmp_path / "notes.json"
+    numbers.write_text('{"report": 1}')
+    with pytest.raises(ExistingOutputError, match=r"notes\.html: exists and was not written by `pairkit rep"):
+        report([run], other)
+    with pytest.raises(ExistingOutputError, match=r"notes\.json: exists and was not written by `pairkit rep"):
+        report([run], out, json=numbers)
+    with pytest.raises(OutputError, match=r"csv: is a directory; give the name of a file"):
+        report([run], tmp_path / "csv")
+    with pytest.raises(OutputError, match=r"notes\.json: is a file; give the name of a directory"):
+        report([run], out, csv_folder=numbers)
+    with pytest.raises(
+        ExistingOutputError, match=r"page\.html: is inside .*/run, which holds a training run"
+    ):
+        report([run], run / "page.html")
+    assert other.read_text() == "<!doctype html><title>notes</title>"
+    assert numbers.read_text() == '{"report": 1}'
+
+
+def test_reward_models_have_no_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "run")
+    reward = write_run(tmp_path / "reward", {"name": "reward_bt"})
+    ranker = write_run(tmp_path / "ranker", {"name": "pairrm"})
+    with pytest.raises(
+        InputError, match=r"reward trains a reward model, .*: figures 1, 2, 3, 7, 8, 10, 11, 14, "
+    ):
+        report([reward], tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()
+    report([run, reward, ranker], tmp_path / "page.html")
+    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    assert (
+        "ranker trains a PairRM, which has no log-probs of completions: none of the figures exists" in shown
+    )
+    assert "figures 1, 2, 3, 7, 8, 10, 11, 14, 16, 19 do not exist for it" in capsys.readouterr().err
+
+
+def test_log_probs_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+    """Of a run that has diverged; warnings of numpy would be errors."""
+    figures = report([write_run(tmp_path / "run", logp=math.nan)], tmp_path / "page.html")
+    (logits,) = [figure for figure in figures if figure.number == 1]
+    assert [(row["pairs"], row["not finite"], row["mean"]) for row in logits.tables["pairs"]] == [
+        (10, 10, None)
+    ]
+    assert "10 not finite" in (tmp_path / "page.html").read_text()
+
+
+def test_code_that_a_run_names_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil_loss.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = write_run(tmp_path / "run", {"name": "evil_loss:loss"})
+    # Also from Python, where a recipe's own code may be imported.
+    report([run], tmp_path / "page.html")
+    assert "evil_loss" not in sys.modules
+    said = "its loss is a function of another package, which a report does not run"
+    assert said in (tmp_path / "page.html").read_text()
+
+
+def test_figure_17_is_what_replications_measured(tmp_path: Path) -> None:
+    row = REPLICATIONS["M4"]
+    written = result(row, [made_up(row, seed) for seed in (0, 1, 2)], {}, FULL)
+    write_json(tmp_path / "out" / "replication" / "M4.json", written)
+    figures = report([tmp_path / "out"], tmp_path / "page.html")
+    (tables,) = [figure for figure in figures if figure.number == 17]
+    rows = {(line["arm"], line["quantity"]): line for line in tables.tables["arms"]}
+    assert {arm for arm, _ in rows} == {"start", *row.arms}
+    (arm,) = [each for each in written["arms"] if each["name"] == "mc, M = 3"]
+    values = [100 * value for value in arm["values"]["accuracy"][-1]]
+    found = rows["mc, M = 3", "right answers"]
+    assert found["mean"] == pytest.approx(sum(values) / 3)
+    deviation = math.sqrt(sum((value - sum(values) / 3) ** 2 for value in values) / 2)
+    assert (found["deviation"], found["unit"]) == (pytest.approx(deviation), "%")
+    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    assert f"The paper's numbers: {row.published}." in shown
+    assert f"{found['mean']:.3g} ({found['deviation']:.2g})" in shown
+    write_json(tmp_path / "out" / "replication" / "M4.json", {**written, "design": "another"})
+    with pytest.raises(InputError, match="has no result of a replication as it is designed today"):
+        report([tmp_path / "out"], tmp_path / "page.html")
