@@ -51,5 +51,5 @@ def report(
 
     figures = draw(runs, out, json=json, csv_folder=csv)
     drawn = sorted(figure.number for figure in figures if any(figure.tables.values()))
-    numbers = f"figures {', '.join(map(str, drawn))} of" if drawn else "none of the"
-    say(f"{numbers} {len(figures)} are drawn\npage: {out}")
+    say(f"figures drawn: {', '.join(map(str, drawn)) or 'none'}; {len(figures) - len(drawn)} without data")
+    say(f"page: {out}")

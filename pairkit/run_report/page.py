@@ -57,7 +57,9 @@ def draw(found: Found, settings: Sequence[Setting], colors: Colors) -> dict[str,
 
     Raises `InputError` for damaged files.
     """
-    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in QUESTIONS}
+    # Of replications alone, the others would be empty.
+    asked = QUESTIONS if settings else ()
+    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in asked}
     return {**figures, CLAIMS: [_claims(found.replications)]}
 
 
@@ -88,7 +90,7 @@ def render(
     sections = [section(question, *map(_block, found)) for question, found in figures.items()]
     return page(
         TITLE,
-        [_runs(settings, others, colors), *sections],
+        [*([_runs(settings, others, colors)] if settings or others else []), *sections],
         summary="Figures of the papers of StaPO, SPO, alpha-DPO, MC-PO and MinorDPO, drawn from what runs "
         "have recorded. A setting has one color on the whole page. Where it has several seeds, a curve is "
         "their mean and a band one standard deviation, unless a figure says otherwise.",
