@@ -144,7 +144,7 @@ ROWS = (
         "no longer growing",
         shows=("median_logit", "logit_deviation", "accuracy", "own_entropy"),
         differs="At beta 2.5 the band is a soft well, whose edges still have 12 % of the largest gradient. "
-        "The start's median Z is 0.34 here; with margins farther from it the way is longer.",
+        "The start's median Z is 0.42 here; with margins farther from it the way is longer.",
     ),
     Replication(
         id="S2",
