@@ -296,6 +296,7 @@ def test_a_source_that_is_generated_is_shown() -> None:
     ]
 
 
+@pytest.mark.full
 def test_no_library_of_models_is_imported() -> None:
     write("own.jsonl", PAIR)
     code = (

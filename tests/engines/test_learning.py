@@ -143,6 +143,7 @@ def test_a_mix_that_cached_answers_show_to_be_one_is_refused(
     assert not (tmp_path / "mix").exists()
 
 
+@pytest.mark.full
 def test_an_interrupt_stores_what_is_requested_one_by_one(server: OddServer, tmp_path: Path) -> None:
     """Of a call that has some of its completions, the others are awaited."""
     cache, asked = Cache(tmp_path / "calls.sqlite"), requests(40, n=3)

@@ -91,6 +91,7 @@ def test_edits_survive_pushes_of_other_data(larger: list[Path], hub: Hub, tmp_pa
     assert loaded.num_rows == json.loads((larger[1] / "pairkit.json").read_text())["counts"]["train"]["sets"]
 
 
+@pytest.mark.full
 def test_further_edits_and_taken_back_ones(folder: Path, hub: Hub) -> None:
     before = there(hub)
     edit(hub, ABOUT, f"One.\n\n{ABOUT}")
@@ -124,6 +125,7 @@ def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) ->
     assert push(larger[0], NAME).commit is None
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_what_is_kept_over_this_push_is_named(larger: list[Path], hub: Hub) -> None:
     last = split(there(hub)).body.rstrip().splitlines()[-1]
@@ -136,6 +138,7 @@ def test_what_is_kept_over_this_push_is_named(larger: list[Path], hub: Hub) -> N
     assert new[:50] in note
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_comments_of_front_matter_are_kept(larger: list[Path], hub: Hub) -> None:
     edit(hub, "license: mit\n", "# Asked the authors.\nlicense: mit  # all of them\n")
@@ -250,6 +253,7 @@ def test_a_card_that_is_no_longer_in_the_history_is_not_overwritten(larger: list
     assert there(hub) == card
 
 
+@pytest.mark.full
 def test_a_card_from_before_the_first_push_is_not_overwritten(made: Path, hub: Hub) -> None:
     licensed = "---\nlicense: odc-by\ntags:\n- mine\n---\n"
     hub.add(*KEY, {"README.md": licensed.encode()}, private=True)
@@ -281,6 +285,7 @@ def test_a_deleted_card_is_pushed_again(folder: Path, hub: Hub) -> None:
     assert hub.files(*KEY) == published(folder)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_an_edit_between_comparison_and_commit_is_kept(larger: list[Path], hub: Hub) -> None:
     hub.fault("^POST .*/commit/main", then=lambda: edit(hub, ABOUT, f"Meanwhile.\n\n{ABOUT}"))

@@ -262,6 +262,7 @@ def test_the_losses_of_the_example_compute_what_they_describe(own: Path) -> None
     assert not leaf.grad[~mask].any()
 
 
+@pytest.mark.full
 def test_the_commands_of_the_example_run(own: Path) -> None:
     """The commands of the page, with data, model and two steps."""
     write_data(own / "data", random_sets(12), random_sets(6, seed=1))

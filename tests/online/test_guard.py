@@ -77,6 +77,7 @@ def test_a_command_that_ends_leaves_nothing_in_the_background(words: tuple[str, 
         assert is_gone(file)
 
 
+@pytest.mark.full
 def test_a_stubborn_process_does_not_survive_a_killed_command(tmp_path: Path) -> None:
     line, file = waiting(tmp_path, "apart", "stubborn")
     script = f"{line} & while ! test -e {file}; do sleep 0.05; done; kill -9 $$"
@@ -155,6 +156,7 @@ def test_a_command_waits_for_what_a_killed_run_has_left(tmp_path: Path) -> None:
         assert command.wait(30) == 0
 
 
+@pytest.mark.full
 def test_what_a_killed_run_has_left_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

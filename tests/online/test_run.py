@@ -170,6 +170,7 @@ def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
     assert weights(target / first) == weights(out / first)
 
 
+@pytest.mark.full
 def test_a_restart_trains_each_segment_from_the_last_policy(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, segments=2, restart="optimizer", reference="previous", train={"max_steps": 4})
     online(recipe, tmp_path / "out")

@@ -135,6 +135,7 @@ def test_a_server_that_does_not_come_up(command: str, says: str, model: Path, tm
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
+@pytest.mark.full
 def test_a_server_that_dies_while_it_is_asked(model: Path, tmp_path: Path) -> None:
     script = tmp_path / "dies.py"
     script.write_text(

@@ -109,6 +109,7 @@ def test_an_error_of_a_stage_is_its_message(
         online(recipe, tmp_path / "out")
 
 
+@pytest.mark.full
 def test_a_training_in_a_stage_continues_as_one_without(
     model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_launched_training_that_dies_is_told(
         online(recipe, tmp_path / "out")
 
 
+@pytest.mark.full
 def test_a_launch_of_fewer_processes_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

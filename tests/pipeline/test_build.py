@@ -115,6 +115,7 @@ def test_noise_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
     assert manifest["counts"]["mine"]["flipped"] > 50
 
 
+@pytest.mark.full
 def test_bytes_do_not_depend_on_the_directory_of_the_input(source: Path, built: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     moved = tmp_path / "elsewhere" / source.name

@@ -124,6 +124,7 @@ def test_what_was_generated_is_kept(
     assert hashes(tmp_path / "out") == fresh(changed, tmp_path)
 
 
+@pytest.mark.full
 def test_two_changes_of_a_stopped_build_keep_what_both_share(world: World, tmp_path: Path) -> None:
     """Stopped in generation, then among the judge's units; the third recipe orders by another score."""
     judged = {"rank": [{"ranker": "verifier", "check": "number"}, JUDGE], "mine": {"require_choice": False}}
@@ -141,6 +142,7 @@ def test_two_changes_of_a_stopped_build_keep_what_both_share(world: World, tmp_p
     assert (world.writer.asked, len(world.judge.asked)) == (whole, before)  # the cache answered all of it
 
 
+@pytest.mark.full
 def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     stop_after(6, recipe(), tmp_path / "out")
     world.opened = []
@@ -197,6 +199,7 @@ def test_a_change_before_or_in_the_first_model_is_refused(
     assert (tmp_path / "out" / ".build" / "asked").is_dir()
 
 
+@pytest.mark.full
 def test_another_prompt_of_the_judge_keeps_what_was_generated(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

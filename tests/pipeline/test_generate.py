@@ -133,6 +133,7 @@ def test_rows_do_not_depend_on_shards_or_workers(
         assert rows(tmp_path / "out", split).equals(rows(built, split))
 
 
+@pytest.mark.full
 def test_another_seed_gives_other_completions(model: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(model, seed=1), tmp_path / "out")
     assert not rows(tmp_path / "out", "train").equals(rows(built, "train"))
@@ -179,6 +180,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.full
 def test_a_model_with_other_weights_is_another_build(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", seed=0)
     build(recipe(model), tmp_path / "out")

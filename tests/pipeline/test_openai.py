@@ -88,6 +88,7 @@ def test_the_run_log_records_what_was_spent(whole: Path) -> None:
     assert "127.0.0.1" not in manifest + (whole / "README.md").read_text()
 
 
+@pytest.mark.full
 def test_a_rerun_asks_nothing(server: Loopback, whole: Path, tmp_path: Path) -> None:
     before = server.stats()["tries"]
     build(recipe(server.url, PROMPTS, **QUICK), tmp_path / "out", cache=whole.with_name("calls.sqlite"))
@@ -136,6 +137,7 @@ def test_sigkill_changes_no_byte(
     assert hashes(out) == hashes(whole)
 
 
+@pytest.mark.full
 def test_an_interrupt_keeps_what_was_answered(
     forks: Server, server: Loopback, whole: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(forks: Server
     assert "Traceback" not in errors
 
 
+@pytest.mark.full
 def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
     """It prefers larger numbers and, of equal ones, the first; now and then a verdict is cut off."""
     faults = FAULTY | {"hopeless": 0.0005}

@@ -72,6 +72,7 @@ def test_one_ranker_orders_and_all_scores_stay(source: Path, model: Path, tmp_pa
     assert changed > 2
 
 
+@pytest.mark.full
 def test_a_stopped_build_scores_nothing_twice(
     source: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_stopped_build_scores_nothing_twice(
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
+@pytest.mark.full
 def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Path) -> None:
     model = save(tmp_path / "pairrm", "PairRM-hf")
     block = {"ranker": "pairrm", "model": str(model)}

@@ -179,6 +179,7 @@ def judge(tmp_path: Path) -> Iterator[Loopback]:
         assert running.stats()["violations"] == []
 
 
+@pytest.mark.full
 def test_ultrafeedback_instruct_mcpo(writer: Path, judge: Loopback, tmp_path: Path) -> None:
     """The judge likes length: the best is the longest."""
     found = built(
@@ -324,6 +325,7 @@ def test_gsm8k_verified(tmp_path: Path) -> None:
     left_to_the_loop(found)
 
 
+@pytest.mark.full
 def test_gsm8k_verified_from_real_problems(real_data: Path, tmp_path: Path) -> None:
     solver = dice_model(tmp_path / "solver", "0123456789", end=0.4)
     found = Built(

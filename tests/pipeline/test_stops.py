@@ -89,6 +89,7 @@ def kill_and_compare(
     assert hits
 
 
+@pytest.mark.full
 def test_killed_builds_end_with_the_same_bytes(
     forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ def small(folder: Path) -> BuildRecipe:
     return load(None, {"source": {"name": "ultrafeedback", "path": str(path)}}, fields)
 
 
+@pytest.mark.full
 def test_sigint_keeps_what_was_done(
     forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -194,6 +196,7 @@ def test_sigint_while_a_shard_is_opened_leaves_no_half_shard(
 FIRST, LATER, LAST = (20, "nothing was done yet"), (80, "{out}"), (150, "quarantine.parquet")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "limits", [[LATER], pytest.param([FIRST, LATER, LAST], marks=pytest.mark.full)], ids=["one", "three"]
 )

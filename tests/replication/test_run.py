@@ -114,6 +114,7 @@ def test_nothing_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (work.runs, work.done, work.minutes) == (4, 4, 0)
 
 
+@pytest.mark.full
 def test_an_arm_of_two_replications_is_trained_once(rows: dict[str, Replication], tmp_path: Path) -> None:
     both = list(rows.values())
     assert [work.runs for work in planned(both, tmp_path, [0], SMALL)] == [2, 1]
@@ -167,6 +168,7 @@ def test_runs_of_another_design_are_refused_by_what_changed(finished: Path) -> N
     ) == str(caught.value)
 
 
+@pytest.mark.full
 def test_a_deleted_design_keeps_the_runs_that_the_new_one_has_too(
     rows: dict[str, Replication], tmp_path: Path
 ) -> None:
@@ -208,6 +210,7 @@ def test_settings_are_chosen_on_other_seeds_and_problems(
         assert splits == ({"test"} if seed == 0 else {"tuning"})
 
 
+@pytest.mark.full
 def test_models_are_measured_at_their_marks(rows: dict[str, Replication], tmp_path: Path) -> None:
     marked = {name: arm(name, 3, marks=(1, 2)) for name in ("dpo", "minor_dpo")}
     rows["T1"] = replication("T1", marked)
@@ -242,6 +245,7 @@ def test_a_damaged_result_is_named(finished: Path, tmp_path: Path) -> None:
         page.read_results(tmp_path, SMALL)
 
 
+@pytest.mark.full
 def test_damaged_numbers_are_named(rows: dict[str, Replication], tmp_path: Path) -> None:
     replicate([replication()], tmp_path, seeds=[0], size=SMALL)
     file = next((tmp_path / "T" / "seed-0" / "measured").glob("dpo-*.npz"))

@@ -179,6 +179,7 @@ def test_two_processes_skip_the_same_steps(
     assert start["processes"] == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sampling", ["max", *full(("mc", "min"))])
 def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -> None:
     """The policy still is the reference; weights of this size make logits that are rounded."""
@@ -196,6 +197,7 @@ def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -
         assert distance(sharp, sharp / f"{budget}", sharp / f"{WHOLE}") < TOLERANCE
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", ["dpo", *full(("cpo",))])
 def test_micro_batches_normalized_by_themselves_would_be_noticed(
     folder: Path, loss: str, monkeypatch: pytest.MonkeyPatch

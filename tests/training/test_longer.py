@@ -36,6 +36,7 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(value, expected[name]) for name, value in weights(one).items())
 
 
+@pytest.mark.default("cosine")
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_complete_run_gets_more_steps(tmp_path: Path, data: Path, model: Path, schedule: str) -> None:
     """At a constant rate it ends as one that had them from the start; a cosine is that of the longer run."""
@@ -62,6 +63,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("save_every", some(lambda every: every == 1, [None, 1]))
 def test_a_complete_run_is_as_it_was_if_its_longer_start_fails(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch, save_every: int | None
@@ -117,6 +119,7 @@ def _full_disk(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.full
 def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
     assert same(train(longer, out), train(longer, tmp_path / "whole"))
 
 
+@pytest.mark.full
 def test_a_longer_run_does_not_continue_after_a_smaller_last_step(
     tmp_path: Path, data: Path, model: Path
 ) -> None:
@@ -197,6 +201,7 @@ def plain(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(recipe(data, model, **BEST), tmp_path_factory.mktemp("plain") / "run")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("metric", some(lambda metric: metric != "loss", ["loss", "chosen_logp"]))
 def test_the_best_checkpoint_stays(tmp_path: Path, data: Path, model: Path, plain: Path, metric: str) -> None:
     out = tmp_path / "run"
@@ -216,6 +221,7 @@ def test_what_keep_best_needs(tmp_path: Path, data: Path, model: Path) -> None:
         plan(recipe(data, model, keep_best="loss", eval_every=1, eval_split="none"))
 
 
+@pytest.mark.full
 def test_an_edited_template_file_is_another_run(tmp_path: Path, data: Path, model: Path) -> None:
     """A run that resumes or gets more steps, and one that is complete, do not mix two templates."""
     file = tmp_path / "own.jinja"

@@ -165,6 +165,7 @@ def test_adapters_on_four_bits(
         torch.testing.assert_close(adapted[name], value)
 
 
+@pytest.mark.full
 def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path) -> None:
     """Its log-probs are not those of the full-precision model."""
     for lora in ({"r": 4}, {"r": 4, "base": "nf4"}):
@@ -186,6 +187,7 @@ def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest
         four_bits(torch.float32)
 
 
+@pytest.mark.default("fields3-False", "fields1-True")
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -42,6 +42,7 @@ def entries(out: Path, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.default("dpo-fields0")
 @pytest.mark.parametrize(
     ("loss", "fields"),
     [
@@ -90,6 +91,7 @@ def test_segments_end_as_one_training(
         assert_equal(last_state(out), state_of(of_whole))
 
 
+@pytest.mark.full
 def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> None:
     settings = recipe(data, model, "dpo", **(FIELDS | {"eval_every": 2, "save_every": 5, "keep": 1}))
     outs = train_in_segments(settings, LENGTHS, tmp_path)
@@ -173,6 +175,7 @@ def test_a_segment_stopped_before_its_model_is_saved_takes_no_step_again(
     assert_same_end(out, two[0][0])
 
 
+@pytest.mark.full
 def test_a_run_with_another_start_is_refused(
     data: Path, model: Path, two: list[tuple[Path, Segment]], tmp_path: Path
 ) -> None:
@@ -268,6 +271,7 @@ def margins(out: Path) -> list[float]:
     return [abs(line["reward_margin"]) for line in read_metrics(out, "eval")]
 
 
+@pytest.mark.default("fields2")
 @pytest.mark.parametrize(
     "fields",
     some(

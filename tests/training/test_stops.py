@@ -227,6 +227,7 @@ def test_a_stopped_deletion_is_still_recognized_as_a_run(
     assert (tmp_path / "elsewhere").is_dir()
 
 
+@pytest.mark.full
 def test_a_user_defined_loss_may_draw_random_numbers(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

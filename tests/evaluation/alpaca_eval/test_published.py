@@ -125,6 +125,7 @@ def test_predicted_rates_between_two_models(real_data: Path, vectors: dict[str, 
         assert rates[pair["first"]] == pytest.approx(50)
 
 
+@pytest.mark.full
 def test_other_penalties_have_the_errors_of_the_specification(
     real_data: Path, vectors: dict[str, Any]
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert games[prompt_id(QUESTIONS[2])] is None
 
 
+@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=longer_wins)
     words = ("--model", "mine", "--judge", "judge")
@@ -248,6 +249,7 @@ def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, pre
     assert measure(read) == pytest.approx(Metric(**equal))
 
 
+@pytest.mark.full
 def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> None:
     """Annotations in another order, and without a row, are joined by instruction."""
     preferences = (1.9, 1.2, 1.5, 1.1, 1.7)
@@ -318,6 +320,7 @@ def test_verdicts_on_other_answers_are_refused(folder: Path) -> None:
     assert not Path("out/results.json").exists()
 
 
+@pytest.mark.full
 def test_verdicts_for_reports_are_refused_by_name(engines: Engines, folder: Path) -> None:
     engines(judge=longer_wins)
     command("--answers", "outputs.json", "--judge", "judge")

@@ -106,6 +106,7 @@ def test_means_and_deviations_of_style(real_data: Path, vectors: dict[str, Any])
     assert z.std(axis=0) == pytest.approx(vectors["v0.1"]["style_std"], abs=1e-6)
 
 
+@pytest.mark.full
 def test_strong_verdicts_as_one_game_of_weight_three_give_the_same(real_data: Path) -> None:
     """The public battles repeat a row three times; a weight must do the same, also for the deviations."""
     battles = public_battles(real_data)

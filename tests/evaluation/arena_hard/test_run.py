@@ -76,6 +76,7 @@ def first_wins(request: Request) -> Result:
     return tuple(Completion("[[A>B]]", 3, "stop", sampling) for sampling in request.samplings)
 
 
+@pytest.mark.full
 def test_the_public_files_give_the_public_numbers(
     real_data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +247,7 @@ def many(model: str, *words: str, out: str) -> None:
     command(*files, "--reference", "gpt-4-0314.jsonl", *words, file="many.jsonl", out=out)
 
 
+@pytest.mark.full
 def test_a_pool_of_runs_is_the_public_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairkit.evaluation.arena_hard.style_control.RESAMPLES", 100)
     random_files(80, "first")

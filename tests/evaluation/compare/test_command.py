@@ -136,6 +136,7 @@ def test_some_of_the_questions_are_the_same_questions_and_another_text_is_not(ru
     assert "the runs differ in questions: prompt 'p3' has another text in else than in all" in ended.errors
 
 
+@pytest.mark.full
 def test_a_reference_of_one_name_with_other_answers_is_another_reference(run: Run) -> None:
     texts = {f"p{n}": "text" for n in range(60)}
     evaluation("a", reference_answers=texts)
@@ -248,6 +249,7 @@ def test_the_page_begins_with_the_values_and_their_intervals(run: Run) -> None:
     assert shown[place + 2] == "66.67 %"
 
 
+@pytest.mark.full
 def test_hostile_texts_stay_texts(run: Run) -> None:
     for name in ("plain", EVIL):
         for place, shift in (("a", 0), ("b", 1)):

@@ -94,6 +94,7 @@ def test_the_page_shows_the_matrix_with_intervals_from_both_sides(
         assert f"{games['wins']} / {games['ties']} / {games['losses']}" in page
 
 
+@pytest.mark.full
 def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     command("--annotations", "out/verdicts.parquet", "--out", "again")
@@ -116,6 +117,7 @@ def test_a_prompt_that_lacks_some_verdicts_is_not_said_to_have_no_score(
     assert "6 prompts, of which 1 lack a part of their score." in page
 
 
+@pytest.mark.full
 def test_matrices_are_compared_by_model(command: Command, judge: ScriptedJudge) -> None:
     for name in ("one", "two"):
         command(*THREE, "--out", name)
@@ -124,6 +126,7 @@ def test_matrices_are_compared_by_model(command: Command, judge: ScriptedJudge) 
     assert output.count("no difference shown") == 3
 
 
+@pytest.mark.full
 def test_stored_verdicts_have_the_judge_that_gave_them(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:
@@ -179,6 +182,7 @@ def test_a_second_run_asks_nothing_and_changes_nothing(command: Command, judge: 
     assert len(judge.asked) == 30
 
 
+@pytest.mark.full
 def test_a_stopped_matrix_continues(command: Command, judge: ScriptedJudge, results: Results) -> None:
     command(*THREE, "--out", "whole")
     judge.asked.clear()
@@ -199,6 +203,7 @@ def test_a_stopped_matrix_continues(command: Command, judge: ScriptedJudge, resu
     assert results("out")["metrics"] == results("whole")["metrics"]
 
 
+@pytest.mark.full
 def test_stored_verdicts_give_the_same_scores(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:
@@ -215,6 +220,7 @@ def test_stored_verdicts_give_the_same_scores(
     assert results("ca")["metrics"][0]["value"] == pytest.approx(over)
 
 
+@pytest.mark.full
 def test_every_prompt_of_a_faulty_judge_has_a_score_or_a_reason(
     command: Command, judge: ScriptedJudge, results: Results,
     faulty: Callable[[Callable[[Asked], str]], Callable[[Asked], str | Problem]],
@@ -324,6 +330,7 @@ def test_answers_that_are_missing_are_named(command: Command, judge: ScriptedJud
     assert {"verdicts that are missing: 2 no_answer", "the first 5 of 6 prompts"} <= set(found["notes"])
 
 
+@pytest.mark.full
 def test_real_models_through_the_transformers_engine(
     command: Command, results: Results, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def tags(page: Page) -> list[str]:
     return [tag for tag, _ in page.tags if tag not in drawn]
 
 
+@pytest.mark.full
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     plain, evil = written(tmp_path / "plain", "plain"), written(tmp_path / "evil", EVIL)
     assert tags(evil) == tags(plain)

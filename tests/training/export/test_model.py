@@ -142,6 +142,7 @@ def test_a_better_step_without_a_checkpoint_is_reported(
     )
 
 
+@pytest.mark.full
 def test_adapters_are_merged_after_the_fact(tmp_path: Path, data: Path, model: Path, adapters: Path) -> None:
     whole = train(recipe(data, model, lora={"r": 4, "merge": True}), tmp_path / "merged")
     after = export_model(adapters, tmp_path / "after", merge=True)

@@ -32,6 +32,7 @@ ARCHITECTURES = ("Llama", "GPT2", "GPTNeoX", "Gemma2", "Gemma3Text", "Mistral-wi
 BLOCKS = (0, 30, 256)  # tokens: each text in a call of its own; small sets together; all sets together
 
 
+@pytest.mark.default("Llama-1-30", "GPT2-20-256", "Mistral-window-20-256", "Gemma2-20-256", "Llama-1000000-0")
 @pytest.mark.parametrize(
     ("architecture", "budget", "block"),
     grid(

@@ -36,6 +36,7 @@ def logits(model: Any, prompt: list[int]) -> torch.Tensor:
         return model.eval()(input_ids=torch.tensor([prompt])).logits  # type: ignore[no-any-return]
 
 
+@pytest.mark.default("Gemma3-lora1")
 @pytest.mark.parametrize(
     ("kind", "lora"),
     grid(

@@ -60,6 +60,7 @@ def test_it_learns(learned: Path) -> None:
     assert step["chosen_logit"] > 0 > step["rejected_logit"]
 
 
+@pytest.mark.default("encoder")
 @pytest.mark.parametrize("name", some(lambda name: name in ("PairRM", "encoder"), START))
 def test_the_ranker_scores_as_the_evaluation_did(
     request: pytest.FixtureRequest, tmp_path: Path, red: Path, name: str
@@ -132,6 +133,7 @@ def test_an_encoder_gets_a_head_and_rows_for_the_prefixes(
     assert opened.tokenizer.token_to_id("<|candidate|>") == len(rows) - 1
 
 
+@pytest.mark.full
 def test_an_encoder_with_heads_and_spare_rows(llm_blender: Path, tmp_path: Path, red: Path) -> None:
     """As microsoft/deberta-v3-base is published: for masked words, with more rows than tokens.
 
@@ -200,6 +202,7 @@ def test_a_checkpoint_of_a_run_is_exported(red: Path, checkpoint: Path, tmp_path
     pairrm_runs.run(exported.folder, red_sets(3))
 
 
+@pytest.mark.full
 def test_a_saved_model_can_be_trained_on_and_cast(red: Path, checkpoint: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     train(recipe(red, checkpoint, save_dtype="bfloat16"), first)

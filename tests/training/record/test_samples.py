@@ -116,6 +116,7 @@ def test_entropies_are_those_of_the_tokens_that_were_sampled(data: Path, model: 
     assert max(entropies) - min(entropies) > 1e-4
 
 
+@pytest.mark.default("tdpo1")
 @pytest.mark.parametrize("loss", ["dpo", "tdpo1"])
 def test_samples_change_nothing_else(data: Path, model: Path, tmp_path: Path, loss: str) -> None:
     fields: dict[str, Any] = {"eval_every": 2, "gradient_checkpointing": True}
@@ -133,6 +134,7 @@ def test_samples_change_nothing_else(data: Path, model: Path, tmp_path: Path, lo
         assert lines[0] == lines[1]
 
 
+@pytest.mark.full
 def test_samples_may_come_after_each_epoch(data: Path, dice: Path, tmp_path: Path) -> None:
     """24 sets in steps of 10: epochs end within steps 3 and 5."""
     fields: dict[str, Any] = {"max_steps": None, "epochs": 2, "sets_per_step": 10, "optimizer": STILL}

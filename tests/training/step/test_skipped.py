@@ -84,6 +84,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(
     assert all(torch.equal(value, end[name]) for name, value in start.items())
 
 
+@pytest.mark.full
 def test_an_infinite_gradient_is_skipped_too(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

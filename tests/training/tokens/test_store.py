@@ -174,6 +174,7 @@ KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many
 ]
 
 
+@pytest.mark.full
 def test_the_recipe_s_part_of_the_key(model: Path, new_files: Callable[..., set[str]]) -> None:
     trained = {"start": model / "config.json", "tokenizer": "bpe:310"}
     for fields, new in [*KEYS, (trained, 2)]:
@@ -277,6 +278,7 @@ def of_other_tokens(file: Path) -> None:
     shutil.move(file.parent / f"{name}.arrow", file)
 
 
+@pytest.mark.default("flip", "parquet")
 @pytest.mark.parametrize(
     "damage", [cut, flip, parquet, of_other_tokens, lambda file: file.write_bytes(b"")],
     ids=["cut", "flip", "parquet", "of other tokens", "empty"],
