@@ -74,7 +74,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):  # otherwise not all cases are here
         for name, cases in named.items():
             if absent := cases - known[name]:
-                raise pytest.UsageError(f"{name}: its mark `default` names {absent}, and it has {known[name]}")
+                raise pytest.UsageError(
+                    f"{name}: its mark `default` names {absent}, and it has {known[name]}"
+                )
 
 
 # One for all tests; if one of them needs it, it imports while the first ones run.

@@ -36,6 +36,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
         }
 
 
+@pytest.mark.default("texts longer than `max_length`", "token cache of other content", "damaged checkpoint")
 @pytest.mark.parametrize("case", NOTES, ids=[case.what for case in NOTES])
 def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> None:
     prepare(case)
@@ -45,6 +46,12 @@ def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> N
     assert Path("runs/train/data-dpo/model/config.json").is_file()
 
 
+@pytest.mark.default(
+    "fewer questions than Arena-Hard has, and so another file",
+    "questions of another version of MT-Bench",
+    "an answer to another problem than GSM8K's among others",
+    "an empty answer to AlpacaEval",
+)
 @pytest.mark.parametrize("case", FLAGGED, ids=[case.what for case in FLAGGED])
 def test_an_evaluation_that_is_no_published_one_says_so(case: Case, run: Run) -> None:
     prepare(case)

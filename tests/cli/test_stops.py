@@ -79,6 +79,7 @@ def test_sigint_in_a_build(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_built()[1]) == 20
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_in_a_build(number: signal.Signals, forks: Server, run: Run, tmp_path: Path) -> None:
     """Slurm, Docker and systemd send SIGTERM, a terminal that is closed SIGHUP."""

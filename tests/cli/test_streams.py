@@ -23,6 +23,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ultrafeedback(tmp_path_factory.mktemp("raw") / "rows.jsonl", 300)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "ending",
     some(

@@ -55,6 +55,7 @@ def loaded(built: Path, name: str, folder: Path, **settings: Any) -> datasets.Da
     return datasets.load_dataset(kind, data_files=str(file), split="train", cache_dir=cache)
 
 
+@pytest.mark.default("trl", "unpaired", "openai")
 @pytest.mark.parametrize("name", FORMATS)
 def test_datasets_loads_the_rows(built: Path, tmp_path: Path, name: str):
     data = loaded(built, name, tmp_path)

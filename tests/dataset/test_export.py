@@ -163,6 +163,7 @@ def test_a_file_of_that_name_has_its_manifest_next_to_it(built: Path, tmp_path: 
     assert list(json.loads((tmp_path / "dpo.jsonl.pairkit.json").read_text())["export"]) == ["train"]
 
 
+@pytest.mark.default("resume-False", "delete-True", "raise-True")
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("on_existing", ["resume", "delete", "raise"])
 def test_a_foreign_file_is_never_replaced(built: Path, tmp_path: Path, on_existing: Any, dry_run: bool):

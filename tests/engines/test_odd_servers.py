@@ -151,6 +151,26 @@ def sets(out: Path) -> list[dict[str, Any]]:
     return ds.dataset(sorted((out / "data").glob("*.parquet"))).to_table().to_pylist()
 
 
+@pytest.mark.default(
+    "last_cut-",
+    "thought_closed-",
+    "last_filtered-",
+    "last_choice_error-",
+    "parts-",
+    "no_end-",
+    "greedy-",
+    "small_seed-",
+    "context-",
+    "only_one-",
+    "n_refused_400-",
+    "moderation-",
+    "only_streams-",
+    "busy-",
+    "thought_cut-regenerate",
+    "object_error-",
+    "candidates-",
+    "thought_cut-drop",
+)
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.oddity}-{'-'.join(map(str, row.fields.values()))}"
 )

@@ -101,6 +101,7 @@ def model_build(server: RawServer, tmp_path_factory: pytest.TempPathFactory) -> 
     return State(folder, load(None, {"source": {"name": "files", "path": str(path)}}, fields))
 
 
+@pytest.mark.default("stopped-6")
 @pytest.mark.parametrize("cases", [6, SLOW])
 @pytest.mark.parametrize("kind", ["stopped", "whole"])
 def test_any_state_of_a_build(kind: str, cases: int | None, plain_build: State) -> None:

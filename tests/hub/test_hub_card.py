@@ -112,6 +112,7 @@ def test_an_edit_alone_changes_only_the_manifest(folder: Path, hub: Hub) -> None
     assert there(hub) == card
 
 
+@pytest.mark.default("merge")
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("way", ["merge", "keep"])
 def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) -> None:
@@ -187,6 +188,7 @@ CONFLICTS = [
 ]
 
 
+@pytest.mark.default("True-# ultrafeedback-# Mine: ultrafeedback-card2-the text '# Mine: ultrafeedback")
 @pytest.mark.parametrize(("old", "new", "card", "problem"), CONFLICTS)
 @pytest.mark.parametrize("dry_run", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_what_both_sides_changed_is_refused(
@@ -223,6 +225,7 @@ def test_an_unknown_way_is_refused(made: Path, hub: Hub) -> None:
     assert hub.calls == []
 
 
+@pytest.mark.default("license: mit-license: [-is not YAML")
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

@@ -29,6 +29,48 @@ def holds(name: str, keywords: Mapping[str, Any]) -> bool:
     return name in HELD and keywords.get("stop_gradient", True)
 
 
+@pytest.mark.default(
+    "pairrm",
+    "sft",
+    "reward_mse",
+    "reward_pl",
+    "reward_bt",
+    "simper",
+    "apo_zero",
+    "dpo_norm",
+    "sppo",
+    "amapo",
+    "minor_dpo",
+    "bco",
+    "orpo",
+    "ipo",
+    "aot",
+    "dpo",
+    "exo",
+    "dpop",
+    "ropo",
+    "slic_hf",
+    "rnce",
+    "mcpo",
+    "cpo",
+    "lipo",
+    "rpo",
+    "rrhf",
+    "kto",
+    "pro",
+    "tdpo2",
+    "nca",
+    "infonca",
+    "ld_dpo",
+    "wpo",
+    "stapo",
+    "beta_dpo",
+    "spo",
+    "mpo",
+    "f_dpo",
+    "simpo",
+    "alpha_dpo",
+)
 @pytest.mark.parametrize("name", TABLE)
 def test_gradients_by_finite_differences(name: str) -> None:
     """With each keyword at its other options; statistics of the batch are constants, from the base point."""

@@ -130,6 +130,7 @@ def test_the_page_is_that_of_the_table() -> None:
     assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), UPDATE
 
 
+@pytest.mark.full
 def test_the_plots_show_the_numbers_of_the_losses() -> None:
     """All numbers, and the drawing of one figure of each kind, because drawing is what takes time."""
     assert losses_page.stale(redraw=("overview", "f_dpo", "spo")) == [], UPDATE
@@ -154,6 +155,7 @@ def _changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file.write_text(source.replace(before, json.dumps(data)))
 
 
+@pytest.mark.full
 def test_stale_plots_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a few losses: one plot missing, one too many, one with another curve, one drawn differently."""
     names = ("dpo", "spo", "stapo", "ipo", "exo")

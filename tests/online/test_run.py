@@ -149,6 +149,7 @@ def test_a_segment_says_what_is_gone_of_the_one_before(gone: str, tmp_path: Path
     assert not (tmp_path / "segment-2").exists()
 
 
+@pytest.mark.full
 def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
     out: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_each_segment_is_served_the_weights_of_the_one_before(
     assert len(pids(tmp_path)) == 2  # nothing is served for a run that is complete
 
 
+@pytest.mark.default("own name")
 @pytest.mark.parametrize("more", [(), OWN_NAME], ids=["directory", "own name"])
 def test_a_server_is_asked_for_its_own_name_of_the_model(
     more: tuple[str, ...], model: Path, tmp_path: Path
@@ -113,6 +114,7 @@ def test_a_server_is_asked_for_its_own_name_of_the_model(
     assert not any(map(psutil.pid_exists, pids(tmp_path)))
 
 
+@pytest.mark.default("ends", "absent")
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -215,6 +217,7 @@ def check_stopped(code: int, number: signal.Signals, errors: str, folder: Path) 
     assert not psutil.pid_exists(server)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "number", some(lambda number: number == signal.SIGTERM, [signal.SIGTERM, signal.SIGINT])
 )

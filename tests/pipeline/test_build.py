@@ -69,6 +69,7 @@ def test_a_build_writes_several_shards_of_exactly_the_schema(built: Path) -> Non
     assert not (built / ".build").exists()
 
 
+@pytest.mark.default("fields2-3")
 @pytest.mark.parametrize(
     ("fields", "workers"),
     [
@@ -158,6 +159,7 @@ def test_manifest_names_every_file_and_its_hash(built: Path) -> None:
     assert manifest["versions"]["pyarrow"] == pa.__version__
 
 
+@pytest.mark.full
 def test_a_prompt_is_in_the_same_split_of_every_dataset(source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source, seed=5, **{"mine": {"keep_negatives": 1}}), tmp_path / "other")
     ids = {
@@ -244,6 +246,7 @@ def test_on_existing_raise_refuses_even_the_same_recipe(built: Path, source: Pat
         build(recipe(source), built, on_existing="raise")
 
 
+@pytest.mark.full
 def test_a_lost_file_is_noticed(source: Path, tmp_path: Path) -> None:
     build(recipe(source), tmp_path)
     lost = next((tmp_path / "pairs").iterdir())

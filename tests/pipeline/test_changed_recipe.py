@@ -93,6 +93,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.default("mine-256")
 @pytest.mark.parametrize(
     ("change", "shard_mb"),
     [
@@ -154,6 +155,7 @@ def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     assert world.opened == ["judge"]
 
 
+@pytest.mark.full
 def test_a_stop_while_changing_the_recipe_loses_no_result(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,6 +154,7 @@ def test_an_interrupt_keeps_what_was_answered(
     assert hashes(out) == hashes(whole)
 
 
+@pytest.mark.full
 def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(forks: Server, tmp_path: Path) -> None:
     fields = {"calls": {"attempts": 1, "concurrency": 4}}
     with chat_server(tmp_path, latency=0.05) as first:

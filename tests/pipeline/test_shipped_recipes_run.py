@@ -141,6 +141,7 @@ def test_ultrafeedback_binarized(tmp_path: Path) -> None:
     best_and_worst(found)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-pairrm", "ultrafeedback-onpolicy-pairrm-mistral"])
 def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = pairrm_model.save(tmp_path / "PairRM-hf", "PairRM-hf")
@@ -157,6 +158,7 @@ def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) 
         assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.default("ultrafeedback-onpolicy-armorm")
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-armorm", "ultrafeedback-onpolicy-armorm-gemma2"])
 def test_ultrafeedback_onpolicy_armorm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = armorm_model.save(tmp_path / "armorm")
@@ -211,6 +213,7 @@ def test_nectar(tmp_path: Path) -> None:
     left_to_the_loop(found)
 
 
+@pytest.mark.default("3-ranks2")
 @pytest.mark.parametrize(
     ("count", "ranks"),
     [(1, [7]), (2, [6, 7]), (3, [5, 6, 7]), (4, [4, 5, 6, 7]), (5, [3, 4, 5, 6, 7])],
@@ -248,6 +251,7 @@ PRINCETON = ["princeton-mistral-pairrm", "princeton-llama3-pairrm"]
 PRINCETON += ["princeton-llama3-armorm", "princeton-gemma2-armorm"]
 
 
+@pytest.mark.default("princeton-llama3-armorm", "princeton-mistral-pairrm")
 @pytest.mark.parametrize("name", PRINCETON)
 def test_princeton(name: str, tmp_path: Path) -> None:
     """Five scored samples per prompt; one row in nine has no choice; the published pair is not read."""

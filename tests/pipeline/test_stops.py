@@ -104,7 +104,7 @@ def test_often_killed_builds_end_with_the_same_bytes(
     kill_and_compare(forks, 25, 1, source, tmp_path / "out", expected)
 
 
-@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.full)])
 def test_a_stop_at_any_rename_ends_with_the_same_bytes(
     every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_deep_json_in_a_text(tmp_path: Path) -> None:
         assert (batch.sets.num_rows, batch.quarantine.num_rows) == (sets, 1 - sets)
 
 
+@pytest.mark.default("129", "900", "5000")
 @pytest.mark.parametrize("levels", [129, 900, 5000, 100_000])
 def test_deep_json_in_tools_and_calls(tmp_path: Path, levels: int) -> None:
     """Whoever trains on them parses them, in a text and in a text of a text."""

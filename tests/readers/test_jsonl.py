@@ -93,6 +93,7 @@ def test_a_bad_row_goes_to_quarantine_with_its_place(tmp_path: Path) -> None:
         json.loads(bad["row"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+@pytest.mark.full
 def test_bad_rows_between_good_ones_are_found_in_batches_of_any_size(tmp_path: Path) -> None:
     good = json.dumps(PAIR).encode()
     path = tmp_path / "rows.jsonl"

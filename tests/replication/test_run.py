@@ -124,6 +124,7 @@ def test_an_arm_of_two_replications_is_trained_once(rows: dict[str, Replication]
     assert values(result_of(tmp_path, "T2"), "dpo") == values(result_of(tmp_path), "dpo")
 
 
+@pytest.mark.full
 def test_a_stop_changes_no_result(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the third run of four, and continued: the numbers are those of a run that never stopped."""
     calls, real = [], bench.train
@@ -154,8 +155,13 @@ def test_no_run_begins_after_the_limit(tmp_path: Path) -> None:
     assert (outcome.results, outcome.unfinished) == ([], ["T1"])
     assert not trained(tmp_path / "out")
     assert "not run" in (tmp_path / "out" / "replication.md").read_text()
-    outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=60)
-    assert not outcome.unfinished
+
+
+@pytest.mark.full
+def test_what_the_limit_left_is_run_with_another_limit(tmp_path: Path) -> None:
+    for minutes, unfinished in ((0, ["T1"]), (60, [])):
+        outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=minutes)
+        assert outcome.unfinished == unfinished
 
 
 def test_runs_of_another_design_are_refused_by_what_changed(finished: Path) -> None:
@@ -190,8 +196,8 @@ def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str,
 def test_settings_are_chosen_on_other_seeds_and_problems(
     rows: dict[str, Replication], tmp_path: Path
 ) -> None:
-    row = rows["T1"] = replication("T1", {name: arm(name, grid=(RATES,)) for name in ("dpo", "minor_dpo")})
-    assert planned([row], tmp_path, [0], SMALL)[0].runs == 10  # 2 arms x (2 settings x 2 seeds + 1 seed)
+    row = rows["T1"] = replication("T1", {"dpo": arm("dpo", grid=(RATES,)), "minor_dpo": arm("minor_dpo")})
+    assert planned([row], tmp_path, [0], SMALL)[0].runs == 6  # 2 settings x 2 seeds + 1 seed, and 1 seed
     replicate([row], tmp_path, seeds=[0], size=SMALL)
     records = {
         name: json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text()) for name in row.arms

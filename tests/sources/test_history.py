@@ -36,6 +36,7 @@ FORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.default("instruction", "json", "sharegpt", "pairs", "python")
 @pytest.mark.parametrize("history", FORMS.values(), ids=FORMS)
 def test_histories_come_before_the_question(tmp_path: Path, history: Any) -> None:
     rows = [ROW | {"history": history}, ROW, ROW | {"history": history}]

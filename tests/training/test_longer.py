@@ -158,6 +158,7 @@ def _stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.full
 def test_a_run_does_not_get_shorter_than_it_is(tmp_path: Path, data: Path, model: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model, save_every=1), out)

@@ -130,6 +130,7 @@ def two(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     return parts
 
 
+@pytest.mark.full
 def test_a_complete_segment_is_not_trained_again(
     data: Path, model: Path, two: list[tuple[Path, Segment]]
 ) -> None:
@@ -271,7 +272,7 @@ def margins(out: Path) -> list[float]:
     return [abs(line["reward_margin"]) for line in read_metrics(out, "eval")]
 
 
-@pytest.mark.default("fields2")
+@pytest.mark.full
 @pytest.mark.parametrize(
     "fields",
     some(

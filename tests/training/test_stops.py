@@ -181,7 +181,7 @@ class Renames:
         self.real(old, new)
 
 
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.full)])
 def test_a_stop_at_any_rename_ends_with_the_same_weights(
     every: int, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

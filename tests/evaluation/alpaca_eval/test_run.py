@@ -236,6 +236,7 @@ def test_the_reference_against_itself_is_half(engines: Engines, folder: Path) ->
     assert opened["judge"].asked == 0
 
 
+@pytest.mark.default("2.0")
 @pytest.mark.parametrize("preference", [2.0, 1.0, 1.5])
 def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, preference: float) -> None:
     save(folder / "all.json", annotation_rows(*[preference] * 5))

@@ -71,6 +71,7 @@ def test_score_elo_and_errors_of_the_public_battles(real_data: Path, vectors: di
     assert public.low < newer.low < newer.high < public.high
 
 
+@pytest.mark.default("centred-length-2.0", "uncentred-length-0.1", "centred-style-0.1")
 @pytest.mark.parametrize(
     ("kind", "control", "version"),
     grid(

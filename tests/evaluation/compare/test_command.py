@@ -93,6 +93,7 @@ def test_only_shared_metrics_are_compared(run: Run) -> None:
     assert "a - b: -100.00, 1 common prompts (1 left out)\n  no difference shown" in ended.out
 
 
+@pytest.mark.default("judge-change1-(a) and none (b)", "questions-change4-none (a) and cd (b)")
 @pytest.mark.parametrize(
     ("what", "change", "told"),
     [

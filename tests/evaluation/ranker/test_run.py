@@ -280,6 +280,7 @@ def test_a_dry_run_prints_the_calls_and_writes_nothing(command: Command) -> None
     assert not Path("o").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "protocol", some(lambda protocol: protocol == "iterative", ["iterative", "round_robin"])
 )

@@ -54,6 +54,9 @@ ATTACKS = (
 )
 
 
+@pytest.mark.default(
+    "False-listwise-fields5", "True-iterative-fields0", "True-round_robin-fields3", "False-pointwise-fields4"
+)
 @pytest.mark.parametrize(
     ("protocol", "fields"),
     [

@@ -64,6 +64,13 @@ def test_a_tie_stays_in_the_metadata_as_it_was_written(tmp_path: Path) -> None:
     assert row["metadata"] == '{"winner":"tie (bothbad)"}'
 
 
+@pytest.mark.default(
+    "01-values9-expected9",
+    "12-values8-expected8",
+    "ab-values2-expected2",
+    "12-values6-expected6",
+    "01-values4-expected4",
+)
 @pytest.mark.parametrize(
     ("ends", "values", "expected"),
     [

@@ -142,6 +142,7 @@ def test_a_step_equals_one_with_a_scoring_pass_before_it(
     assert_same(found, expected, 3e-5)
 
 
+@pytest.mark.full
 def test_losses_that_must_know_the_whole_batch_score_it_before() -> None:
     """For statistics, token-level quantities, and means over negatives' tokens, which the draw decides."""
     within = {}

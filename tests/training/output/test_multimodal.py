@@ -67,6 +67,7 @@ def test_the_original_class_loads_it_and_only_text_has_changed(
     assert vocabularies[0] == vocabularies[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", some(lambda kind: kind == FIRST, KINDS))
 def test_text_logits_are_those_of_the_trained_model(tmp_path: Path, data: Path, kind: str) -> None:
     """Of adapters alone, of those merged after the fact, and of the original class."""

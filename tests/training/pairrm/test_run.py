@@ -50,6 +50,7 @@ def start(request: pytest.FixtureRequest, name: str) -> Path:
     return Path(f"{request.getfixturevalue(fixture)}{rest}")
 
 
+@pytest.mark.full
 def test_it_learns(learned: Path) -> None:
     """And the two orders come to agree."""
     first, last = read_metrics(learned, "eval")

@@ -102,7 +102,7 @@ def test_a_kill_between_two_files_leaves_no_trace(
     assert_same(out, whole)
 
 
-@pytest.mark.default("samples/step-000003.parquet")
+@pytest.mark.full
 @pytest.mark.parametrize("target", ["pairs/step-000004.parquet", "samples/step-000003.parquet"])
 def test_a_real_kill_leaves_no_trace(
     data: Path, model: Path, whole: Path, tmp_path: Path, target: str

@@ -142,6 +142,7 @@ def test_samples_may_come_after_each_epoch(data: Path, dice: Path, tmp_path: Pat
     assert [line["step"] for line in read_metrics(tmp_path / "run", "sample")] == [0, 3, 5]
 
 
+@pytest.mark.full
 def test_prompts_without_room_are_counted(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

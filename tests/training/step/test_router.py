@@ -140,6 +140,7 @@ def test_shared_prompts_do_not_change_it(
         torch.testing.assert_close(shared[key], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("padded", some(lambda padded: not padded, [True, False]))
 def test_micro_batches_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, padded: bool
