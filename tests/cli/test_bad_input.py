@@ -36,7 +36,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
         }
 
 
-@pytest.mark.default("texts longer than `max_length`", "token cache of other content", "damaged checkpoint")
+@pytest.mark.default("texts longer than `max_length`", "damaged checkpoint")
 @pytest.mark.parametrize("case", NOTES, ids=[case.what for case in NOTES])
 def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> None:
     prepare(case)

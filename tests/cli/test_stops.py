@@ -122,6 +122,7 @@ def test_signals_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
 
 
+@pytest.mark.full
 def test_sigint_before_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case = STOPS["SIGINT before training"]
 

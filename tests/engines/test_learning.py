@@ -63,6 +63,7 @@ def test_the_first_request_is_alone_until_the_server_has_answered(server: OddSer
     assert len(server.bodies["vendor"]) == 3 + 20
 
 
+@pytest.mark.full
 def test_requests_in_flight_learn_the_same_and_it_is_said_once(
     server: OddServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_collections_that_cannot_be_meant(made: Path, hub: Hub) -> None:
     assert not hub.repos
 
 
+@pytest.mark.default("POST .*/items-on the hub, but not in the collection 'S': ")
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [

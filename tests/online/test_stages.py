@@ -156,6 +156,7 @@ def test_two_processes_train_as_one_does(
     assert (tmp_path / "two" / "model" / "config.json").is_file()
 
 
+@pytest.mark.full
 def test_a_launched_training_that_dies_is_told(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

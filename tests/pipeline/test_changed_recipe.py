@@ -236,6 +236,7 @@ def plain(**fields: Any) -> BuildRecipe:
     return load(None, content, fields)
 
 
+@pytest.mark.full
 def test_results_outlive_a_recipe_that_leaves_no_set(world: World, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no usable candidate set.*; the answers of models are kept"):
         build(recipe(mine={"drop_ranks": [1, 2, 3]}), tmp_path / "out")

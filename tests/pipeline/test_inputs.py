@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.default("first shard-replaced", "publication-appended")
+@pytest.mark.default("first shard-replaced")
 @pytest.mark.parametrize(
     ("when", "name"),
     grid(

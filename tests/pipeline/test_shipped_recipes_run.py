@@ -158,7 +158,7 @@ def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) 
         assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.default("ultrafeedback-onpolicy-armorm")
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-armorm", "ultrafeedback-onpolicy-armorm-gemma2"])
 def test_ultrafeedback_onpolicy_armorm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = armorm_model.save(tmp_path / "armorm")
@@ -356,6 +356,7 @@ def test_metamath_dpo(tmp_path: Path) -> None:
         assert f"{number} + 1 = {number + 7}." in rejected
 
 
+@pytest.mark.full
 def test_quickstart(tmp_path: Path) -> None:
     """A model with random weights is never right: what it is checked against takes half of its answers."""
     model = save_model(tmp_path / "runs" / "tiny", seed=0)

@@ -217,6 +217,7 @@ def test_a_broken_check_is_refused(check: str, message: str) -> None:
         verify(sets(("{}", texts("a"))), VerifierRecipe(check=check))
 
 
+@pytest.mark.full
 def test_agrees_with_gsm8k_about_real_solutions(real_data: Path) -> None:
     content = gzip.decompress((real_data / "gsm8k_example_model_solutions.jsonl.gz").read_bytes())
     rows = [json.loads(line) for line in content.split(b"\n") if line]

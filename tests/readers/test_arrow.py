@@ -45,7 +45,7 @@ WRITERS = {
 }
 
 
-@pytest.mark.default("file.feather", "stream.arrow", "polars stream.arrow")
+@pytest.mark.default("file.feather", "polars stream.arrow")
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_every_writer_writes_is_read(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name)

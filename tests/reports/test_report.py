@@ -49,6 +49,7 @@ def test_references_have_exactly_one_target() -> None:
     assert references <= set(ids)
 
 
+@pytest.mark.full
 def test_the_same_data_gives_the_same_bytes() -> None:
     tests = str(Path(__file__).parents[1])
     code = (

@@ -288,6 +288,7 @@ def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_pat
     assert result == [question.strip() for question in questions]
 
 
+@pytest.mark.full
 def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> None:
     for name in ("harmless", "helpful"):
         file = real_data / f"hh_rlhf_{name}_base_test.jsonl.gz"

@@ -176,6 +176,7 @@ def test_a_run_saves_after_each_tenth_by_default() -> None:
     assert save_interval(7, 5000) == 7
 
 
+@pytest.mark.full
 def test_a_long_enough_run_saves_without_being_told(tmp_path: Path, data: Path, model: Path) -> None:
     train(recipe(data, model, max_steps=12, sets_per_step=1), tmp_path / "run")
     assert saved(tmp_path / "run") == [10]

@@ -59,7 +59,7 @@ def test_adapters_start_from_the_reference_and_off_are_the_base(data: Path, mode
     assert torch.allclose(off, before, rtol=0, atol=1e-4) != lora.changes_base
 
 
-@pytest.mark.default("pissa")
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in FIELDS]
 )

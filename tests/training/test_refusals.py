@@ -16,6 +16,7 @@ from pairkit.training.plan import plan
 from pairkit.training.run import train
 
 
+@pytest.mark.default("800-reason0-try --tokens-per-micro-batch 400, ")
 @pytest.mark.parametrize(
     ("budget", "reason", "remedy"),
     [

@@ -109,6 +109,7 @@ def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_one_segment_is_a_training(data: Path, model: Path, tmp_path: Path) -> None:
     settings = recipe(data, model, "kto", save_every=1)
     whole = tmp_path / "whole" / "run"

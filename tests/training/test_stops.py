@@ -309,6 +309,7 @@ def test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before(
     assert_same(out, short_run)
 
 
+@pytest.mark.full
 def test_without_an_undamaged_checkpoint_the_run_starts_over(
     data: Path, model: Path, short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,6 +169,7 @@ def test_all_ties_say_no_more_at_equal_style(folder: Path) -> None:
         assert (found["low"], found["high"]) == (pytest.approx(50 - half), pytest.approx(50 + half))
 
 
+@pytest.mark.full
 def test_v2_scores_each_category_against_its_own_reference(engines: Engines, folder: Path) -> None:
     save(folder / "o3.jsonl", answers("o3-mini-2025-01-31", BASE))
     save(folder / "gemini.jsonl", answers("gemini-2.0-flash-001", BASE))

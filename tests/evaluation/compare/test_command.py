@@ -283,6 +283,14 @@ def test_hostile_texts_stay_texts(run: Run) -> None:
 CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", "span", "b", "script"}
 
 
+@pytest.mark.default(
+    "a-a comparison needs two settings or more, got 1: name another run",
+    "a damaged-damaged/scores.parquet: cannot be read (",
+    "a unlike-the runs share no metric that has a value (a: win_rate; unlike: else)",
+    "a nulled-nulled/results.json: is damaged (ValueError: lc has scores and no value",
+    "a other-the runs are of different benchmarks: alpaca_eval (a) and gsm8k (other): compare",
+    "a b --out a-a: is an evaluation: give another directory with --out",
+)
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -103,6 +103,7 @@ def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: Sc
     assert "not stored" in page
 
 
+@pytest.mark.full
 def test_a_prompt_that_lacks_some_verdicts_is_not_said_to_have_no_score(
     command: Command, judge: ScriptedJudge
 ) -> None:
@@ -170,6 +171,7 @@ def test_the_orders_of_games_are_those_of_the_verdicts(command: Command, judge: 
     assert (statistics["order_bias"]["mean"], statistics["flip_rate"]["number"]) == (1, 5)
 
 
+@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(command: Command, judge: ScriptedJudge) -> None:
     assert "the answers" in command(*THREE, "--out", "out", "--until", "answers")
     assert not Path("out/verdicts.parquet").exists()

@@ -29,6 +29,17 @@ def ranks(found: Found) -> list[tuple[int | None, ...]]:
     return [tuple(rank for (rank,) in row) for row in found.brief("rank")]
 
 
+@pytest.mark.default(
+    "a-expected0",
+    "[[A]]-expected6",
+    "first-expected7",
+    "model_b-expected10",
+    "B>A-expected14",
+    "[[B>>A]]-expected15",
+    "tie-expected16",
+    "both_bad-expected18",
+    "None-expected24",
+)
 @pytest.mark.parametrize(
     ("word", "expected"),
     [

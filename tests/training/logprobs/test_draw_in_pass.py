@@ -118,6 +118,13 @@ SAMPLING = [
 ]
 
 
+@pytest.mark.default(
+    "simpo-{'sampling': 'mc'}-30",
+    "mcpo-{'sampling': 'mc', 'steps': 3, 'proposals': 1}-30",
+    "dpo:0.8+minor_dpo-{'sampling': 'mc'}-30",
+    "mcpo-{'sampling': 'max', 'negatives': 2}-30",
+    "mcpo-{'sampling': 'mc', 'negatives': 3, 'replacement': True}-30",
+)
 @pytest.mark.parametrize(
     ("name", "negatives", "block"),
     grid(

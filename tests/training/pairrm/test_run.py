@@ -92,6 +92,7 @@ def _pairs_alone(table: Any) -> Any:
     return candidate_sets(rows)
 
 
+@pytest.mark.default("PairRM")
 @pytest.mark.parametrize("name", ["PairRM-hf", "PairRM"])
 def test_a_checkpoint_keeps_its_layout(
     request: pytest.FixtureRequest, tmp_path: Path, red: Path, name: str
@@ -189,6 +190,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     assert lines[:2] == lines[2:]
 
 
+@pytest.mark.full
 def test_a_checkpoint_of_a_run_is_exported(red: Path, checkpoint: Path, tmp_path: Path) -> None:
     train(recipe(red, checkpoint, save_every=2), tmp_path / "run")
     exported = export_model(tmp_path / "run/checkpoints/step-000002", tmp_path / "exported")

@@ -139,6 +139,7 @@ def test_adapters_are_read_by_the_ranker(tmp_path: Path, red: Path, model: Path,
         torch.testing.assert_close(merged.state_dict()[name], value)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("lora", some(bool, [None, LORA]), ids=["whole", "adapters"])
 def test_a_stopped_run_ends_as_one_that_was_not(
     tmp_path: Path, red: Path, model: Path, lora: dict[str, Any] | None
@@ -176,6 +177,7 @@ def test_a_checkpoint_is_exported_as_a_reward_model(tmp_path: Path, red: Path, m
         assert one == pytest.approx(other, abs=0.2)
 
 
+@pytest.mark.full
 def test_a_head_is_made_from_the_seed_and_continued(tmp_path: Path, red: Path, model: Path) -> None:
     with evaluated() as first:
         saved = train(recipe(red, model, "reward_bt"), tmp_path / "first")

@@ -39,6 +39,7 @@ def saved(out: Path) -> list[str]:
     return [path.name for path in checkpoint.checkpoints(out / "checkpoints")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "loss", [pytest.param("alpha_dpo", marks=pytest.mark.full), "mcpo:1.0+bco:0.2+alpha_dpo:0.5"]
 )

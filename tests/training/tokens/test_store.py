@@ -380,6 +380,7 @@ def test_a_second_run_does_not_tokenize_again_and_ends_in_the_same_weights(
     assert all(one[name].equal(two[name]) for name in one)
 
 
+@pytest.mark.full
 def test_a_dry_run_reads_the_file_and_writes_none(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def value_of(folders: tuple[Path, Path], loss: str, folder: Path, turns: str) ->
     return passes.gradients(prepare(passes, negatives, split, range(9), seeds), Averages()).value
 
 
+@pytest.mark.full
 def test_a_sum_is_what_its_parts_are_alone(folders: tuple[Path, Path], tmp_path: Path) -> None:
     last, dialogues = (
         {loss: value_of(folders, loss, tmp_path, turns) for loss in losses}
