@@ -137,7 +137,6 @@ def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
     assert same(train(longer, out), train(longer, tmp_path / "whole"))
 
 
-@pytest.mark.full
 def test_a_longer_run_does_not_continue_after_a_smaller_last_step(
     tmp_path: Path, data: Path, model: Path
 ) -> None:
@@ -158,7 +157,6 @@ def _stop(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.full
 def test_a_run_does_not_get_shorter_than_it_is(tmp_path: Path, data: Path, model: Path) -> None:
     out = tmp_path / "run"
     train(recipe(data, model, save_every=1), out)
@@ -223,7 +221,6 @@ def test_what_keep_best_needs(tmp_path: Path, data: Path, model: Path) -> None:
         plan(recipe(data, model, keep_best="loss", eval_every=1, eval_split="none"))
 
 
-@pytest.mark.full
 def test_an_edited_template_file_is_another_run(tmp_path: Path, data: Path, model: Path) -> None:
     """A run that resumes or gets more steps, and one that is complete, do not mix two templates."""
     file = tmp_path / "own.jinja"

@@ -95,7 +95,7 @@ FIRST_OF_KIND = {kind(name): name for name in reversed(LOSSES)}.values()
 
 
 # A step of every loss is taken in test_every_loss.py.
-@pytest.mark.default("wpo", "pro", "tdpo1", "bco", "rnce", "mcpo", "reward_bt")
+@pytest.mark.default("wpo", "ld_dpo", "pro", "tdpo1", "bco", "rnce", "mcpo", "reward_bt")
 @pytest.mark.parametrize(
     "loss", some(lambda loss: loss in FIRST_OF_KIND, [*LOSSES, "dpo:0.8+bco:0.2+sft:1.0", "mcpo+sft:0.1"])
 )

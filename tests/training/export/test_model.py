@@ -97,7 +97,6 @@ def test_the_best_checkpoint_by_a_metric(
     assert not (tmp_path / "best").exists()
 
 
-@pytest.mark.full
 def test_the_best_may_be_the_model_of_before_a_run_got_more_steps(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ def is_default(architecture: str, *case: Any) -> bool:
     "Mixtral-segments-5",
     "MiniCPM3-segments-5",
     "Gemma3Text-segments-5",
-    "Granite-segments-5",
+    "Phi-segments-5",
 )
 @pytest.mark.parametrize(
     ("architecture", "layout", "chunk"),

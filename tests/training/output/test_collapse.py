@@ -77,7 +77,6 @@ def recipe(data: Path, model: Path, loss: dict[str, Any], learning_rate: float) 
     return validate(TrainRecipe, base)
 
 
-@pytest.mark.full
 def test_a_collapsing_run_warns_once_also_after_a_resume(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,7 +147,6 @@ def test_files_of_later_steps_are_replaced_or_removed(
     assert entries(out) == entries(whole)
 
 
-@pytest.mark.full
 def test_a_longer_run_that_fails_at_once_has_its_files_back(
     data: Path, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

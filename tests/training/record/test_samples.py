@@ -134,7 +134,6 @@ def test_samples_change_nothing_else(data: Path, model: Path, tmp_path: Path, lo
         assert lines[0] == lines[1]
 
 
-@pytest.mark.full
 def test_samples_may_come_after_each_epoch(data: Path, dice: Path, tmp_path: Path) -> None:
     """24 sets in steps of 10: epochs end within steps 3 and 5."""
     fields: dict[str, Any] = {"max_steps": None, "epochs": 2, "sets_per_step": 10, "optimizer": STILL}
@@ -142,7 +141,6 @@ def test_samples_may_come_after_each_epoch(data: Path, dice: Path, tmp_path: Pat
     assert [line["step"] for line in read_metrics(tmp_path / "run", "sample")] == [0, 3, 5]
 
 
-@pytest.mark.full
 def test_prompts_without_room_are_counted(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

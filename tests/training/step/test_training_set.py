@@ -57,7 +57,6 @@ def test_a_pass_is_due_at_the_start_and_then_once_per_epoch_or_every_so_many_ste
     assert [next_pass(once, order(3), step) for step in range(3)] == [1, 2, 3]
 
 
-@pytest.mark.full
 def test_equal_policy_and_reference_leave_no_margin_and_are_warned_of(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
