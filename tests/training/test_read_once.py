@@ -129,7 +129,6 @@ def test_loaded_weights_are_not_those_of_the_file_any_more(made: TrainRecipe, tm
     assert all(torch.equal(value, loaded[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.full
 def test_a_model_is_not_saved_over_other_weights(
     made: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,6 @@ def test_other_trackers_have_one_run_for_all_segments(tmp_path: Path) -> None:
     assert json.loads((out / RECORD).read_text()) == {"id": "abc", "trackers": ["wandb"]}
 
 
-@pytest.mark.full
 def test_trackio_has_one_run_for_all_segments(data: Path, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("trackio")
     from trackio.sqlite_storage import SQLiteStorage

@@ -177,7 +177,6 @@ def test_a_segment_stopped_before_its_model_is_saved_takes_no_step_again(
     assert_same_end(out, two[0][0])
 
 
-@pytest.mark.full
 def test_a_run_with_another_start_is_refused(
     data: Path, model: Path, two: list[tuple[Path, Segment]], tmp_path: Path
 ) -> None:
@@ -273,7 +272,6 @@ def margins(out: Path) -> list[float]:
     return [abs(line["reward_margin"]) for line in read_metrics(out, "eval")]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "fields",
     some(

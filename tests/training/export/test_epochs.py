@@ -35,7 +35,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.default("merged")
+@pytest.mark.default("whole", "merged")
 @pytest.mark.parametrize(
     "fields",
     [{}, {"lora": {"r": 4}}, {"lora": {"r": 4, "merge": True}}, {"loss": "reward_bt"}],

@@ -132,7 +132,6 @@ def test_measuring_keeps_modes_and_random_numbers(model: Path, asked: Path) -> N
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.full
 def test_a_run_that_stopped_has_the_same_curve(
     curved: Path, data: Path, model: Path, asked: Path, tmp_path: Path
 ) -> None:

@@ -278,7 +278,7 @@ def of_other_tokens(file: Path) -> None:
     shutil.move(file.parent / f"{name}.arrow", file)
 
 
-@pytest.mark.default("flip", "parquet")
+@pytest.mark.default("flip", "parquet", "of other tokens")
 @pytest.mark.parametrize(
     "damage", [cut, flip, parquet, of_other_tokens, lambda file: file.write_bytes(b"")],
     ids=["cut", "flip", "parquet", "of other tokens", "empty"],
