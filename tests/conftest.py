@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             name, _, case = item.nodeid.removesuffix("]").partition("[")
             known.setdefault(name, set()).add(case)
             named[name] = set(mark.args)
-            if case not in mark.args:
+            if case not in mark.args and not item.get_closest_marker("slow"):
                 item.add_marker("full")
     if not any("::" in argument for argument in config.args):  # otherwise not all cases are here
         for name, cases in named.items():

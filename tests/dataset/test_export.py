@@ -72,6 +72,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
+@pytest.mark.default("trl", "nectar", "openai", "unpaired", "binarized")
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_has_the_rows_of_all_tables(
     built: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

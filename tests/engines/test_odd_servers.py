@@ -154,12 +154,9 @@ def sets(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.default(
     "last_cut-",
     "thought_closed-",
-    "last_filtered-",
-    "last_choice_error-",
     "parts-",
     "no_end-",
     "greedy-",
-    "small_seed-",
     "context-",
     "only_one-",
     "n_refused_400-",
@@ -167,7 +164,6 @@ def sets(out: Path) -> list[dict[str, Any]]:
     "only_streams-",
     "busy-",
     "thought_cut-regenerate",
-    "object_error-",
     "candidates-",
     "thought_cut-drop",
 )

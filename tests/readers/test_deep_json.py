@@ -24,6 +24,7 @@ def with_column(value: str) -> str:
     return LINE[:-1] + f', "x": {value}}}'
 
 
+@pytest.mark.default("128-both", "600-lists", "900-objects", "5000-both")
 @pytest.mark.parametrize("kind", ["lists", "objects", "both"])
 @pytest.mark.parametrize("levels", [MAX_LEVELS, 600, 900, 1200, 5000])
 def test_deep_columns_are_bad_rows(tmp_path: Path, levels: int, kind: str) -> None:
