@@ -143,7 +143,6 @@ def test_two_changes_of_a_stopped_build_keep_what_both_share(world: World, tmp_p
     assert (world.writer.asked, len(world.judge.asked)) == (whole, before)  # the cache answered all of it
 
 
-@pytest.mark.full
 def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     stop_after(6, recipe(), tmp_path / "out")
     world.opened = []

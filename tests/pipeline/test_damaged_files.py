@@ -72,7 +72,7 @@ FILES = ['{"a": 1}', '{"a": {}}', '{"a": []}', '{"a": {"sha256": null}}']
 MANIFESTS = [*DAMAGE, *(f'{{"recipe": {{}}, "input": {{}}, "files": {files}}}' for files in FILES)]
 
 
-@pytest.mark.default("3", "12")
+@pytest.mark.default("3", "12", "13")
 @pytest.mark.parametrize("content", MANIFESTS, ids=range(len(MANIFESTS)))
 def test_a_damaged_manifest(content: str, stopped: Path, complete: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(complete, tmp_path / "out"))

@@ -123,7 +123,7 @@ def test_what_cannot_be_generated_or_verified_is_in_quarantine(model: Path, tmp_
     assert counts["mine"]["sets_out"] + quarantine.num_rows == len(lines)
 
 
-@pytest.mark.default("fields1-4")
+@pytest.mark.full
 @pytest.mark.parametrize(("fields", "workers"), [({"shard_mb": 0.002}, 1), ({}, 4)])
 def test_rows_do_not_depend_on_shards_or_workers(
     fields: dict[str, Any], workers: int, model: Path, built: Path, tmp_path: Path

@@ -50,7 +50,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.default("first shard-replaced")
+@pytest.mark.default("first shard-replaced", "publication-removed")
 @pytest.mark.parametrize(
     ("when", "name"),
     grid(
@@ -105,7 +105,6 @@ def test_input_that_is_written_again_as_it_was_is_built(
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "way", some(lambda way: way == "in place", ["in place", "another file", "before it is read"])
 )

@@ -97,7 +97,6 @@ def test_a_stopped_build_scores_nothing_twice(
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
-@pytest.mark.full
 def test_a_ranker_with_other_weights_is_another_build(source: Path, tmp_path: Path) -> None:
     model = save(tmp_path / "pairrm", "PairRM-hf")
     block = {"ranker": "pairrm", "model": str(model)}

@@ -87,6 +87,7 @@ def full(losses: tuple[Any, ...]) -> list[Any]:
     return [pytest.param(loss, marks=pytest.mark.full, id=named(loss)) for loss in losses]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "loss", [ONE_PROCESS[0], *full(("dpo", "kto", "alpha_dpo", "sft", *OTHERS))], ids=named
 )

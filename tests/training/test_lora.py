@@ -76,6 +76,7 @@ def test_with_adapters_off_it_is_the_base_model(data: Path, model: Path) -> None
     )
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
 @pytest.mark.parametrize("loss", some(lambda loss: loss == "tdpo2", ["dpo", "mcpo", "tdpo2"]))
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:

@@ -114,6 +114,7 @@ def test_a_checkpoint_keeps_its_layout(
             assert (saved / file).read_bytes() == (model / file).read_bytes()
 
 
+@pytest.mark.full
 def test_an_encoder_gets_a_head_and_rows_for_the_prefixes(
     llm_blender: Path, tmp_path: Path, red: Path
 ) -> None:

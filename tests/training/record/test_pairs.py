@@ -146,6 +146,7 @@ def without_rates(out: Path, kind: str) -> Iterator[dict[str, Any]]:
         yield {name: value for name, value in line.items() if not name.endswith("per_second")}
 
 
+@pytest.mark.full
 def test_recording_changes_neither_weights_nor_other_metrics(data: Path, model: Path, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"loss": "mcpo+alpha_dpo", "eval_every": 2, "save_every": 2}
     train(recipe(data, model, **fields), tmp_path / "plain" / "run")

@@ -104,6 +104,7 @@ def test_transformers_alone_gives_the_same_rewards(tmp_path: Path, red: Path, mo
     close(found, rewards[-1])
 
 
+@pytest.mark.full
 def test_it_learns_what_is_better(tmp_path: Path, red: Path, model: Path) -> None:
     settings = recipe(red, model, "reward_bt", max_steps=40, optimizer={"learning_rate": 3e-2})
     saved = train(settings, tmp_path / "run")

@@ -92,6 +92,7 @@ def assert_same(found: Tokenized, expected: Tokenized) -> None:
     assert found.refusals() == expected.refusals()
 
 
+@pytest.mark.full
 @settings(max_examples=25)
 @given(tables)
 def test_sets_from_a_file_are_those_that_were_made(
