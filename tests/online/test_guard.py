@@ -104,7 +104,7 @@ def test_files_of_the_working_directory_are_not_taken_for_modules(
         assert command.wait(30) == 5
 
 
-@pytest.mark.default("nobody")
+@pytest.mark.default("full disk")
 @pytest.mark.parametrize("reader", ["full disk", "nobody"])
 def test_a_command_does_not_wait_for_a_reader_that_is_gone(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +159,6 @@ def test_a_command_waits_for_what_a_killed_run_has_left(tmp_path: Path) -> None:
         assert command.wait(30) == 0
 
 
-@pytest.mark.full
 def test_what_a_killed_run_has_left_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,6 @@ def test_lengths_beyond_those_of_the_gamed_runs_are_a_warning(reference: Referen
     assert "shorter than those of its concise run" in said(reference, table, 50, 50, high + 0.01)
 
 
-@pytest.mark.full
 def test_the_published_result_needs_no_warning(real_data: Path) -> None:
     """But for the lengths, which stand next to every result."""
     reference = read_reference(real_data / "alpaca_eval2_annotations.parquet")

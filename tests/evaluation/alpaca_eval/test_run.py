@@ -198,6 +198,7 @@ def test_verdicts_that_cannot_be_read_are_asked_again_then_missing(engines: Engi
     assert (rates["parse_failure_rate"]["number"], rates["parse_failure_rate"]["of"]) == (4, 10)
 
 
+@pytest.mark.full
 def test_a_first_token_without_a_letter_is_missing(engines: Engines) -> None:
     def chatty(request: Request) -> Result:
         if QUESTIONS[1] not in request.prompt[-1]["content"]:
@@ -321,7 +322,6 @@ def test_verdicts_on_other_answers_are_refused(folder: Path) -> None:
     assert not Path("out/results.json").exists()
 
 
-@pytest.mark.full
 def test_verdicts_for_reports_are_refused_by_name(engines: Engines, folder: Path) -> None:
     engines(judge=longer_wins)
     command("--answers", "outputs.json", "--judge", "judge")

@@ -174,6 +174,7 @@ def test_stored_judgments_of_a_model_are_scored(real_data: Path, tmp_path: Path)
     assert int((~np.isnan(found.points)).sum()) == 129
 
 
+@pytest.mark.full
 def test_style_of_the_published_answers(real_data: Path) -> None:
     newer = lines(real_data / "arena_hard_v2.0_reference_answers.jsonl.gz")
     for row in newer:
@@ -190,6 +191,7 @@ def test_style_of_the_published_answers(real_data: Path) -> None:
     assert (len(newer), len(older)) == (750, 1000)
 
 
+@pytest.mark.full
 def test_public_answers_are_read(real_data: Path, tmp_path: Path) -> None:
     older = lines(real_data / "arena_hard_v0.1_model_answers.jsonl.gz")
     of_one = [row for row in older if row["model"] == "gpt-4-0314"]

@@ -76,7 +76,6 @@ def first_wins(request: Request) -> Result:
     return tuple(Completion("[[A>B]]", 3, "stop", sampling) for sampling in request.samplings)
 
 
-@pytest.mark.full
 def test_the_public_files_give_the_public_numbers(
     real_data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +168,6 @@ def test_all_ties_say_no_more_at_equal_style(folder: Path) -> None:
         assert (found["low"], found["high"]) == (pytest.approx(50 - half), pytest.approx(50 + half))
 
 
-@pytest.mark.full
 def test_v2_scores_each_category_against_its_own_reference(engines: Engines, folder: Path) -> None:
     save(folder / "o3.jsonl", answers("o3-mini-2025-01-31", BASE))
     save(folder / "gemini.jsonl", answers("gemini-2.0-flash-001", BASE))
@@ -248,7 +246,6 @@ def many(model: str, *words: str, out: str) -> None:
     command(*files, "--reference", "gpt-4-0314.jsonl", *words, file="many.jsonl", out=out)
 
 
-@pytest.mark.full
 def test_a_pool_of_runs_is_the_public_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pairkit.evaluation.arena_hard.style_control.RESAMPLES", 100)
     random_files(80, "first")

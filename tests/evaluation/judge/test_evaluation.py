@@ -34,7 +34,6 @@ def knows(pairs: Pairs, *, longest: float = 0.0) -> ScriptedJudge:
     return ScriptedJudge(say)
 
 
-@pytest.mark.full
 def test_a_judge_with_one_annotators_opinion_agrees_as_often(real_data: Path) -> None:
     """It agrees with the majority as often as that annotator does, and never flips."""
     pairs = read_pairs(real_data / "pandalm_testset_v1.jsonl.gz")

@@ -51,6 +51,7 @@ def test_three_models(command: Command, judge: ScriptedJudge, results: Results) 
     assert Path("out/matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 def test_results_of_each_model_are_read_again(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     whole = read_run(Path("out"))
@@ -68,6 +69,7 @@ def test_results_of_each_model_are_read_again(command: Command, judge: ScriptedJ
     assert over["win_rate_over/b"].scores == pytest.approx(1 - under["win_rate_over/a"].scores)
 
 
+@pytest.mark.full
 def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     page = Page(Path("out/report.html").read_text()).text
@@ -171,7 +173,6 @@ def test_the_orders_of_games_are_those_of_the_verdicts(command: Command, judge: 
     assert (statistics["order_bias"]["mean"], statistics["flip_rate"]["number"]) == (1, 5)
 
 
-@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(command: Command, judge: ScriptedJudge) -> None:
     assert "the answers" in command(*THREE, "--out", "out", "--until", "answers")
     assert not Path("out/verdicts.parquet").exists()
@@ -205,7 +206,6 @@ def test_a_stopped_matrix_continues(command: Command, judge: ScriptedJudge, resu
     assert results("out")["metrics"] == results("whole")["metrics"]
 
 
-@pytest.mark.full
 def test_stored_verdicts_give_the_same_scores(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:
@@ -222,7 +222,6 @@ def test_stored_verdicts_give_the_same_scores(
     assert results("ca")["metrics"][0]["value"] == pytest.approx(over)
 
 
-@pytest.mark.full
 def test_every_prompt_of_a_faulty_judge_has_a_score_or_a_reason(
     command: Command, judge: ScriptedJudge, results: Results,
     faulty: Callable[[Callable[[Asked], str]], Callable[[Asked], str | Problem]],
@@ -332,7 +331,6 @@ def test_answers_that_are_missing_are_named(command: Command, judge: ScriptedJud
     assert {"verdicts that are missing: 2 no_answer", "the first 5 of 6 prompts"} <= set(found["notes"])
 
 
-@pytest.mark.full
 def test_real_models_through_the_transformers_engine(
     command: Command, results: Results, tmp_path: Path
 ) -> None:

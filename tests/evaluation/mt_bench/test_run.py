@@ -106,6 +106,7 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert verdicts["verdict"].to_pylist()[4] == "empty"
 
 
+@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=rates_by_length)
     words = ("--model", "mine", "--judge", "judge")
@@ -120,7 +121,6 @@ def test_a_second_run_asks_nothing_and_changes_nothing(engines: Engines) -> None
     assert [engine.asked for engine in opened.values()] == [8, 7]
 
 
-@pytest.mark.full
 def test_what_it_writes_is_read_again_to_the_same_scores(engines: Engines) -> None:
     opened = engines(mine=answer, judge=rates_by_length)
     command("--model", "mine", "--judge", "judge")

@@ -105,7 +105,6 @@ def test_pages_show_the_table_and_what_the_ranker_chose(command: Command) -> Non
     assert "Calibration" in Page(Path("o/reward_model/report.html").read_text()).text
 
 
-@pytest.mark.full
 def test_scores_of_models_are_stored(
     command: Command, monkeypatch: pytest.MonkeyPatch, reward_model: Path
 ) -> None:
@@ -227,7 +226,6 @@ def test_named_scores_of_the_data_are_rankers(command: Command, table: Tables) -
     assert message == "unknown score of the completions 'honest'; did you mean 'honesty'? Known: honesty"
 
 
-@pytest.mark.full
 def test_margins_of_real_ratings_are_counted(command: Command, table: Tables, real_data: Path) -> None:
     path = real_data / "ultrafeedback_binarized_trl_flat.jsonl.gz"
     words = ("--source", "ultrafeedback_binarized", "--limit", "200", "--ranker", "length", "margins=[2]")
@@ -247,7 +245,6 @@ def test_margins_of_real_ratings_are_counted(command: Command, table: Tables, re
         assert entry["value"] == pytest.approx(100 * np.mean(points[small]))
 
 
-@pytest.mark.full
 def test_the_length_baseline_on_real_pairs_is_counted(command: Command, real_data: Path) -> None:
     path = real_data / "hh_rlhf_helpful_base_test.jsonl.gz"
     command(str(path), "--ranker", "length", "--limit", "100", "--out", "o")
