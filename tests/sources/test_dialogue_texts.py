@@ -102,7 +102,7 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
 }
 
 
-@pytest.mark.default("pairs", "gemma", "llama", "chatml", "numpy", "sharegpt", "speakers", "json")
+@pytest.mark.default("pairs", "gemma", "chatml", "sharegpt", "json")
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_whole_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
     chosen, rejected = (write([user(), reply(text)]) for text in TEXTS)
@@ -118,7 +118,19 @@ def test_whole_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -
 
 
 @pytest.mark.default(
-    "gemma", "json pairs", "llama", "chatml", "numpy", "sharegpt", "speakers", "python", "langchain"
+    "gemma",
+    "json pairs",
+    "llama",
+    "chatml",
+    "numpy",
+    "sharegpt",
+    "speakers",
+    "python",
+    "langchain",
+    "wrapped",
+    "twice",
+    "lines",
+    "chatgpt",
 )
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_prompts_and_replies_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
@@ -217,6 +229,7 @@ PLAIN = [
     '{"answer": 4}',
     '[{"from": "Oslo", "to": "Rome", "value": "12"}]',
     "<|thinking about ChatML|> is no header",
+    "(see the role: user, and the content: x)",
 )
 @pytest.mark.parametrize("text", PLAIN)
 def test_json_of_another_kind_stays_a_text(tmp_path: Path, text: str) -> None:

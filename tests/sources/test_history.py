@@ -80,7 +80,7 @@ def test_the_system_turn_stays_first(tmp_path: Path) -> None:
     assert brief_rows(tmp_path, *rows[:5]).prompts == prompts[:5]
 
 
-@pytest.mark.default("history6", "3", "[broken", '{"a": "b"}')
+@pytest.mark.default("history6", "3", "[broken", '{"a": "b"}', '"edited twice"', "history7")
 @pytest.mark.parametrize(
     "history",
     [

@@ -100,7 +100,7 @@ def said(path: Path, rows: int) -> tuple[list[Any], list[Any]]:
     return kept, batch.quarantine.to_pylist()
 
 
-@pytest.mark.default("thoughts", "models", "scores", "objects of models", "own fields")
+@pytest.mark.default("thoughts", "models", "scores", "objects of models", "truths among numbers")
 @pytest.mark.parametrize("name", FILES)
 def test_a_row_is_read_as_if_it_were_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "rows.jsonl"

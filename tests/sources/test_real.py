@@ -147,6 +147,7 @@ FILES = [
     "hh_rlhf-hh_rlhf_harmless_base_test.jsonl.gz",
     "files-llamafactory_dpo_en_demo.jsonl.gz",
     "alpaca_eval-alpaca_eval_outputs_only.parquet",
+    "files-pandalm_testset_v1.jsonl.gz",
 )
 @pytest.mark.parametrize(
     ("file", "rows", "source", "mapped", "count"), FILES, ids=[f"{f[2]}-{f[0]}" for f in FILES]

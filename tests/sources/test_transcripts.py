@@ -35,7 +35,14 @@ def spell(style: str, turns: list[tuple[str, str]], *, opened: bool = False) -> 
 
 
 @pytest.mark.default(
-    "bold-True", "small-True", "alpaca-False", "lines-True", "hh-False", "headings-True", "one line-True"
+    "bold-True",
+    "small-True",
+    "alpaca-False",
+    "lines-True",
+    "hh-False",
+    "headings-True",
+    "one line-True",
+    "alpaca-True",
 )
 @pytest.mark.parametrize(
     ("style", "opened"),

@@ -229,7 +229,6 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.default(
     "ms-swift, messages",
-    "Compar:IA",
     "an index",
     "torchtune",
     "models' columns",
@@ -243,6 +242,7 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
     "UltraFeedback binarized",
     "LLaMA-Factory",
     "PPE",
+    "ms-swift, list",
 )
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_published_forms(name: str, tmp_path: Path) -> None:

@@ -197,6 +197,8 @@ IN_CSV = [name for name in LAYOUTS if name not in NOT_IN_CSV]
     "label_studio-str",
     "nemo_rl-str",
     "webgpt-dumps",
+    "fine_grained_rlhf-str",
+    "alpaca_farm-dumps",
 )
 @pytest.mark.parametrize(
     ("name", "write"),

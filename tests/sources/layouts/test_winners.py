@@ -39,6 +39,7 @@ def ranks(found: Found) -> list[tuple[int | None, ...]]:
     "tie-expected16",
     "both_bad-expected18",
     "None-expected24",
+    "A=B-expected21",
 )
 @pytest.mark.parametrize(
     ("word", "expected"),
@@ -81,6 +82,7 @@ def test_a_tie_stays_in_the_metadata_as_it_was_written(tmp_path: Path) -> None:
     "ab-values2-expected2",
     "12-values6-expected6",
     "01-values4-expected4",
+    "ab-values3-expected3",
 )
 @pytest.mark.parametrize(
     ("ends", "values", "expected"),

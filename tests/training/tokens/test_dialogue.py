@@ -162,6 +162,9 @@ def test_thoughts_of_earlier_turns_are_masked_too() -> None:
     "Let me look.-gemma4_v2",
     "-phi3",
     "Let me look.-glm4moe",
+    "-cohere",
+    "-idefics3",
+    "-lfm2_v2",
 )
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("_training")])
 @pytest.mark.parametrize("said", ["", "Let me look."])
