@@ -195,6 +195,7 @@ def test_log_probs_of_other_weights_of_equal_size_and_time_are_not_taken(tmp_pat
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
 
 
+@pytest.mark.full
 def test_a_flipped_bit_in_stored_log_probs_is_found(tmp_path: Path) -> None:
     write_data(tmp_path / "data", random_sets(24))
     model_folder(tmp_path / "model")

@@ -358,6 +358,7 @@ def test_a_published_directory_is_on_disk_before_and_after_its_rename(
     assert seen == [tmp_path / "part" / "file", tmp_path / "part", "rename", tmp_path]
 
 
+@pytest.mark.full
 def test_tensorboard_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "run", recipe(data, model, save_every=2)
     train(settings, out)

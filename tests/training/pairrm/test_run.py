@@ -162,6 +162,7 @@ def test_an_encoder_with_heads_and_spare_rows(llm_blender: Path, tmp_path: Path,
     pairrm_runs.run(tmp_path / "run", red_sets(3))
 
 
+@pytest.mark.full
 def test_a_stopped_run_ends_in_the_same_bytes(
     red: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

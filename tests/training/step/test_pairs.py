@@ -95,7 +95,7 @@ def flat(model: Path) -> torch.Tensor:
     return torch.cat([value.flatten().double() for _, value in sorted(weights(model).items())])
 
 
-@pytest.mark.default("dpo-dpo")
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("loss", "other"),
     [
