@@ -19,7 +19,25 @@ from support.grids import some
 REPRESENTATIVES = {"invalid JSON", "tool call", "one completion"}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
+# Slow ones, which tests of training and of models have too.
+ELSEWHERE = {
+    "learning rate that breaks the model",
+    "reference log-prob cache of other content",
+    "model of a class that changes with padding",
+    "model of a class that attends at random",
+    "LoRA on modules that the model does not have",
+    "adapters without weights",
+    "samples without right answers to check them by",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.what, marks=pytest.mark.full if case.what in ELSEWHERE else ())
+        for case in CASES
+    ],
+)
 def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
     prepare(case)
     before = files(".")
@@ -36,7 +54,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
         }
 
 
-@pytest.mark.default("texts longer than `max_length`", "damaged checkpoint")
+@pytest.mark.default("texts longer than `max_length`")
 @pytest.mark.parametrize("case", NOTES, ids=[case.what for case in NOTES])
 def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> None:
     prepare(case)

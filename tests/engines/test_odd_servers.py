@@ -164,8 +164,9 @@ def sets(out: Path) -> list[dict[str, Any]]:
     "only_streams-",
     "busy-",
     "thought_cut-regenerate",
-    "candidates-",
     "thought_cut-drop",
+    "one_of_both-",
+    "unfinished-",
 )
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.oddity}-{'-'.join(map(str, row.fields.values()))}"

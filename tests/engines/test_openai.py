@@ -212,7 +212,7 @@ def test_a_budget_below_the_first_request_is_said_to_be_that(slow: Loopback, cac
     assert slow.stats()["tries"] == before
 
 
-@pytest.mark.default("budget0-prices0")
+@pytest.mark.default("budget0-prices0", "budget2-prices2")
 @pytest.mark.parametrize(
     ("budget", "prices"),
     [({"requests": 30}, {}), ({"tokens": 3000}, {}), ({"money": 0.02}, {"tiny": {"input": 1, "output": 10}})],

@@ -139,7 +139,6 @@ def test_what_is_kept_over_this_push_is_named(larger: list[Path], hub: Hub) -> N
     assert new[:50] in note
 
 
-@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_comments_of_front_matter_are_kept(larger: list[Path], hub: Hub) -> None:
     edit(hub, "license: mit\n", "# Asked the authors.\nlicense: mit  # all of them\n")
@@ -225,7 +224,10 @@ def test_an_unknown_way_is_refused(made: Path, hub: Hub) -> None:
     assert hub.calls == []
 
 
-@pytest.mark.default("license: mit-license: [-is not YAML")
+@pytest.mark.default(
+    "license: mit-license: [-is not YAML",
+    "path: data/train-*-path: data/dev-*-no file matches it; correct it there",
+)
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

@@ -218,7 +218,6 @@ def check_stopped(code: int, number: signal.Signals, errors: str, folder: Path) 
     assert not psutil.pid_exists(server)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "number", some(lambda number: number == signal.SIGTERM, [signal.SIGTERM, signal.SIGINT])
 )

@@ -64,7 +64,6 @@ def test_an_engine_process_that_dies(run: Run, monkeypatch: pytest.MonkeyPatch) 
     check_failure(case, run(case))
 
 
-@pytest.mark.full
 def test_sigterm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case = STOPS["SIGTERM"]
     prepare(case)

@@ -47,7 +47,7 @@ def test_the_record_counts_the_steps(trained: Path, unfinished: Path, data: Path
     assert (unfinished / "run.json").read_bytes() == expected
 
 
-@pytest.mark.default("True")
+@pytest.mark.default("True", "False")
 @pytest.mark.parametrize("older", [False, True])
 def test_a_model_of_elsewhere_completes_no_run(
     older: bool, unfinished: Path, data: Path, model: Path, tmp_path: Path
