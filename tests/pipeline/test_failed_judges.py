@@ -81,7 +81,6 @@ def test_a_judge_that_leaves_no_set_is_described(
     assert len({row["set_id"] for row in kept(out).to_pylist()}) == 5
 
 
-@pytest.mark.full
 def test_kept_verdicts_go_when_the_build_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, lambda asked: says(asked, "A"))
     with pytest.raises(InputError, match=r"order_bias 1\.00"):

@@ -158,7 +158,7 @@ def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) 
         assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.full
+@pytest.mark.default("ultrafeedback-onpolicy-armorm")
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-armorm", "ultrafeedback-onpolicy-armorm-gemma2"])
 def test_ultrafeedback_onpolicy_armorm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = armorm_model.save(tmp_path / "armorm")
