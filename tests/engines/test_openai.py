@@ -151,6 +151,7 @@ def test_a_call_that_never_succeeds_is_a_problem_of_its_request_alone(unreliable
     assert unreliable.stats()["tries"] - before > 80  # the failing calls twice
 
 
+@pytest.mark.full
 def test_calls_that_fail_last_are_problems(broken: Loopback) -> None:
     """No later call can succeed, so that they are failed, whichever of them ends last."""
     asked = requests(8)

@@ -112,7 +112,7 @@ def test_an_edit_alone_changes_only_the_manifest(folder: Path, hub: Hub) -> None
     assert there(hub) == card
 
 
-@pytest.mark.default("merge")
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("way", ["merge", "keep"])
 def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) -> None:

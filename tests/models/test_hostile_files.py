@@ -173,6 +173,8 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     "adapters that name code",
     "pickled adapters",
     "a tokenizer of 10,000 levels",
+    "adapters of Megatron",
+    "a generation config of 10,000 levels",
 )
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("damage", REFUSED.values(), ids=REFUSED.keys())

@@ -255,7 +255,7 @@ def test_a_lost_file_is_noticed(source: Path, tmp_path: Path) -> None:
         build(recipe(source), tmp_path)
 
 
-def test_delete_removes_only_what_was_made(source: Path, tmp_path: Path) -> None:
+def test_delete_removes_only_what_was_made(source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source, shard_mb=0.05), tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "data" / "extra.csv").write_text("mine too")
@@ -264,8 +264,7 @@ def test_delete_removes_only_what_was_made(source: Path, tmp_path: Path) -> None
     assert (tmp_path / "data" / "extra.csv").read_text() == "mine too"
     (tmp_path / "notes.txt").unlink()
     (tmp_path / "data" / "extra.csv").unlink()
-    build(recipe(source), tmp_path.with_name("fresh"))
-    assert hashes(tmp_path) == hashes(tmp_path.with_name("fresh"))
+    assert hashes(tmp_path) == hashes(built)
 
 
 @pytest.mark.parametrize("on_existing", ["resume", "delete", "raise"])

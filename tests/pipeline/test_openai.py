@@ -48,6 +48,7 @@ def whole(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.full
 def test_every_prompt_is_somewhere_and_none_twice(server: Loopback, whole: Path) -> None:
     kept = ds.dataset(sorted((whole / "data").glob("*.parquet"))).to_table()
     check_sets(kept)

@@ -122,6 +122,7 @@ def mix(found: Built, expected: Mapping[tuple[float, float], int]) -> None:
     assert whole > ROWS // 2
 
 
+@pytest.mark.full
 def test_ultrafeedback(tmp_path: Path) -> None:
     found = built("ultrafeedback", tmp_path, raw.ultrafeedback)
     assert found.counts["source"]["rows"] == ROWS
@@ -314,6 +315,7 @@ def verified(found: Built) -> None:
     assert found.counts["generate"]["truncated_dropped"] > 0
 
 
+@pytest.mark.full
 def test_gsm8k_verified(tmp_path: Path) -> None:
     solver = dice_model(tmp_path / "solver", "123", end=0.4)
     found = built(

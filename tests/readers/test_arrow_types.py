@@ -81,7 +81,6 @@ NOT_IN_PARQUET = ("runs",)
     "uuid-arrow",
     "date-parquet",
     "string_view-parquet",
-    "uint64-arrow",
     "duration-arrow",
     "float32-parquet",
     "large_list_view-parquet",
@@ -92,6 +91,7 @@ NOT_IN_PARQUET = ("runs",)
     "fixed_size_list-arrow",
     "unknown time zone-arrow",
     "list_view-arrow",
+    "uint64-parquet",
 )
 @pytest.mark.parametrize("suffix", ["arrow", "parquet"])
 @pytest.mark.parametrize("name", VALUES)

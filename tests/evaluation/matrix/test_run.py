@@ -83,6 +83,7 @@ def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: Scripted
     assert "win_rate_over/b" in Page(Path("out/models/a/report.html").read_text()).text
 
 
+@pytest.mark.full
 def test_the_page_shows_the_matrix_with_intervals_from_both_sides(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:

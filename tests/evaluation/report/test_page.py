@@ -98,6 +98,7 @@ TITLES = [
 ]
 
 
+@pytest.mark.full
 def test_a_category_has_the_mean_of_its_prompts(tmp_path: Path) -> None:
     scores = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     one = measured("accuracy", scores, categories=["a", "a", "a", "b", "b", None])

@@ -45,6 +45,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.full
 def test_a_checkpoint_is_the_model_of_a_run_that_ended_there(
     tmp_path: Path, data: Path, model: Path, run: Path
 ) -> None:
