@@ -66,6 +66,7 @@ def test_datasets_loads_the_rows(built: Path, tmp_path: Path, name: str):
     assert folder.to_list() == data.to_list()  # the manifest is not taken for data
 
 
+@pytest.mark.full
 @transformers_renamed_what_trl_sets
 def test_trl_trains_a_step_of_dpo(built: Path, chat_model: str, tmp_path: Path):
     from trl import DPOConfig, DPOTrainer
