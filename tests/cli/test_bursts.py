@@ -111,7 +111,6 @@ def test_a_burst_in_a_build(number: signal.Signals, run: Run, monkeypatch: pytes
     assert len(read_built()[1]) == 20
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "number", some(lambda number: number == signal.SIGTERM, [signal.SIGINT, signal.SIGTERM])
 )

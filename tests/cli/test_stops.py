@@ -43,7 +43,6 @@ def test_disk_full_while_tokens_are_written(run: Run) -> None:
     assert not files("runs")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "stop", some(lambda stop: stop.endswith("model"), ["disk full, model", "disk full, checkpoint"])
 )
