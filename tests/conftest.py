@@ -59,6 +59,26 @@ hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS"
 gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the mark `full` to the cases that the mark `default` of their test does not name."""
+    known: dict[str, set[str]] = {}
+    named: dict[str, set[str]] = {}
+    for item in items:
+        if mark := item.get_closest_marker("default"):
+            name, _, case = item.nodeid.removesuffix("]").partition("[")
+            known.setdefault(name, set()).add(case)
+            named[name] = set(mark.args)
+            if case not in mark.args and not item.get_closest_marker("slow"):
+                item.add_marker("full")
+    if not any("::" in argument for argument in config.args):  # otherwise not all cases are here
+        for name, cases in named.items():
+            if absent := cases - known[name]:
+                raise pytest.UsageError(
+                    f"{name}: its mark `default` names {absent}, and it has {known[name]}"
+                )
+
+
 # One for all tests; if one of them needs it, it imports while the first ones run.
 FORKS = Server(Path(tempfile.mkdtemp(prefix="pairkit-forks-")))
 atexit.register(shutil.rmtree, FORKS.folder, ignore_errors=True)

@@ -134,6 +134,14 @@ def everything(folder: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
+@pytest.mark.default(
+    "build-True-resume",
+    "export-True-delete",
+    "export FILE-False-resume",
+    "quickstart-True-resume",
+    "build-False-delete",
+    "quickstart-False-delete",
+)
 @pytest.mark.parametrize("on_existing", ["resume", "delete"])
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize("command", ["build", "export", "export FILE", "quickstart"])

@@ -28,6 +28,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return Sweep(tmp_path_factory.mktemp("sweep"))
 
 
+@pytest.mark.default("cpmant", "bert", "llama", "gpt_oss")
 @pinned
 @pytest.mark.filterwarnings("default")  # a class may warn of anything
 @pytest.mark.parametrize(

@@ -19,7 +19,25 @@ from support.grids import some
 REPRESENTATIVES = {"invalid JSON", "tool call", "one completion"}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
+# Slow ones, which tests of training and of models have too.
+ELSEWHERE = {
+    "learning rate that breaks the model",
+    "reference log-prob cache of other content",
+    "model of a class that changes with padding",
+    "model of a class that attends at random",
+    "LoRA on modules that the model does not have",
+    "adapters without weights",
+    "samples without right answers to check them by",
+}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.what, marks=pytest.mark.full if case.what in ELSEWHERE else ())
+        for case in CASES
+    ],
+)
 def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
     prepare(case)
     before = files(".")
@@ -36,6 +54,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case: Case, run: Run) -> None:
         }
 
 
+@pytest.mark.default("texts longer than `max_length`")
 @pytest.mark.parametrize("case", NOTES, ids=[case.what for case in NOTES])
 def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> None:
     prepare(case)
@@ -45,6 +64,12 @@ def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> N
     assert Path("runs/train/data-dpo/model/config.json").is_file()
 
 
+@pytest.mark.default(
+    "fewer questions than Arena-Hard has, and so another file",
+    "questions of another version of MT-Bench",
+    "an answer to another problem than GSM8K's among others",
+    "an empty answer to AlpacaEval",
+)
 @pytest.mark.parametrize("case", FLAGGED, ids=[case.what for case in FLAGGED])
 def test_an_evaluation_that_is_no_published_one_says_so(case: Case, run: Run) -> None:
     prepare(case)

@@ -133,6 +133,7 @@ def test_a_burst_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
 
 
+@pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "attacks", [pytest.param(1, id="one"), pytest.param(50, id="fifty", marks=pytest.mark.slow)]

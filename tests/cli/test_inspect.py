@@ -101,6 +101,7 @@ def test_a_file_of_pairs_is_shown_whole() -> None:
     ]
 
 
+@pytest.mark.full
 def test_five_sets_are_shown_of_many() -> None:
     rows = [{**PAIR, "prompt": f"p{number}"} for number in range(2500)]
     lines = shown(write("own.jsonl", *rows))
@@ -296,6 +297,7 @@ def test_a_source_that_is_generated_is_shown() -> None:
     ]
 
 
+@pytest.mark.full
 def test_no_library_of_models_is_imported() -> None:
     write("own.jsonl", PAIR)
     code = (
@@ -307,6 +309,7 @@ def test_no_library_of_models_is_imported() -> None:
     assert process.stdout.split() == ["0"]
 
 
+@pytest.mark.full
 def test_real_files_of_every_layout_are_shown(real_data: Path) -> None:
     lines = shown(str(real_data / "field" / "late-columns.jsonl.gz"))
     assert "  system          text      8 %" in lines

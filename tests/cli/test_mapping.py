@@ -123,6 +123,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.default("layout over the recognized one", "ranks by order", "group", "paths", "winner")
 @pytest.mark.parametrize("name", CASES)
 def test_a_build_reads_what_the_map_names(name: str) -> None:
     rows, words, expected = CASES[name]

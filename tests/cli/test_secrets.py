@@ -103,6 +103,7 @@ def leaks(folder: Path, printed: str, *secrets: str) -> list[str]:
     return found
 
 
+@pytest.mark.default("parts", "calls", "thought")
 @pytest.mark.parametrize("form", FORMS)
 def test_secrets_that_the_server_echoes(
     form: str, here: Path, run: Run, server: str, monkeypatch: pytest.MonkeyPatch

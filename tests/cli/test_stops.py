@@ -78,6 +78,7 @@ def test_sigint_in_a_build(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read_built()[1]) == 20
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_in_a_build(number: signal.Signals, forks: Server, run: Run, tmp_path: Path) -> None:
     """Slurm, Docker and systemd send SIGTERM, a terminal that is closed SIGHUP."""
@@ -120,6 +121,7 @@ def test_signals_in_training(number: signal.Signals, run: Run, monkeypatch: pyte
     assert [entry["step"] for entry in read_metrics(RUN, "train")] == [1, 2]
 
 
+@pytest.mark.full
 def test_sigint_before_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     case = STOPS["SIGINT before training"]
 

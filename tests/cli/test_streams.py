@@ -23,6 +23,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ultrafeedback(tmp_path_factory.mktemp("raw") / "rows.jsonl", 300)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "ending",
     some(
@@ -47,6 +48,7 @@ def test_a_result_that_cannot_be_printed_is_one_line() -> None:
     )
 
 
+@pytest.mark.full
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     ended = pairkit(["losses"], "| head -1")
     assert ended.returncode == 0

@@ -55,6 +55,7 @@ def loaded(built: Path, name: str, folder: Path, **settings: Any) -> datasets.Da
     return datasets.load_dataset(kind, data_files=str(file), split="train", cache_dir=cache)
 
 
+@pytest.mark.default("trl", "unpaired", "openai")
 @pytest.mark.parametrize("name", FORMATS)
 def test_datasets_loads_the_rows(built: Path, tmp_path: Path, name: str):
     data = loaded(built, name, tmp_path)
@@ -65,6 +66,7 @@ def test_datasets_loads_the_rows(built: Path, tmp_path: Path, name: str):
     assert folder.to_list() == data.to_list()  # the manifest is not taken for data
 
 
+@pytest.mark.full
 @transformers_renamed_what_trl_sets
 def test_trl_trains_a_step_of_dpo(built: Path, chat_model: str, tmp_path: Path):
     from trl import DPOConfig, DPOTrainer

@@ -72,6 +72,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_bytes().split(b"\n")[:-1]]
 
 
+@pytest.mark.default("trl", "nectar", "openai", "unpaired", "binarized")
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_has_the_rows_of_all_tables(
     built: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +164,7 @@ def test_a_file_of_that_name_has_its_manifest_next_to_it(built: Path, tmp_path: 
     assert list(json.loads((tmp_path / "dpo.jsonl.pairkit.json").read_text())["export"]) == ["train"]
 
 
+@pytest.mark.default("resume-False", "delete-True", "raise-True")
 @pytest.mark.parametrize("dry_run", [False, True])
 @pytest.mark.parametrize("on_existing", ["resume", "delete", "raise"])
 def test_a_foreign_file_is_never_replaced(built: Path, tmp_path: Path, on_existing: Any, dry_run: bool):

@@ -249,6 +249,7 @@ def version_1(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.default("trl", "unpaired", "openai")
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_dataset_of_version_1_reads_and_exports(name: str, tmp_path: Path):
     data = load(version_1(tmp_path / "old"))

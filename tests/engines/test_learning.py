@@ -63,6 +63,7 @@ def test_the_first_request_is_alone_until_the_server_has_answered(server: OddSer
     assert len(server.bodies["vendor"]) == 3 + 20
 
 
+@pytest.mark.full
 def test_requests_in_flight_learn_the_same_and_it_is_said_once(
     server: OddServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_mix_that_cached_answers_show_to_be_one_is_refused(
     assert not (tmp_path / "mix").exists()
 
 
+@pytest.mark.full
 def test_an_interrupt_stores_what_is_requested_one_by_one(server: OddServer, tmp_path: Path) -> None:
     """Of a call that has some of its completions, the others are awaited."""
     cache, asked = Cache(tmp_path / "calls.sqlite"), requests(40, n=3)

@@ -14,6 +14,7 @@ from pairkit.engines.base import Request, Sampling
 from pairkit.engines.transformers import load_transformers
 
 
+@pytest.mark.default("Mistral3", "Gemma3")
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_completions_equal_those_of_the_original_class(tmp_path: Path, kind: str) -> None:
     folder = multimodal_folder(tmp_path / "model", kind, torch.float32)

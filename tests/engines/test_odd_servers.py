@@ -151,6 +151,23 @@ def sets(out: Path) -> list[dict[str, Any]]:
     return ds.dataset(sorted((out / "data").glob("*.parquet"))).to_table().to_pylist()
 
 
+@pytest.mark.default(
+    "last_cut-",
+    "thought_closed-",
+    "parts-",
+    "no_end-",
+    "greedy-",
+    "context-",
+    "only_one-",
+    "n_refused_400-",
+    "moderation-",
+    "only_streams-",
+    "busy-",
+    "thought_cut-regenerate",
+    "thought_cut-drop",
+    "one_of_both-",
+    "unfinished-",
+)
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.oddity}-{'-'.join(map(str, row.fields.values()))}"
 )

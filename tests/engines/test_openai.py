@@ -124,7 +124,7 @@ def test_every_temporary_failure_is_retried(tmp_path: Path) -> None:
 def test_a_call_that_times_out_is_retried(tmp_path: Path) -> None:
     asked = requests(2)
     with chat_server(tmp_path, faults=1, kinds="hang") as server:
-        results = ask(server.recipe(), asked, CallSettings(timeout=0.4))
+        results = ask(server.recipe(), asked, CallSettings(timeout=0.2))
         assert server.stats()["misbehaved"]["hang"] >= 4
     assert results == [expected(request) for request in asked]
 
@@ -151,6 +151,7 @@ def test_a_call_that_never_succeeds_is_a_problem_of_its_request_alone(unreliable
     assert unreliable.stats()["tries"] - before > 80  # the failing calls twice
 
 
+@pytest.mark.full
 def test_calls_that_fail_last_are_problems(broken: Loopback) -> None:
     """No later call can succeed, so that they are failed, whichever of them ends last."""
     asked = requests(8)
@@ -212,6 +213,7 @@ def test_a_budget_below_the_first_request_is_said_to_be_that(slow: Loopback, cac
     assert slow.stats()["tries"] == before
 
 
+@pytest.mark.default("budget0-prices0", "budget2-prices2")
 @pytest.mark.parametrize(
     ("budget", "prices"),
     [({"requests": 30}, {}), ({"tokens": 3000}, {}), ({"money": 0.02}, {"tiny": {"input": 1, "output": 10}})],

@@ -68,6 +68,7 @@ def random_prompts(count: int, seed: int = 0) -> list[list[int]]:
     return [[1, *random.integers(3, VOCABULARY, random.integers(1, 12)).tolist()] for _ in range(count)]
 
 
+@pytest.mark.default("llama")
 @pytest.mark.parametrize("build", [llama, gpt2, sliding])
 def test_greedy_completions_equal_those_of_transformers(build) -> None:
     tiny = engine(build)

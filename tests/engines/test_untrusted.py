@@ -70,7 +70,7 @@ ANSWERS = VALUES | st.fixed_dictionaries(
 )
 
 
-USUAL, MANY = settings(max_examples=120), settings(max_examples=10_000)
+USUAL, MANY = settings(max_examples=60), settings(max_examples=10_000)
 
 
 def check(found: Any) -> None:

@@ -77,6 +77,7 @@ def many_places(count: int) -> bytes:
     return json.dumps({"detail": [{"loc": ["body", "seed"], "msg": "no"}] * count}).encode()
 
 
+@pytest.mark.default("many_pieces", "many_places")
 @pytest.mark.parametrize("make", [many_pieces, many_messages, many_indices, many_words, many_places])
 def test_four_times_the_answer_takes_about_four_times_as_long(make: Callable[[int], bytes]) -> None:
     def once(content: bytes) -> float:

@@ -87,6 +87,7 @@ def test_a_command_runs(command: str, server: OddServer, monkeypatch: pytest.Mon
     assert sent["max_completion_tokens"] > 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("block", some(lambda block: block == BLOCKS[0], BLOCKS))
 def test_a_recipe_runs(block: str, server: OddServer) -> None:
     rows = [{"prompt": f"Question {n}", "completions": ["Right.", f"Wrong {n}."]} for n in range(6)]

@@ -66,6 +66,7 @@ JUDGED = [
 ]
 
 
+@pytest.mark.default("alpaca_eval", "mt_bench")
 @pytest.mark.parametrize(("words", "calls"), JUDGED, ids=[words.split()[0] for words, _ in JUDGED])
 def test_answers_and_verdicts_that_are_stored_are_not_planned_again(
     words: str, calls: tuple[int, int], command: Command, engines: Engines

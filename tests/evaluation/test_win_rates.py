@@ -32,6 +32,7 @@ def metric_of(scores: Floats) -> Any:
     return measure(Measured("win_rate", [str(n) for n in range(len(scores))], scores, share=True))
 
 
+@pytest.mark.full
 def test_real_verdicts(real_data: Path, vectors: list[dict[str, Any]]) -> None:
     """Seven models against text_davinci_003, judged by GPT-4: 0 and 1.5 are ties, null is missing."""
     frame = pl.read_parquet(real_data / "alpaca_eval1_gpt4_annotations.parquet")

@@ -68,7 +68,7 @@ def answers(draw: st.DrawFn) -> tuple[int, bytes]:
     return draw(st.sampled_from([status, status, 200, 400, 500])), content
 
 
-@pytest.mark.parametrize("cases", [150, SLOW])
+@pytest.mark.parametrize("cases", [75, SLOW])
 def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
     seen: Counter[str] = Counter()
 
@@ -103,7 +103,7 @@ def test_any_answer_is_read_or_a_fault(cases: int | None) -> None:
     fuzz(check, cases, seen, ends={"Parsed", "ServerError", "Fault"})
 
 
-@pytest.mark.parametrize("cases", [200, SLOW])
+@pytest.mark.parametrize("cases", [100, SLOW])
 def test_any_answer_of_a_judge_has_one_verdict_or_none(cases: int | None) -> None:
     seen: Counter[str] = Counter()
     noise = st.lists(st.sampled_from(PARTS) | st.sampled_from(TEXTS) | st.text(max_size=3), max_size=4).map(
@@ -145,7 +145,7 @@ def responses(draw: st.DrawFn) -> bytes:
     return draw(spoiled(whole)) if draw(st.integers(0, 2)) == 0 else whole
 
 
-@pytest.mark.parametrize("cases", [6, SLOW])
+@pytest.mark.parametrize("cases", [2, SLOW])
 def test_a_build_from_any_server(
     cases: int | None, server: RawServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

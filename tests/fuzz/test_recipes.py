@@ -56,7 +56,7 @@ BUILDS = files_of("pipelines", BuildRecipe.model_json_schema(), {"source": {"nam
 RUNS = files_of("train", TrainRecipe.model_json_schema(), {})
 
 
-@pytest.mark.parametrize("cases", [7, SLOW])
+@pytest.mark.parametrize("cases", [4, SLOW])
 def test_any_recipe_of_a_build(cases: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: Counter[str] = Counter()
 
@@ -98,7 +98,7 @@ def few_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("few") / "sets", random_sets(4), random_sets(2, seed=1))
 
 
-@pytest.mark.parametrize("cases", [7, SLOW])
+@pytest.mark.parametrize("cases", [4, SLOW])
 def test_any_recipe_of_training(
     cases: int | None, few_sets: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,7 +101,8 @@ def model_build(server: RawServer, tmp_path_factory: pytest.TempPathFactory) -> 
     return State(folder, load(None, {"source": {"name": "files", "path": str(path)}}, fields))
 
 
-@pytest.mark.parametrize("cases", [6, SLOW])
+@pytest.mark.default("stopped-3")
+@pytest.mark.parametrize("cases", [3, SLOW])
 @pytest.mark.parametrize("kind", ["stopped", "whole"])
 def test_any_state_of_a_build(kind: str, cases: int | None, plain_build: State) -> None:
     seen: Counter[str] = Counter()
@@ -113,7 +114,7 @@ def test_any_state_of_a_build(kind: str, cases: int | None, plain_build: State) 
     fuzz(check, cases, seen, ends={"refused"})
 
 
-@pytest.mark.parametrize("cases", [6, SLOW])
+@pytest.mark.parametrize("cases", [3, SLOW])
 def test_any_state_of_a_build_that_asked_a_model(cases: int | None, model_build: State) -> None:
     seen: Counter[str] = Counter()
 
@@ -124,7 +125,7 @@ def test_any_state_of_a_build_that_asked_a_model(cases: int | None, model_build:
     fuzz(check, cases, seen, ends={"refused"})
 
 
-@pytest.mark.parametrize("cases", [6, SLOW])
+@pytest.mark.parametrize("cases", [3, SLOW])
 def test_any_cache_of_calls(cases: int | None, model_build: State) -> None:
     seen: Counter[str] = Counter()
     cache = model_build.folder / "cache"

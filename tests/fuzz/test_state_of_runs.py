@@ -74,6 +74,7 @@ def test_any_state_of_a_run(cases: int | None, state: State) -> None:
     fuzz(check, cases, seen, ends={"the same"})
 
 
+@pytest.mark.default("run.json-3", "run.json-{}", "run.json-", "metrics.jsonl-content3")
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -91,6 +91,7 @@ def test_edits_survive_pushes_of_other_data(larger: list[Path], hub: Hub, tmp_pa
     assert loaded.num_rows == json.loads((larger[1] / "pairkit.json").read_text())["counts"]["train"]["sets"]
 
 
+@pytest.mark.full
 def test_further_edits_and_taken_back_ones(folder: Path, hub: Hub) -> None:
     before = there(hub)
     edit(hub, ABOUT, f"One.\n\n{ABOUT}")
@@ -111,6 +112,7 @@ def test_an_edit_alone_changes_only_the_manifest(folder: Path, hub: Hub) -> None
     assert there(hub) == card
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("way", ["merge", "keep"])
 def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) -> None:
@@ -124,6 +126,7 @@ def test_a_section_at_the_end_is_kept(larger: list[Path], hub: Hub, way: Any) ->
     assert push(larger[0], NAME).commit is None
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_what_is_kept_over_this_push_is_named(larger: list[Path], hub: Hub) -> None:
     last = split(there(hub)).body.rstrip().splitlines()[-1]
@@ -184,6 +187,7 @@ CONFLICTS = [
 ]
 
 
+@pytest.mark.default("True-# ultrafeedback-# Mine: ultrafeedback-card2-the text '# Mine: ultrafeedback")
 @pytest.mark.parametrize(("old", "new", "card", "problem"), CONFLICTS)
 @pytest.mark.parametrize("dry_run", [True, pytest.param(False, marks=pytest.mark.full)])
 def test_what_both_sides_changed_is_refused(
@@ -220,6 +224,10 @@ def test_an_unknown_way_is_refused(made: Path, hub: Hub) -> None:
     assert hub.calls == []
 
 
+@pytest.mark.default(
+    "license: mit-license: [-is not YAML",
+    "path: data/train-*-path: data/dev-*-no file matches it; correct it there",
+)
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -250,6 +258,7 @@ def test_a_card_that_is_no_longer_in_the_history_is_not_overwritten(larger: list
     assert there(hub) == card
 
 
+@pytest.mark.full
 def test_a_card_from_before_the_first_push_is_not_overwritten(made: Path, hub: Hub) -> None:
     licensed = "---\nlicense: odc-by\ntags:\n- mine\n---\n"
     hub.add(*KEY, {"README.md": licensed.encode()}, private=True)
@@ -281,6 +290,7 @@ def test_a_deleted_card_is_pushed_again(folder: Path, hub: Hub) -> None:
     assert hub.files(*KEY) == published(folder)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_an_edit_between_comparison_and_commit_is_kept(larger: list[Path], hub: Hub) -> None:
     hub.fault("^POST .*/commit/main", then=lambda: edit(hub, ABOUT, f"Meanwhile.\n\n{ABOUT}"))

@@ -79,6 +79,7 @@ def test_a_refused_commit_is_tried_once_more(made: Path, hub: Hub, status: int) 
     assert hub.files(*KEY) == published(made)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("sent", "code"), [pytest.param(signal.SIGKILL, -9, marks=pytest.mark.full), (signal.SIGINT, 130)]
 )

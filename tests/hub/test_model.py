@@ -167,6 +167,7 @@ def test_a_run_over_adapters_names_the_model_below_them(
     assert resolve(NAME, "main") == Place("someone/base", None, (NAME,), "main")
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's
 @pytest.mark.parametrize("lora", [None, {"r": 4}])
 def test_a_reward_model_loads_as_its_card_says(

@@ -29,6 +29,36 @@ def holds(name: str, keywords: Mapping[str, Any]) -> bool:
     return name in HELD and keywords.get("stop_gradient", True)
 
 
+@pytest.mark.default(
+    "pairrm",
+    "sft",
+    "reward_pl",
+    "reward_bt",
+    "simper",
+    "dpo_norm",
+    "sppo",
+    "bco",
+    "orpo",
+    "ipo",
+    "aot",
+    "dpo",
+    "dpop",
+    "slic_hf",
+    "rnce",
+    "mcpo",
+    "cpo",
+    "rrhf",
+    "kto",
+    "pro",
+    "tdpo2",
+    "nca",
+    "ld_dpo",
+    "stapo",
+    "beta_dpo",
+    "f_dpo",
+    "simpo",
+    "alpha_dpo",
+)
 @pytest.mark.parametrize("name", TABLE)
 def test_gradients_by_finite_differences(name: str) -> None:
     """With each keyword at its other options; statistics of the batch are constants, from the base point."""

@@ -132,6 +132,7 @@ def test_the_page_is_that_of_the_table() -> None:
     assert losses_page.PAGE.read_text(encoding="utf-8") == losses_page.page(), UPDATE
 
 
+@pytest.mark.full
 def test_the_plots_show_the_numbers_of_the_losses() -> None:
     """All numbers, and the drawing of one figure of each kind, because drawing is what takes time."""
     assert losses_page.stale(redraw=("overview", "f_dpo", "spo")) == [], UPDATE
@@ -156,6 +157,7 @@ def _changed(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file.write_text(source.replace(before, json.dumps(data)))
 
 
+@pytest.mark.full
 def test_stale_plots_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a few losses: one plot missing, one too many, one with another curve, one drawn differently."""
     names = ("dpo", "spo", "stapo", "ipo", "exo")
@@ -264,6 +266,7 @@ def test_the_losses_of_the_example_compute_what_they_describe(own: Path) -> None
     assert not leaf.grad[~mask].any()
 
 
+@pytest.mark.full
 def test_the_commands_of_the_example_run(own: Path) -> None:
     """The commands of the page, with data, model and two steps."""
     write_data(own / "data", random_sets(12), random_sets(6, seed=1))

@@ -156,6 +156,7 @@ def test_the_stationary_distribution_of_uniform_proposals_is_the_softmax() -> No
         assert after(weights, 0, 400, proposals) == pytest.approx(weights, abs=1e-9)
 
 
+@pytest.mark.default("2")
 @pytest.mark.parametrize("proposals", some(lambda count: count in (2, None), [1, 2, 3, None]))
 def test_chain_after_some_steps(proposals: int | None) -> None:
     policy, seeds = repeated(SUMS)

@@ -163,6 +163,24 @@ def loss_types(row: Row) -> list[str]:
     return [kinds] if isinstance(kinds, str) else kinds
 
 
+@pytest.mark.default(
+    "alphapo-CPO-alphapo-equal",
+    "hinge-TPO-hinge-no_reference",
+    "orpo-ORPO-NLL_of_the_prompt_too",
+    "ipo-DPO-ipo-equal",
+    "exo-DPO-exo_pair-equal",
+    "dpo_norm-DPO-sigmoid_norm-equal",
+    "mcpo-DPO-sigmoid-equal",
+    "sppo-DPO-sppo_hard-equal",
+    "bco-DPO-bco_pair-no_shift",
+    "hinge-DPO-hinge-equal",
+    "aot-DPO-aot-equal",
+    "sft-SFT-nll-equal",
+    "kto-KTO-kto-KL_of_the_batch_shifted_by_one",
+    "discopop-DPO-discopop-equal",
+    "f_dpo-DPO-sigmoid-equal3",
+    "hinge:0.7+exo+sft:0.1-DPO-hinge-exo_pair-sft-equal",
+)
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_agreement(setting: Setting, row: Row) -> None:
     batches = list(DRIVERS[row.trainer](setting, row.config))
@@ -175,6 +193,7 @@ def test_agreement(setting: Setting, row: Row) -> None:
         assert_equal(DIFFERENCES[row.difference](row, batch), batch)
 
 
+@pytest.mark.default("3")
 @pytest.mark.parametrize("desirable", [3, 6])
 def test_kto_of_labeled_completions(setting: Setting, desirable: int) -> None:
     """One column and a label each, one label more frequent than the other: the mean is over all of them."""

@@ -325,9 +325,13 @@ recipes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80)
-@given(set_lists, recipes, st.integers(0, 3), st.integers(1, 4))
-def test_mining_any_sets(rows: list[dict[str, Any]], recipe: dict[str, Any], seed: int, size: int):
+@pytest.mark.parametrize("examples", [25, pytest.param(80, marks=pytest.mark.full)])
+def test_mining_any_sets(examples: int) -> None:
+    drawn = given(set_lists, recipes, st.integers(0, 3), st.integers(1, 4))
+    settings(max_examples=examples)(drawn(check_mining))()
+
+
+def check_mining(rows: list[dict[str, Any]], recipe: dict[str, Any], seed: int, size: int) -> None:
     sets, checked = rank(table(*rows)), validate(MineRecipe, recipe)
     whole = mine(sets, checked, seed=seed)
     whole.sets.validate(full=True)
@@ -359,7 +363,7 @@ def test_mining_any_sets(rows: list[dict[str, Any]], recipe: dict[str, Any], see
         assert order == sorted(order)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(set_lists, st.sampled_from(["worst", "random", "all"]))
 def test_a_tie_never_makes_a_pair(rows: list[dict[str, Any]], rejected: Any):
     for pair in pairs(mined(*rows, require_choice=False).sets, rejected=rejected).to_pylist():

@@ -156,6 +156,26 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
 
 
+@pytest.mark.default(
+    "ends in ends",
+    "a config that is none",
+    "a config of 10,000 levels",
+    "adapters of nobody",
+    "a negative size",
+    "a kernel of the Hub",
+    "a size without end",
+    "code of its own",
+    "a header that lies",
+    "shards elsewhere",
+    "weights that are a pickle",
+    "a pickled vocabulary",
+    "a tokenizer that is none",
+    "adapters that name code",
+    "pickled adapters",
+    "a tokenizer of 10,000 levels",
+    "adapters of Megatron",
+    "a generation config of 10,000 levels",
+)
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("damage", REFUSED.values(), ids=REFUSED.keys())
 def test_a_hostile_model(damage: Callable[[Path, Path], None], model: Path, tmp_path: Path) -> None:
@@ -189,6 +209,7 @@ def test_a_hostile_model(damage: Callable[[Path, Path], None], model: Path, tmp_
         assert "Traceback" not in message
 
 
+@pytest.mark.default("(?=(a+)+b)")
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(?=(a+)+b)"])
 def test_a_regular_expression_of_a_tokenizer_that_does_not_end(
     pattern: str, model: Path, tmp_path: Path

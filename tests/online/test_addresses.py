@@ -95,6 +95,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "_ANSWER", 0.5)
 
 
+@pytest.mark.default("500", "401", "html", "dripping")
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     "handler",
@@ -157,6 +158,7 @@ def test_the_server_of_another_directory_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another command with the same port has started its own in the meantime."""
+    monkeypatch.setattr(serve, "_NOTICED", 0.1)
     monkeypatch.setattr(serve, "_wait_free", lambda *arguments: None)
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
     for folder in (mine, theirs):

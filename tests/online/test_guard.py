@@ -56,18 +56,20 @@ def is_gone(file: Path) -> bool:
     return not psutil.pid_exists(int(file.read_text()))
 
 
+@pytest.mark.default("", "apart-stubborn")
 @pytest.mark.parametrize(
     "words", [(), ("slow",), ("apart",), ("stubborn",), ("apart", "stubborn")], ids="-".join
 )
 def test_what_a_shell_has_started_has_ended_after_the_block(words: tuple[str, ...], tmp_path: Path) -> None:
     """SIGTERM ends the shell at once, and not what it waits for."""
     line, file = waiting(tmp_path, *words)
-    with guarded(["sh", "-c", f"{line}; true"], tmp_path / "log", patience=1.5):
+    with guarded(["sh", "-c", f"{line}; true"], tmp_path / "log", patience=1.5 if "slow" in words else 0.4):
         until(file.exists)
         assert not is_gone(file)
     assert is_gone(file)
 
 
+@pytest.mark.default("apart")
 @pytest.mark.parametrize("words", [(), ("apart",)], ids=["group", "apart"])
 def test_a_command_that_ends_leaves_nothing_in_the_background(words: tuple[str, ...], tmp_path: Path) -> None:
     line, file = waiting(tmp_path, *words)
@@ -77,6 +79,7 @@ def test_a_command_that_ends_leaves_nothing_in_the_background(words: tuple[str, 
         assert is_gone(file)
 
 
+@pytest.mark.full
 def test_a_stubborn_process_does_not_survive_a_killed_command(tmp_path: Path) -> None:
     line, file = waiting(tmp_path, "apart", "stubborn")
     script = f"{line} & while ! test -e {file}; do sleep 0.05; done; kill -9 $$"
@@ -101,6 +104,7 @@ def test_files_of_the_working_directory_are_not_taken_for_modules(
         assert command.wait(30) == 5
 
 
+@pytest.mark.default("full disk")
 @pytest.mark.parametrize("reader", ["full disk", "nobody"])
 def test_a_command_does_not_wait_for_a_reader_that_is_gone(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

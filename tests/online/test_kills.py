@@ -21,6 +21,7 @@ IN_A_SEGMENT = [
 BETWEEN = ["before a line", "after a line", "before the model", "prompts"]
 
 
+@pytest.mark.default("training")
 @pytest.mark.parametrize("point", IN_A_SEGMENT)
 def test_a_killed_run_continues_to_the_same_weights(
     point: str, forks: Server, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

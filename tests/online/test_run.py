@@ -120,6 +120,7 @@ def test_the_same_command_again_changes_nothing(out: Path, model: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if ".lock" not in path.name} == written
 
 
+@pytest.mark.full
 def test_one_segment_gives_the_weights_of_train(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, segments=1, train={"max_steps": 3, "eval_every": 1})
     out = tmp_path / "online"
@@ -149,6 +150,7 @@ def test_a_segment_says_what_is_gone_of_the_one_before(gone: str, tmp_path: Path
     assert not (tmp_path / "segment-2").exists()
 
 
+@pytest.mark.full
 def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
     out: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_stop_keeps_what_is_done_and_the_weights_are_the_same(
     assert weights(target / first) == weights(out / first)
 
 
+@pytest.mark.full
 def test_a_restart_trains_each_segment_from_the_last_policy(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, segments=2, restart="optimizer", reference="previous", train={"max_steps": 4})
     online(recipe, tmp_path / "out")
@@ -206,6 +209,7 @@ def test_models_and_references_of_the_second_segment(
     assert second.reference == (reference_2 and names.get(reference_2, reference_2))
 
 
+@pytest.mark.full
 def test_a_segment_without_a_usable_set_says_which_and_why(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, build={"rank": {"check": "support.online:never"}})
     with pytest.raises(

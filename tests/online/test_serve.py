@@ -103,6 +103,7 @@ def test_each_segment_is_served_the_weights_of_the_one_before(
     assert len(pids(tmp_path)) == 2  # nothing is served for a run that is complete
 
 
+@pytest.mark.default("own name")
 @pytest.mark.parametrize("more", [(), OWN_NAME], ids=["directory", "own name"])
 def test_a_server_is_asked_for_its_own_name_of_the_model(
     more: tuple[str, ...], model: Path, tmp_path: Path
@@ -113,6 +114,7 @@ def test_a_server_is_asked_for_its_own_name_of_the_model(
     assert not any(map(psutil.pid_exists, pids(tmp_path)))
 
 
+@pytest.mark.default("ends")
 @pytest.mark.parametrize(
     ("command", "says"),
     [
@@ -135,7 +137,8 @@ def test_a_server_that_does_not_come_up(command: str, says: str, model: Path, tm
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
-def test_a_server_that_dies_while_it_is_asked(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("continued", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_a_server_that_dies_while_it_is_asked(continued: bool, model: Path, tmp_path: Path) -> None:
     script = tmp_path / "dies.py"
     script.write_text(
         "import os, sys\n"
@@ -158,8 +161,9 @@ def test_a_server_that_dies_while_it_is_asked(model: Path, tmp_path: Path) -> No
     dying = recipe.serve.model_copy(update={"command": shlex.join(words)})
     with pytest.raises(EngineError, match=r"serve.command ended with exit code 9: loading weights \| out of"):
         online(recipe.model_copy(update={"serve": dying}), tmp_path / "out")
-    online(recipe, tmp_path / "out")
-    assert (tmp_path / "out" / "model").is_dir()
+    if continued:
+        online(recipe, tmp_path / "out")
+        assert (tmp_path / "out" / "model").is_dir()
 
 
 def test_another_server_at_the_address_is_not_asked(

@@ -109,23 +109,24 @@ def test_an_error_of_a_stage_is_its_message(
         online(recipe, tmp_path / "out")
 
 
+@pytest.mark.parametrize("segments", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_a_training_in_a_stage_continues_as_one_without(
-    model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    segments: int, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recipe, checkpoint and steps reach it: the weights are the same after a second segment."""
+    """Recipe, checkpoint and steps reach it: the weights are the same, also after a second segment."""
     trained: list[Path] = []
 
-    def two_segments(command: list[str], log: Path, **keywords: Any) -> AbstractContextManager[Any]:
+    def some_segments(command: list[str], log: Path, **keywords: Any) -> AbstractContextManager[Any]:
         trained.append(log.parent)
-        if len(trained) == 3:
+        if len(trained) > segments:
             raise TrainingError("enough")
         return in_this_process(command, log, **keywords)
 
-    monkeypatch.setattr(segment, "guarded", two_segments)
+    monkeypatch.setattr(segment, "guarded", some_segments)
     (tmp_path / "launch.yaml").write_text("{}")
     with pytest.raises(TrainingError, match="enough"):
         online(runs.recipe(model, launch={"config": str(tmp_path / "launch.yaml")}), tmp_path / "out")
-    for number in (1, 2):
+    for number in range(1, segments + 1):
         name = f"segment-{number}/run/model/model.safetensors"
         assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
 
@@ -155,6 +156,7 @@ def test_two_processes_train_as_one_does(
     assert (tmp_path / "two" / "model" / "config.json").is_file()
 
 
+@pytest.mark.full
 def test_a_launched_training_that_dies_is_told(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,19 @@ def test_prompts_that_are_all_right_are_told_from_those_that_are_all_wrong(
     assert statistics._tied(frame.with_columns(score=None), SimpleNamespace(ranker="judge")) is None
 
 
+def test_effective_candidates_are_against_the_reference_of_the_segment(whole: Path, model: Path) -> None:
+    recipe = runs.recipe(model, reference="previous", train={"loss": {"name": "mcpo", "beta": 3.0}})
+    first, second = (whole / f"segment-{number}" / "run" / "model" for number in (1, 2))
+    sets = pa.concat_tables(reader.load(whole / "segment-2" / "data").tables("train"))
+    line = statistics.of_segment(whole / "segment-2", whole / "segment-1", recipe, 2)
+    before, start = (
+        drift.effective_candidates(str(second), str(reference), sets, 3.0, recipe.train)
+        for reference in (first, model)
+    )
+    assert line["effective_candidates"] == pytest.approx(before, rel=1e-6)
+    assert before != pytest.approx(start, rel=1e-4)
+
+
 def test_what_cannot_be_said_is_null(out: Path, model: Path) -> None:
     fields = {
         "build": {"rank": {"ranker": "judge", "model": str(model), "engine": "transformers"}},

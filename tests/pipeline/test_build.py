@@ -69,6 +69,7 @@ def test_a_build_writes_several_shards_of_exactly_the_schema(built: Path) -> Non
     assert not (built / ".build").exists()
 
 
+@pytest.mark.default("fields2-3")
 @pytest.mark.parametrize(
     ("fields", "workers"),
     [
@@ -115,6 +116,7 @@ def test_noise_does_not_depend_on_workers(source: Path, tmp_path: Path) -> None:
     assert manifest["counts"]["mine"]["flipped"] > 50
 
 
+@pytest.mark.full
 def test_bytes_do_not_depend_on_the_directory_of_the_input(source: Path, built: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     moved = tmp_path / "elsewhere" / source.name
@@ -157,6 +159,7 @@ def test_manifest_names_every_file_and_its_hash(built: Path) -> None:
     assert manifest["versions"]["pyarrow"] == pa.__version__
 
 
+@pytest.mark.full
 def test_a_prompt_is_in_the_same_split_of_every_dataset(source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source, seed=5, **{"mine": {"keep_negatives": 1}}), tmp_path / "other")
     ids = {
@@ -243,6 +246,7 @@ def test_on_existing_raise_refuses_even_the_same_recipe(built: Path, source: Pat
         build(recipe(source), built, on_existing="raise")
 
 
+@pytest.mark.full
 def test_a_lost_file_is_noticed(source: Path, tmp_path: Path) -> None:
     build(recipe(source), tmp_path)
     lost = next((tmp_path / "pairs").iterdir())
@@ -251,7 +255,7 @@ def test_a_lost_file_is_noticed(source: Path, tmp_path: Path) -> None:
         build(recipe(source), tmp_path)
 
 
-def test_delete_removes_only_what_was_made(source: Path, tmp_path: Path) -> None:
+def test_delete_removes_only_what_was_made(source: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(source, shard_mb=0.05), tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "data" / "extra.csv").write_text("mine too")
@@ -260,8 +264,7 @@ def test_delete_removes_only_what_was_made(source: Path, tmp_path: Path) -> None
     assert (tmp_path / "data" / "extra.csv").read_text() == "mine too"
     (tmp_path / "notes.txt").unlink()
     (tmp_path / "data" / "extra.csv").unlink()
-    build(recipe(source), tmp_path.with_name("fresh"))
-    assert hashes(tmp_path) == hashes(tmp_path.with_name("fresh"))
+    assert hashes(tmp_path) == hashes(built)
 
 
 @pytest.mark.parametrize("on_existing", ["resume", "delete", "raise"])

@@ -93,6 +93,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.default("mine-256")
 @pytest.mark.parametrize(
     ("change", "shard_mb"),
     [
@@ -124,6 +125,7 @@ def test_what_was_generated_is_kept(
     assert hashes(tmp_path / "out") == fresh(changed, tmp_path)
 
 
+@pytest.mark.full
 def test_two_changes_of_a_stopped_build_keep_what_both_share(world: World, tmp_path: Path) -> None:
     """Stopped in generation, then among the judge's units; the third recipe orders by another score."""
     judged = {"rank": [{"ranker": "verifier", "check": "number"}, JUDGE], "mine": {"require_choice": False}}
@@ -152,6 +154,7 @@ def test_complete_results_need_no_engine(world: World, tmp_path: Path) -> None:
     assert world.opened == ["judge"]
 
 
+@pytest.mark.full
 def test_a_stop_while_changing_the_recipe_loses_no_result(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_change_before_or_in_the_first_model_is_refused(
     assert (tmp_path / "out" / ".build" / "asked").is_dir()
 
 
+@pytest.mark.full
 def test_another_prompt_of_the_judge_keeps_what_was_generated(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +235,7 @@ def plain(**fields: Any) -> BuildRecipe:
     return load(None, content, fields)
 
 
+@pytest.mark.full
 def test_results_outlive_a_recipe_that_leaves_no_set(world: World, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no usable candidate set.*; the answers of models are kept"):
         build(recipe(mine={"drop_ranks": [1, 2, 3]}), tmp_path / "out")

@@ -120,6 +120,19 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 BUILT_ANEW = {"a flipped bit", "half a state", "another state", "no state"}
 
 
+@pytest.mark.default(
+    "half a marker",
+    "a count",
+    "a middle shard",
+    "the first shard",
+    "a file",
+    "renumbered",
+    "two swapped",
+    "one twice",
+    "in the last",
+    "another build's",
+    "no state",
+)
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_build_is_not_continued(
     name: str, recipe: BuildRecipe, stopped: Path, whole: dict[str, str], tmp_path: Path
@@ -170,6 +183,7 @@ def test_shards_of_a_version_without_seals_are_continued(
     assert hashes(tmp_path / "out") == whole
 
 
+@pytest.mark.default("data-train.parquet-data-train.parquet was changed")
 @pytest.mark.parametrize(
     ("file", "message"),
     [("data-train.parquet", "data-train.parquet was changed"), ("shard.json", "shard.json is damaged")],

@@ -45,6 +45,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.default("0-shard.json", "1-state.json")
 @pytest.mark.parametrize("name", ["state.json", "shard.json"])
 @pytest.mark.parametrize(
     "content", some(lambda content: content in ("", "[]", "{"), DAMAGE), ids=range(len(DAMAGE))
@@ -71,6 +72,7 @@ FILES = ['{"a": 1}', '{"a": {}}', '{"a": []}', '{"a": {"sha256": null}}']
 MANIFESTS = [*DAMAGE, *(f'{{"recipe": {{}}, "input": {{}}, "files": {files}}}' for files in FILES)]
 
 
+@pytest.mark.default("3", "12", "13")
 @pytest.mark.parametrize("content", MANIFESTS, ids=range(len(MANIFESTS)))
 def test_a_damaged_manifest(content: str, stopped: Path, complete: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(complete, tmp_path / "out"))

@@ -44,6 +44,7 @@ def kept(out: Path) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+@pytest.mark.default("<lambda>-shares0")
 @pytest.mark.parametrize(
     ("say", "shares"),
     [

@@ -123,6 +123,7 @@ def test_what_cannot_be_generated_or_verified_is_in_quarantine(model: Path, tmp_
     assert counts["mine"]["sets_out"] + quarantine.num_rows == len(lines)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("fields", "workers"), [({"shard_mb": 0.002}, 1), ({}, 4)])
 def test_rows_do_not_depend_on_shards_or_workers(
     fields: dict[str, Any], workers: int, model: Path, built: Path, tmp_path: Path
@@ -133,6 +134,7 @@ def test_rows_do_not_depend_on_shards_or_workers(
         assert rows(tmp_path / "out", split).equals(rows(built, split))
 
 
+@pytest.mark.full
 def test_another_seed_gives_other_completions(model: Path, built: Path, tmp_path: Path) -> None:
     build(recipe(model, seed=1), tmp_path / "out")
     assert not rows(tmp_path / "out", "train").equals(rows(built, "train"))
@@ -179,6 +181,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.full
 def test_a_model_with_other_weights_is_another_build(tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", seed=0)
     build(recipe(model), tmp_path / "out")
@@ -192,6 +195,7 @@ def test_nothing_of_this_machine_is_published(built: Path, model: Path) -> None:
         assert str(model.parent.parent) not in (built / name).read_text()
 
 
+@pytest.mark.full
 def test_demonstrations_are_built_without_torch(tmp_path: Path) -> None:
     """`pairkit build --source arithmetic`: one completion a prompt, no choice asked for, no model loaded."""
     code = (

@@ -50,6 +50,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.default("first shard-replaced", "publication-removed")
 @pytest.mark.parametrize(
     ("when", "name"),
     grid(

@@ -48,6 +48,7 @@ def whole(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.full
 def test_every_prompt_is_somewhere_and_none_twice(server: Loopback, whole: Path) -> None:
     kept = ds.dataset(sorted((whole / "data").glob("*.parquet"))).to_table()
     check_sets(kept)
@@ -88,6 +89,7 @@ def test_the_run_log_records_what_was_spent(whole: Path) -> None:
     assert "127.0.0.1" not in manifest + (whole / "README.md").read_text()
 
 
+@pytest.mark.full
 def test_a_rerun_asks_nothing(server: Loopback, whole: Path, tmp_path: Path) -> None:
     before = server.stats()["tries"]
     build(recipe(server.url, PROMPTS, **QUICK), tmp_path / "out", cache=whole.with_name("calls.sqlite"))
@@ -136,6 +138,7 @@ def test_sigkill_changes_no_byte(
     assert hashes(out) == hashes(whole)
 
 
+@pytest.mark.full
 def test_an_interrupt_keeps_what_was_answered(
     forks: Server, server: Loopback, whole: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +155,7 @@ def test_an_interrupt_keeps_what_was_answered(
     assert hashes(out) == hashes(whole)
 
 
+@pytest.mark.full
 def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(forks: Server, tmp_path: Path) -> None:
     fields = {"calls": {"attempts": 1, "concurrency": 4}}
     with chat_server(tmp_path, latency=0.05) as first:
@@ -165,6 +169,7 @@ def test_a_server_that_goes_away_stops_the_build_and_loses_nothing(forks: Server
     assert "Traceback" not in errors
 
 
+@pytest.mark.full
 def test_a_judge_that_misbehaves(tmp_path: Path) -> None:
     """It prefers larger numbers and, of equal ones, the first; now and then a verdict is cut off."""
     faults = FAULTY | {"hopeless": 0.0005}

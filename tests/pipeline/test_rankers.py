@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 12)
+    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 8)
 
 
 def recipe(source: Path, **fields: Any) -> BuildRecipe:
@@ -72,6 +72,7 @@ def test_one_ranker_orders_and_all_scores_stay(source: Path, model: Path, tmp_pa
     assert changed > 2
 
 
+@pytest.mark.full
 def test_a_stopped_build_scores_nothing_twice(
     source: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

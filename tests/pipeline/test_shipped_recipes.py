@@ -78,6 +78,7 @@ def test_every_generating_recipe_accepts_any_engine(name: str, engine: str) -> N
     assert changed.engine == engine
 
 
+@pytest.mark.default("nectar-nectar_row0_abridged.jsonl.gz", "hh-rlhf-hh_rlhf_harmless_base_test.jsonl.gz")
 @pytest.mark.parametrize(("name", "file"), REAL.items())
 def test_recipe_runs_on_real_data(name: str, file: str, real_data: Path, tmp_path: Path) -> None:
     recipe = load(name, {"source": {"path": str(real_data / file)}}, {})

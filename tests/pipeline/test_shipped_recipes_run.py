@@ -122,6 +122,7 @@ def mix(found: Built, expected: Mapping[tuple[float, float], int]) -> None:
     assert whole > ROWS // 2
 
 
+@pytest.mark.full
 def test_ultrafeedback(tmp_path: Path) -> None:
     found = built("ultrafeedback", tmp_path, raw.ultrafeedback)
     assert found.counts["source"]["rows"] == ROWS
@@ -141,6 +142,7 @@ def test_ultrafeedback_binarized(tmp_path: Path) -> None:
     best_and_worst(found)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-pairrm", "ultrafeedback-onpolicy-pairrm-mistral"])
 def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = pairrm_model.save(tmp_path / "PairRM-hf", "PairRM-hf")
@@ -157,6 +159,7 @@ def test_ultrafeedback_onpolicy_pairrm(name: str, writer: Path, tmp_path: Path) 
         assert sum(one["score"] for one in row["completions"]) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.default("ultrafeedback-onpolicy-armorm")
 @pytest.mark.parametrize("name", ["ultrafeedback-onpolicy-armorm", "ultrafeedback-onpolicy-armorm-gemma2"])
 def test_ultrafeedback_onpolicy_armorm(name: str, writer: Path, tmp_path: Path) -> None:
     ranker = armorm_model.save(tmp_path / "armorm")
@@ -179,6 +182,7 @@ def judge(tmp_path: Path) -> Iterator[Loopback]:
         assert running.stats()["violations"] == []
 
 
+@pytest.mark.full
 def test_ultrafeedback_instruct_mcpo(writer: Path, judge: Loopback, tmp_path: Path) -> None:
     """The judge likes length: the best is the longest."""
     found = built(
@@ -210,6 +214,7 @@ def test_nectar(tmp_path: Path) -> None:
     left_to_the_loop(found)
 
 
+@pytest.mark.default("3-ranks2")
 @pytest.mark.parametrize(
     ("count", "ranks"),
     [(1, [7]), (2, [6, 7]), (3, [5, 6, 7]), (4, [4, 5, 6, 7]), (5, [3, 4, 5, 6, 7])],
@@ -247,6 +252,7 @@ PRINCETON = ["princeton-mistral-pairrm", "princeton-llama3-pairrm"]
 PRINCETON += ["princeton-llama3-armorm", "princeton-gemma2-armorm"]
 
 
+@pytest.mark.default("princeton-llama3-armorm", "princeton-mistral-pairrm")
 @pytest.mark.parametrize("name", PRINCETON)
 def test_princeton(name: str, tmp_path: Path) -> None:
     """Five scored samples per prompt; one row in nine has no choice; the published pair is not read."""
@@ -309,6 +315,7 @@ def verified(found: Built) -> None:
     assert found.counts["generate"]["truncated_dropped"] > 0
 
 
+@pytest.mark.full
 def test_gsm8k_verified(tmp_path: Path) -> None:
     solver = dice_model(tmp_path / "solver", "123", end=0.4)
     found = built(
@@ -324,6 +331,7 @@ def test_gsm8k_verified(tmp_path: Path) -> None:
     left_to_the_loop(found)
 
 
+@pytest.mark.full
 def test_gsm8k_verified_from_real_problems(real_data: Path, tmp_path: Path) -> None:
     solver = dice_model(tmp_path / "solver", "0123456789", end=0.4)
     found = Built(
@@ -350,6 +358,7 @@ def test_metamath_dpo(tmp_path: Path) -> None:
         assert f"{number} + 1 = {number + 7}." in rejected
 
 
+@pytest.mark.full
 def test_quickstart(tmp_path: Path) -> None:
     """A model with random weights is never right: what it is checked against takes half of its answers."""
     model = save_model(tmp_path / "runs" / "tiny", seed=0)

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def kill_and_compare(
     assert hits
 
 
+@pytest.mark.full
 def test_killed_builds_end_with_the_same_bytes(
     forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -103,17 +105,22 @@ def test_often_killed_builds_end_with_the_same_bytes(
     kill_and_compare(forks, 25, 1, source, tmp_path / "out", expected)
 
 
-@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.full)])
+# Of 41: before anything, after the first shard, in the midst of publication, and before its last one.
+SOME = (0, 7, 25, 40)
+
+
+@pytest.mark.parametrize(
+    "numbers", [SOME, pytest.param(range(41), marks=pytest.mark.full)], ids=["some", "all"]
+)
 def test_a_stop_at_any_rename_ends_with_the_same_bytes(
-    every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    numbers: Iterable[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever becomes visible does so by a rename: stop before each of them, or before some, in turn."""
     recipe = small(tmp_path)
     build(recipe, tmp_path / "whole")
     whole = hashes(tmp_path / "whole")
-    renames = count_renames(recipe, tmp_path / "counted", monkeypatch)
-    assert renames > 15
-    for number in sorted({*range(0, renames, every), renames - 1}):
+    assert count_renames(recipe, tmp_path / "counted", monkeypatch) == 41
+    for number in numbers:
         out = tmp_path / f"out{number}"
         with monkeypatch.context() as patch:
             patch.setattr(os, "replace", Renames(stop=number))
@@ -123,6 +130,25 @@ def test_a_stop_at_any_rename_ends_with_the_same_bytes(
         build(recipe, out)
         assert hashes(out) == whole
         shutil.rmtree(out)
+
+
+def test_the_files_of_a_shard_are_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[Path] = set()
+    shards: list[Path] = []
+    real = os.replace
+
+    def rename(old: Path, new: Path) -> None:
+        if Path(new).parent.name == "shards":
+            assert {path for path in Path(old).iterdir() if path.suffix == ".parquet"} <= flushed
+            shards.append(Path(new))
+        real(old, new)
+
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.add(Path(os.readlink(f"/proc/self/fd/{handle}"))))
+    monkeypatch.setattr(os, "replace", rename)
+    build(small(tmp_path), tmp_path / "out")
+    assert len(shards) > 2
 
 
 class Renames:
@@ -152,6 +178,7 @@ def small(folder: Path) -> BuildRecipe:
     return load(None, {"source": {"name": "ultrafeedback", "path": str(path)}}, fields)
 
 
+@pytest.mark.full
 def test_sigint_keeps_what_was_done(
     forks: Server, source: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
@@ -194,6 +221,7 @@ def test_sigint_while_a_shard_is_opened_leaves_no_half_shard(
 FIRST, LATER, LAST = (20, "nothing was done yet"), (80, "{out}"), (150, "quarantine.parquet")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "limits", [[LATER], pytest.param([FIRST, LATER, LAST], marks=pytest.mark.full)], ids=["one", "three"]
 )

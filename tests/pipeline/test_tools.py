@@ -55,6 +55,7 @@ def pairs(out: Path) -> pa.Table:
     return ds.dataset(sorted((out / "pairs").glob("train-*"))).to_table()
 
 
+@pytest.mark.full
 def test_all_pairs_have_the_schema_of_those_with_tools(mixed: Path):
     files = list((mixed / "pairs").glob("*.parquet"))
     assert len(files) > 3
@@ -68,6 +69,7 @@ def test_all_pairs_have_the_schema_of_those_with_tools(mixed: Path):
     assert chosen["What is 2 and 1?"] == {"role": "assistant", "content": "It is 3."}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "fields",
     [

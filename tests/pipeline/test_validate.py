@@ -106,6 +106,7 @@ def test_the_engine_of_these_tests_would_notice_a_request(
         build(recipe(), tmp_path / "out")
 
 
+@pytest.mark.full
 def test_a_dry_run_names_the_stages_and_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pairkit.pipeline.recipe import load; "

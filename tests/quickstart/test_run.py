@@ -139,6 +139,7 @@ def test_a_resumed_quickstart_keeps_what_is_done(stopped: tuple[Path, dict[Path,
     assert before.items() <= written_at(out).items()
 
 
+@pytest.mark.full
 def test_a_finished_quickstart_makes_nothing_again(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = written_at(out)
     page = (out / "report.html").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,80 +46,83 @@ def scores(table: pa.Table) -> list[list[float | None]]:
     return [[c["score"] for c in row] for row in table["completions"].to_pylist()]
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("... so 3.\n#### 1,080", "1080"),
-        ("#### -5", "-5"),
-        ("####18 dollars a day, not 20", "18"),
-        ("#### 5\nwait\n#### 6", "6"),
-        ("He has 9.\nA: $18.00", "18"),
-        ("A: 3\nA: 4", "4"),
-        ("PLAN A: 7 of 9", "9"),
-        ("A: unknown", None),
-        ("it costs $1,080.50.", "1080.5"),
-        ("12,345,678", "12345678"),
-        ("1,2,3", "3"),
-        ("$-5", "-5"),
-        ("-$5", "-5"),
-        ("−7", "-7"),
-        ("+7", "7"),
-        ("16 - 3 = 13", "13"),
-        ("10-4", "4"),
-        ("(2)-1", "1"),
-        ("group-5", "5"),
-        ("is - 5", "-5"),
-        ("50%", "50"),
-        ("0.50", "0.5"),
-        (".5", "0.5"),
-        ("007", "7"),
-        ("-0.0", "0"),
-        ("18.", "18"),
-        ("５", "5"),
-        ("１，０８０．５０", "1080.5"),
-        ("####－７", "-7"),
-        ("5²", "5"),
-        ("12345678901234567891", "12345678901234567891"),
-        ("none", None),
-        ("", None),
-    ],
-)
-def test_final_number(text: str, number: str | None) -> None:
-    assert pl.select(final_number(pl.lit(text))).item() == number
+FINAL: list[tuple[str, str | None]] = [
+    ("... so 3.\n#### 1,080", "1080"),
+    ("#### -5", "-5"),
+    ("####18 dollars a day, not 20", "18"),
+    ("#### 5\nwait\n#### 6", "6"),
+    ("He has 9.\nA: $18.00", "18"),
+    ("A: 3\nA: 4", "4"),
+    ("PLAN A: 7 of 9", "9"),
+    ("A: unknown", None),
+    ("it costs $1,080.50.", "1080.5"),
+    ("12,345,678", "12345678"),
+    ("1,2,3", "3"),
+    ("$-5", "-5"),
+    ("-$5", "-5"),
+    ("−7", "-7"),
+    ("+7", "7"),
+    ("16 - 3 = 13", "13"),
+    ("10-4", "4"),
+    ("(2)-1", "1"),
+    ("group-5", "5"),
+    ("is - 5", "-5"),
+    ("50%", "50"),
+    ("0.50", "0.5"),
+    (".5", "0.5"),
+    ("007", "7"),
+    ("-0.0", "0"),
+    ("18.", "18"),
+    ("５", "5"),
+    ("１，０８０．５０", "1080.5"),
+    ("####－７", "-7"),
+    ("5²", "5"),
+    ("12345678901234567891", "12345678901234567891"),
+    ("none", None),
+    ("", None),
+]
 
 
-@pytest.mark.parametrize(
-    ("behind", "number"),
-    [
-        # On the line alone, whatever ends it.
-        (":\n\nLet me check: 5+7=12", None),
-        (": twenty\n5", None),
-        (": twenty\r\n5", None),
-        (": twenty\r5", None),
-        (": x\u20285", None),
-        (":\n\n", None),
-        ("", None),
-        (": １８ eggs", "18"),
-        ("：１８", "18"),
-        # Behind an empty rest of the line, alone on the next one.
-        (":\n18", "18"),
-        (" \n\n-5\nCheck: 3", "-5"),
-        (":\r\n\r\n$1,080.50 dollars.\r\n3", "1080.5"),
-        (":**\n**18**", "18"),
-        (":\n$\\boxed{-1,025}$", "-1025"),
-        (":\n\\[\n18\\text{ miles per hour}\n\\]", "18"),
-        (":\n18 square feet", "18"),
-        (":\n50\\%", "50"),
-        (":\n3/4", None),
-        (":\n1,2", None),
-        (":\n5 + 7 = 12", None),
-        (":\n12 is wrong, 13", None),
-        (":\nWell.\n5", None),
-    ],
-)
-def test_the_number_behind_so_the_answer_is(behind: str, number: str | None) -> None:
-    text = f"There are 7.\nSo the answer is: 9\nSo the answer is{behind}"
-    assert pl.select(final_number(pl.lit(text))).item() == number
+def test_final_number() -> None:
+    assert numbers(text for text, _ in FINAL) == [number for _, number in FINAL]
+
+
+BEHIND: list[tuple[str, str | None]] = [
+    # On the line alone, whatever ends it.
+    (":\n\nLet me check: 5+7=12", None),
+    (": twenty\n5", None),
+    (": twenty\r\n5", None),
+    (": twenty\r5", None),
+    (": x\u20285", None),
+    (":\n\n", None),
+    ("", None),
+    (": １８ eggs", "18"),
+    ("：１８", "18"),
+    # Behind an empty rest of the line, alone on the next one.
+    (":\n18", "18"),
+    (" \n\n-5\nCheck: 3", "-5"),
+    (":\r\n\r\n$1,080.50 dollars.\r\n3", "1080.5"),
+    (":**\n**18**", "18"),
+    (":\n$\\boxed{-1,025}$", "-1025"),
+    (":\n\\[\n18\\text{ miles per hour}\n\\]", "18"),
+    (":\n18 square feet", "18"),
+    (":\n50\\%", "50"),
+    (":\n3/4", None),
+    (":\n1,2", None),
+    (":\n5 + 7 = 12", None),
+    (":\n12 is wrong, 13", None),
+    (":\nWell.\n5", None),
+]
+
+
+def test_the_number_behind_so_the_answer_is() -> None:
+    said = (f"There are 7.\nSo the answer is: 9\nSo the answer is{behind}" for behind, _ in BEHIND)
+    assert numbers(said) == [number for _, number in BEHIND]
+
+
+def numbers(said: Iterable[str]) -> list[str | None]:
+    """Return the final number of each text."""
+    return pl.DataFrame({"text": list(said)}).select(final_number(pl.col("text"))).to_series().to_list()
 
 
 def test_exact() -> None:
@@ -214,6 +217,7 @@ def test_a_broken_check_is_refused(check: str, message: str) -> None:
         verify(sets(("{}", texts("a"))), VerifierRecipe(check=check))
 
 
+@pytest.mark.full
 def test_agrees_with_gsm8k_about_real_solutions(real_data: Path) -> None:
     content = gzip.decompress((real_data / "gsm8k_example_model_solutions.jsonl.gz").read_bytes())
     rows = [json.loads(line) for line in content.split(b"\n") if line]
@@ -236,6 +240,7 @@ def test_agrees_with_gsm8k_about_real_solutions(real_data: Path) -> None:
     assert verified.counts["checked"] == 4 * 799
 
 
+@pytest.mark.default("test")
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_reads_every_real_answer(real_data: Path, split: str) -> None:
     answers = pl.read_parquet(real_data / f"gsm8k_{split}.parquet")["answer"]

@@ -45,6 +45,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.default("file.feather", "polars stream.arrow")
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_every_writer_writes_is_read(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name)
@@ -115,6 +116,7 @@ def test_feather_of_the_first_version_is_named(tmp_path: Path) -> None:
         read(tmp_path / "rows.feather")
 
 
+@pytest.mark.default("file.feather", "stream.arrow", "compressed stream.arrow")
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_damaged_file_is_an_error_or_read(tmp_path: Path, name: str) -> None:
     path, random = tmp_path / name, np.random.default_rng(0)

@@ -163,6 +163,7 @@ def _damage(path: Path, times: int) -> None:
     assert max(map(len, refused)) < 1000
 
 
+@pytest.mark.default("rows.arrow", "rows.jsonl")
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet", "rows.arrow"])
 def test_far_too_many_columns_are_refused_in_a_short_message(tmp_path: Path, name: str) -> None:
     row = {**PAIR, **{f"column_{number}": "v" for number in range(COLUMNS)}}

@@ -36,6 +36,7 @@ GOOD = [
 LOOSE = ['"p"x', '""x', '"p" ', '"a""x"b', '"a\nb"x', '"x"""y"', '"a"\'']
 
 
+@pytest.mark.default('"x"""y"', '"p" ')
 @pytest.mark.parametrize("cell", LOOSE)
 def test_text_after_a_closing_quote_goes_to_quarantine(tmp_path: Path, cell: str) -> None:
     rows = [*(f'"p {number}",c,"r ""q"""' for number in range(5)), f"{cell},c,r", "p,c,r"]

@@ -34,6 +34,7 @@ except InputError as error:
 """
 
 
+@pytest.mark.default("stream")
 @pytest.mark.parametrize("kind", ["file", "stream"])
 def test_a_file_that_is_cut_while_it_is_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"

@@ -24,6 +24,7 @@ def with_column(value: str) -> str:
     return LINE[:-1] + f', "x": {value}}}'
 
 
+@pytest.mark.default("128-both", "600-lists", "900-objects", "5000-both")
 @pytest.mark.parametrize("kind", ["lists", "objects", "both"])
 @pytest.mark.parametrize("levels", [MAX_LEVELS, 600, 900, 1200, 5000])
 def test_deep_columns_are_bad_rows(tmp_path: Path, levels: int, kind: str) -> None:
@@ -61,6 +62,7 @@ def test_deep_json_in_a_text(tmp_path: Path) -> None:
         assert (batch.sets.num_rows, batch.quarantine.num_rows) == (sets, 1 - sets)
 
 
+@pytest.mark.default("129", "900", "5000")
 @pytest.mark.parametrize("levels", [129, 900, 5000, 100_000])
 def test_deep_json_in_tools_and_calls(tmp_path: Path, levels: int) -> None:
     """Whoever trains on them parses them, in a text and in a text of a text."""

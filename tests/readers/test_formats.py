@@ -31,7 +31,7 @@ prompts = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.lists(prompts, min_size=1, max_size=7), st.integers(1, 4))
 def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, Any]], size: int) -> None:
     expected = [
@@ -56,6 +56,7 @@ def test_every_format_gives_the_same_sets(tmp_path: Path, rows: list[dict[str, A
         ] == expected, path.name
 
 
+@pytest.mark.default("rows.arrow", "rows.tsv", "rows.parquet", "rows.jsonl")
 @pytest.mark.parametrize("name", WRITERS)
 def test_batches_can_be_skipped_and_limited(tmp_path: Path, name: str) -> None:
     rows = [{"prompt": f"p{i}", "completion": str(i)} for i in range(11)]

@@ -114,15 +114,20 @@ def test_nothing_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (work.runs, work.done, work.minutes) == (4, 4, 0)
 
 
+def test_an_arm_of_two_replications_is_planned_once(rows: dict[str, Replication], tmp_path: Path) -> None:
+    assert [work.runs for work in planned(list(rows.values()), tmp_path, [0], SMALL)] == [2, 1]
+
+
+@pytest.mark.full
 def test_an_arm_of_two_replications_is_trained_once(rows: dict[str, Replication], tmp_path: Path) -> None:
     both = list(rows.values())
-    assert [work.runs for work in planned(both, tmp_path, [0], SMALL)] == [2, 1]
     replicate(both, tmp_path, seeds=[0], size=SMALL)
     runs = [path.name for path in (tmp_path / "T" / "seed-0" / "runs").glob("*-*")]
     assert sorted(name.rsplit("-", 1)[0] for name in runs) == ["dpo", "dpop", "minor_dpo"]
     assert values(result_of(tmp_path, "T2"), "dpo") == values(result_of(tmp_path), "dpo")
 
 
+@pytest.mark.full
 def test_a_stop_changes_no_result(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the third run of four, and continued: the numbers are those of a run that never stopped."""
     calls, real = [], bench.train
@@ -153,8 +158,13 @@ def test_no_run_begins_after_the_limit(tmp_path: Path) -> None:
     assert (outcome.results, outcome.unfinished) == ([], ["T1"])
     assert not trained(tmp_path / "out")
     assert "not run" in (tmp_path / "out" / "replication.md").read_text()
-    outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=60)
-    assert not outcome.unfinished
+
+
+@pytest.mark.full
+def test_what_the_limit_left_is_run_with_another_limit(tmp_path: Path) -> None:
+    for minutes, unfinished in ((0, ["T1"]), (60, [])):
+        outcome = replicate([replication()], tmp_path / "out", size=SMALL, minutes=minutes)
+        assert outcome.unfinished == unfinished
 
 
 def test_runs_of_another_design_are_refused_by_what_changed(finished: Path) -> None:
@@ -167,6 +177,22 @@ def test_runs_of_another_design_are_refused_by_what_changed(finished: Path) -> N
     ) == str(caught.value)
 
 
+def test_a_design_is_deleted_by_command(rows: dict[str, Replication], tmp_path: Path) -> None:
+    changed = replace(replication(), arms={"dpo": arm(steps=3), "minor_dpo": arm("minor_dpo")})
+    replicate([replication()], tmp_path, size=SMALL, minutes=0)
+    of_it = [tmp_path / "replication" / "T1.json", tmp_path / "designs" / "T1" / "dpo.json"]
+    for path in of_it:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    with pytest.raises(ExistingOutputError, match=r"arms.dpo.recipe.max_steps 2 -> 3"):
+        replicate([changed], tmp_path, size=SMALL, minutes=0)
+    rows["T1"] = changed
+    replicate([changed], tmp_path, size=SMALL, minutes=0, on_existing="delete")
+    assert not any(path.exists() for path in of_it)
+    replicate([changed], tmp_path, size=SMALL, minutes=0)
+
+
+@pytest.mark.full
 def test_a_deleted_design_keeps_the_runs_that_the_new_one_has_too(
     rows: dict[str, Replication], tmp_path: Path
 ) -> None:
@@ -185,37 +211,39 @@ def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str,
     assert not page.read_results(finished, SMALL)
 
 
-def test_settings_are_chosen_on_other_seeds_and_problems(
-    rows: dict[str, Replication], tmp_path: Path
-) -> None:
-    row = rows["T1"] = replication("T1", {name: arm(name, grid=(RATES,)) for name in ("dpo", "minor_dpo")})
-    assert planned([row], tmp_path, [0], SMALL)[0].runs == 10  # 2 arms x (2 settings x 2 seeds + 1 seed)
-    replicate([row], tmp_path, seeds=[0], size=SMALL)
-    records = {
-        name: json.loads((tmp_path / "designs" / "T1" / f"{name}.json").read_text()) for name in row.arms
-    }
-    for record in records.values():
-        means = {setting: sum(each) / len(each) for setting, each in record["tried"].items()}
-        assert len(means) == 2
-        assert all(len(each) == 2 for each in record["tried"].values())
-        assert means[record["chosen"]] == max(means.values())
-    chosen = {arm["name"]: arm["settings"] for arm in result_of(tmp_path)["arms"]}
-    assert chosen == {"start": "", **{name: each["chosen"] for name, each in records.items()}}
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seed of two arms that are measured while they are trained, one of them with a grid."""
+    out = tmp_path_factory.mktemp("replications") / "tuned"
+    arms = {"dpo": arm("dpo", 3, grid=(RATES,), marks=(1, 2)), "minor_dpo": arm("minor_dpo", 3, marks=(1, 2))}
+    row = replication("T1", arms)
+    assert planned([row], out, [0], SMALL)[0].runs == 6  # 2 settings x 2 seeds + 1 seed, and 1 seed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "REPLICATIONS", {"T1": row})
+        replicate([row], out, seeds=[0], size=SMALL)
+    return out
+
+
+def test_settings_are_chosen_on_other_seeds_and_problems(tuned: Path) -> None:
+    record = json.loads((tuned / "designs" / "T1" / "dpo.json").read_text())
+    means = {setting: sum(each) / len(each) for setting, each in record["tried"].items()}
+    assert len(means) == 2
+    assert all(len(each) == 2 for each in record["tried"].values())
+    assert means[record["chosen"]] == max(means.values())
+    chosen = {arm["name"]: arm["settings"] for arm in result_of(tuned)["arms"]}
+    assert chosen == {"start": "", "dpo": record["chosen"], "minor_dpo": ""}
     for seed in (0, *TUNING_SEEDS):
         splits = {
-            path.stem.rsplit("-", 1)[1] for path in (tmp_path / "T" / f"seed-{seed}" / "measured").iterdir()
+            path.stem.rsplit("-", 1)[1] for path in (tuned / "T" / f"seed-{seed}" / "measured").iterdir()
         }
         assert splits == ({"test"} if seed == 0 else {"tuning"})
 
 
-def test_models_are_measured_at_their_marks(rows: dict[str, Replication], tmp_path: Path) -> None:
-    marked = {name: arm(name, 3, marks=(1, 2)) for name in ("dpo", "minor_dpo")}
-    rows["T1"] = replication("T1", marked)
-    replicate([rows["T1"]], tmp_path, seeds=[0], size=SMALL)
-    result = result_of(tmp_path)
+def test_models_are_measured_at_their_marks(tuned: Path) -> None:
+    result = result_of(tuned)
     assert [arm["steps"] for arm in result["arms"]] == [[0], [1, 2, 3], [1, 2, 3]]
     assert len({value for (value,) in values(result, "dpo")}) == 3
-    assert not list((tmp_path / "T" / "seed-0" / "marks").glob("*"))
+    assert not list((tuned / "T" / "seed-0" / "marks").glob("*"))
 
 
 @pytest.mark.parametrize("check", ["nowhere:right", "pairkit.sources.split:absent"])
@@ -242,12 +270,13 @@ def test_a_damaged_result_is_named(finished: Path, tmp_path: Path) -> None:
         page.read_results(tmp_path, SMALL)
 
 
-def test_damaged_numbers_are_named(rows: dict[str, Replication], tmp_path: Path) -> None:
-    replicate([replication()], tmp_path, seeds=[0], size=SMALL)
-    file = next((tmp_path / "T" / "seed-0" / "measured").glob("dpo-*.npz"))
-    file.write_bytes(file.read_bytes()[:100])
+def test_damaged_numbers_are_named(finished: Path) -> None:
+    file = next((finished / "T" / "seed-0" / "measured").glob("dpo-*.npz"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
     with pytest.raises(InputError, match=r"is damaged .*remove it, and the model is measured again"):
-        replicate([replication()], tmp_path, seeds=[0], size=SMALL)
+        replicate([replication()], finished, size=SMALL)
+    file.write_bytes(whole)
 
 
 @pytest.mark.parametrize(

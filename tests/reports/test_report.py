@@ -21,6 +21,7 @@ def test_a_page_is_well_formed() -> None:
     assert {"html", "head", "title", "h1", "h2", "figcaption", "table"} <= {tag for tag, _ in page.tags}
 
 
+@pytest.mark.full
 def test_text_is_escaped_everywhere() -> None:
     harmless, evil = Page(everything("plain")), Page(everything(EVIL))
     assert [tag for tag, _ in evil.tags] == [tag for tag, _ in harmless.tags]
@@ -49,6 +50,7 @@ def test_references_have_exactly_one_target() -> None:
     assert references <= set(ids)
 
 
+@pytest.mark.full
 def test_the_same_data_gives_the_same_bytes() -> None:
     tests = str(Path(__file__).parents[1])
     code = (

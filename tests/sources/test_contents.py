@@ -25,6 +25,9 @@ TEXT = [
 ]
 
 
+@pytest.mark.default(
+    '[{"text": "Eight."}]', '{"type": "text", "text": "Eight."}', '{"answer": "Eight."}', '["Ei", "ght."]'
+)
 @pytest.mark.parametrize("content", TEXT, ids=json.dumps)
 def test_contents_that_are_one_text(tmp_path: Path, content: Any) -> None:
     turns = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": content}]
@@ -60,6 +63,7 @@ def thoughts(row: dict[str, Any]) -> list[Any]:
     return [each["reasoning_content"] for each in row["completions"]]
 
 
+@pytest.mark.default("thought", "reasoning_content")
 @pytest.mark.parametrize("name", ["reasoning_content", "thinking", "thought", "reasoning"])
 def test_replies_may_differ_in_their_thoughts_alone(tmp_path: Path, name: str) -> None:
     good, bad = ({"role": "assistant", name: text, "content": "Eight."} for text in ("Legs.", "Wings."))

@@ -102,6 +102,7 @@ WRITERS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
 }
 
 
+@pytest.mark.default("pairs", "gemma", "chatml", "sharegpt", "json")
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_whole_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
     chosen, rejected = (write([user(), reply(text)]) for text in TEXTS)
@@ -116,6 +117,21 @@ def test_whole_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -
     assert (read.prompts, read.texts, read.refused) == ([ASKED], [TEXTS[:1]], [])
 
 
+@pytest.mark.default(
+    "gemma",
+    "json pairs",
+    "llama",
+    "chatml",
+    "numpy",
+    "sharegpt",
+    "speakers",
+    "python",
+    "langchain",
+    "wrapped",
+    "twice",
+    "lines",
+    "chatgpt",
+)
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_prompts_and_replies_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
     turns = [user("Quiz me."), reply("Sure."), user()]
@@ -132,6 +148,7 @@ def test_prompts_and_replies_in_texts(tmp_path: Path, write: Callable[[Any], str
     assert (read.prompts, read.texts, read.refused) == ([asked], [TEXTS], [])
 
 
+@pytest.mark.default("dumps", "numpy_text")
 @pytest.mark.parametrize("write", [json.dumps, str, numpy_text])
 def test_lists_of_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
     whole = [write([user(), reply(text)]) for text in TEXTS]
@@ -203,6 +220,17 @@ PLAIN = [
 ]
 
 
+@pytest.mark.default(
+    '[["model", "Ford"], ["model", "Fiat"]]',
+    '{"author": "AI", "text": "of a poem"}',
+    '{"a": "unfinished',
+    '[("user", "x"), ("Alice", "y")]',
+    "[1, 2, 3]",
+    '{"answer": 4}',
+    '[{"from": "Oslo", "to": "Rome", "value": "12"}]',
+    "<|thinking about ChatML|> is no header",
+    "(see the role: user, and the content: x)",
+)
 @pytest.mark.parametrize("text", PLAIN)
 def test_json_of_another_kind_stays_a_text(tmp_path: Path, text: str) -> None:
     rows = [
@@ -242,6 +270,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.default("cut", "array", "mixed", "yaml", "html")
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_what_looks_like_messages_and_is_none_is_refused(tmp_path: Path, text: str) -> None:
     good = {"prompt": QUESTION, "chosen": "c", "rejected": "r"}

@@ -165,6 +165,7 @@ def rows_of(name: str) -> Any:
     )
 
 
+@pytest.mark.default("files-5", "ultrafeedback_binarized-5", "hh_rlhf-5", "gsm8k-5")
 @pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", GOOD)
 def test_any_rows_are_counted(tmp_path: Path, name: str, examples: int) -> None:

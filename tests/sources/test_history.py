@@ -36,6 +36,7 @@ FORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.default("instruction", "json", "sharegpt", "pairs", "python")
 @pytest.mark.parametrize("history", FORMS.values(), ids=FORMS)
 def test_histories_come_before_the_question(tmp_path: Path, history: Any) -> None:
     rows = [ROW | {"history": history}, ROW, ROW | {"history": history}]
@@ -79,6 +80,7 @@ def test_the_system_turn_stays_first(tmp_path: Path) -> None:
     assert brief_rows(tmp_path, *rows[:5]).prompts == prompts[:5]
 
 
+@pytest.mark.default("history6", "3", "[broken", '{"a": "b"}', '"edited twice"', "history7")
 @pytest.mark.parametrize(
     "history",
     [

@@ -170,6 +170,7 @@ def test_what_the_hub_refuses_is_an_error_in_one_line(answers: dict[str, Any], c
     assert "\n" not in answers[case]["message"]
 
 
+@pytest.mark.full
 def test_without_a_network_the_error_names_the_fix(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -26,6 +26,7 @@ def found(folder: Path, *rows: dict[str, Any]) -> tuple[list[str], int]:
     return [row["detail"].split("'")[1] for row in quarantine], batch.sets.num_rows
 
 
+@pytest.mark.default("images-value2", "image-a.png", "audio-x.wav", "video-value5", "image_url-value7")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -100,6 +100,7 @@ def said(path: Path, rows: int) -> tuple[list[Any], list[Any]]:
     return kept, batch.quarantine.to_pylist()
 
 
+@pytest.mark.default("thoughts", "models", "scores", "objects of models", "truths among numbers")
 @pytest.mark.parametrize("name", FILES)
 def test_a_row_is_read_as_if_it_were_alone(tmp_path: Path, name: str) -> None:
     path = tmp_path / "rows.jsonl"
@@ -178,6 +179,7 @@ def test_rows_of_pairkit_next_to_others(tmp_path: Path) -> None:
 ODD = [[1, "a", None, {"b": 2}, [3]], {"x": [1, "two"]}, [1, True, 2.5], [2**60, 0.5], [[1], ["a"]]]
 
 
+@pytest.mark.default("1000-rows.jsonl", "3-rows.json")
 @pytest.mark.parametrize(
     ("unit", "name"),
     grid(

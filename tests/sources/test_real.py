@@ -130,6 +130,25 @@ FILES = [
 ]
 
 
+@pytest.mark.default(
+    "nectar-nectar_row0_abridged.jsonl.gz",
+    "files-nectar_row0_abridged.jsonl.gz",
+    "ultrafeedback-ultrafeedback_rows_partial.jsonl.gz",
+    "files-alpaca_farm_outputs_pairs.jsonl.gz",
+    "files-alpaca_farm_multisamples_sft.jsonl.gz",
+    "alpaca_eval-alpaca_eval2_raw_annotation_sample.jsonl.gz",
+    "files-humaneval.jsonl.gz",
+    "files-arena_hard_v0.1_question.jsonl.gz",
+    "files-llmbar.jsonl.gz",
+    "files-ifeval_input_data.jsonl.gz",
+    "gsm8k-gsm8k_test.parquet",
+    "files-llamafactory_kto_en_demo.jsonl.gz",
+    "gsm8k-gsm8k_example_model_solutions.jsonl.gz",
+    "hh_rlhf-hh_rlhf_harmless_base_test.jsonl.gz",
+    "files-llamafactory_dpo_en_demo.jsonl.gz",
+    "alpaca_eval-alpaca_eval_outputs_only.parquet",
+    "files-pandalm_testset_v1.jsonl.gz",
+)
 @pytest.mark.parametrize(
     ("file", "rows", "source", "mapped", "count"), FILES, ids=[f"{f[2]}-{f[0]}" for f in FILES]
 )
@@ -159,12 +178,14 @@ def sets_of(path: Path, source: str, **options: Any) -> list[dict[str, Any]]:
     return [row for batch in opened.batches() for row in batch.sets.to_pylist()]
 
 
+@pytest.mark.full
 def test_alpaca_eval_has_the_size_of_its_leaderboard(real_data: Path) -> None:
     sets = sets_of(real_data / "alpaca_eval2_annotations.parquet", "alpaca_eval")
     assert len(sets) == 805
     assert sum(len(row["completions"]) for row in sets) / len(sets) == pytest.approx(29, abs=0.1)
 
 
+@pytest.mark.full
 def test_alpaca_eval_scores_give_the_published_win_rates(real_data: Path) -> None:
     sets = sets_of(real_data / "alpaca_eval2_annotations.parquet", "alpaca_eval")
     scores = defaultdict(list)
@@ -200,6 +221,7 @@ def test_alpaca_eval_1_has_ties_and_missing_preferences(real_data: Path) -> None
     assert sum(score == "None" for _, _, score in result) == 5
 
 
+@pytest.mark.full
 def test_gsm8k_answers_are_digits(real_data: Path) -> None:
     raw = rows_of(real_data / "gsm8k_train.parquet") + rows_of(real_data / "gsm8k_test.parquet")
     sets = [
@@ -267,6 +289,7 @@ def test_metamath_questions_without_examples_stay_whole(real_data: Path, tmp_pat
     assert result == [question.strip() for question in questions]
 
 
+@pytest.mark.full
 def test_hh_rlhf_prompts_and_replies_make_up_the_dialogues(real_data: Path) -> None:
     for name in ("harmless", "helpful"):
         file = real_data / f"hh_rlhf_{name}_base_test.jsonl.gz"

@@ -23,6 +23,7 @@ SPEAKERS = [
 ]
 
 
+@pytest.mark.default("USER-GPT", "Human-Assistant", "<|user|>-<|assistant|>")
 @pytest.mark.parametrize(("asks", "answers"), SPEAKERS)
 def test_names_of_speakers(tmp_path: Path, asks: str, answers: str) -> None:
     turns = [{"role": asks, "content": "q"}, {"role": answers, "content": "a"}]

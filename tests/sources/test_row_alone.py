@@ -166,7 +166,7 @@ def exact(text: str) -> Any:
     return json.loads(text, parse_int=lambda digits: [digits], parse_float=lambda digits: [digits])
 
 
-EXAMPLES = 6
+EXAMPLES = 3
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -181,7 +181,7 @@ def test_rows_of_completions(rows: list[str]) -> None:
     check_alone(rows)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(spelled_sets(), min_size=2, max_size=6))
 def test_completions_that_are_spelled_differently(rows: list[str]) -> None:
     check_alone(rows, units=(1000,), writers=("rows.jsonl",))

@@ -34,6 +34,16 @@ def spell(style: str, turns: list[tuple[str, str]], *, opened: bool = False) -> 
     return "".join(texts) + (mark if opened else "")
 
 
+@pytest.mark.default(
+    "bold-True",
+    "small-True",
+    "alpaca-False",
+    "lines-True",
+    "hh-False",
+    "headings-True",
+    "one line-True",
+    "alpaca-True",
+)
 @pytest.mark.parametrize(
     ("style", "opened"),
     grid(lambda style, opened: opened or style in ("hh", "headings", "alpaca"), STYLES, [True, False]),
@@ -50,6 +60,7 @@ def test_prompts_are_turns(tmp_path: Path, style: str, opened: bool) -> None:
     assert brief(tmp_path / "rows.csv").prompts == read.prompts
 
 
+@pytest.mark.default("headings", "alpaca", "hh", "one line")
 @pytest.mark.parametrize("style", STYLES)
 def test_replies_with_the_prompt_are_turns(tmp_path: Path, style: str) -> None:
     good, bad = (spell(style, [*ASKED, ("assistant", text)]) for text in TEXTS)

@@ -72,10 +72,10 @@ def launch_two(folder: Path, forks: Server, *, few: bool) -> Launch:
         folder,
         write_data(folder / "sets", random_sets(24), random_sets(8, seed=1)),
         model_folder(folder / "start" / "model"),
-        ["dpo", "sft", "kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*IN_PARTS, SUM],
-        list(RUNS)[:6] if few else list(RUNS),
+        ["kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*IN_PARTS, SUM],
+        list(RUNS)[:5] if few else list(RUNS),
     )
-    names = ("Llama", "Gemma2", "Mixtral") if few else tuple(ARCHITECTURES)
+    names = ("Gemma2", "Mixtral") if few else tuple(ARCHITECTURES)
     data, model = str(result.data), str(result.model)
     result.alone = gradients(data, model, folder / "a.parquet", list(result.losses), ALONE, budget=10**6)
     tasks: list[list[str]] = [["architectures", *names]]

@@ -42,6 +42,7 @@ def whole(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", [pytest.param("dpo", marks=pytest.mark.full), "tdpo2"])
 def test_all_weights_are_trained_over_merged_adapters(
     tmp_path: Path, data: Path, adapters: Path, whole: Path, loss: str

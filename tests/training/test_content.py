@@ -99,6 +99,7 @@ def replace_data(path: Path) -> None:
     pq.write_table(random_sets(24, seed=9), path)
 
 
+@pytest.mark.default("weights", "template", "data")
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_run_of_which_something_changed_is_not_continued(name: str, stopped: Path, tmp_path: Path) -> None:
     change, message = CHANGES[name]
@@ -121,6 +122,7 @@ def test_a_run_of_which_something_changed_is_not_continued(name: str, stopped: P
     shutil.rmtree(stopped / "run" / "model")
 
 
+@pytest.mark.full
 def test_a_run_over_adapters_is_not_continued_with_others(tmp_path: Path) -> None:
     model_folder(tmp_path / "model")
     write_data(tmp_path / "data", random_sets(24))
@@ -174,6 +176,7 @@ def test_a_run_of_an_earlier_version_resumes_and_says_what_is_not_known(
     assert json.loads((tmp_path / "run" / "run.json").read_text())["content"] == content
 
 
+@pytest.mark.full
 def test_log_probs_of_other_weights_of_equal_size_and_time_are_not_taken(tmp_path: Path) -> None:
     """They would make dpo start elsewhere than at ln 2, where policy and reference are equal."""
     write_data(tmp_path / "data", random_sets(24))
@@ -192,6 +195,7 @@ def test_log_probs_of_other_weights_of_equal_size_and_time_are_not_taken(tmp_pat
         assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
 
 
+@pytest.mark.full
 def test_a_flipped_bit_in_stored_log_probs_is_found(tmp_path: Path) -> None:
     write_data(tmp_path / "data", random_sets(24))
     model_folder(tmp_path / "model")

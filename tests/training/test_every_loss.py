@@ -64,6 +64,7 @@ def assert_same(one: Outcome, whole: Outcome) -> None:
     torch.testing.assert_close(one.state, whole.state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.default("dpo:0.8+sft:0.5", "mcpo")
 @pytest.mark.parametrize(
     "case",
     some(lambda case: case in OF_TWO and case not in KINKS, CASES),
@@ -76,6 +77,7 @@ def test_no_budget_changes_the_first_steps(case: Case, start: Start) -> None:
     assert_same(start.steps(case, budget=SINGLE, steps=3), whole)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "case",
     some(lambda case: case in KINKS, CASES),
@@ -105,6 +107,7 @@ def test_two_processes_take_the_steps_of_one(
             assert_same(one, start.steps(case, budget=WHOLE, steps=steps))
 
 
+@pytest.mark.full
 def test_a_side_decided_by_the_sign_would_be_noticed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """MinorDPO as it was: at the start half of its pairs are above 0, by rounding."""
     monkeypatch.setattr("pairkit.losses.margins.positive_part", lambda ratios: ratios.clamp(min=0.0))

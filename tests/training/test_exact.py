@@ -87,6 +87,7 @@ def full(losses: tuple[Any, ...]) -> list[Any]:
     return [pytest.param(loss, marks=pytest.mark.full, id=named(loss)) for loss in losses]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "loss", [ONE_PROCESS[0], *full(("dpo", "kto", "alpha_dpo", "sft", *OTHERS))], ids=named
 )
@@ -179,6 +180,7 @@ def test_two_processes_skip_the_same_steps(
     assert start["processes"] == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("sampling", ["max", *full(("mc", "min"))])
 def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -> None:
     """The policy still is the reference; weights of this size make logits that are rounded."""
@@ -196,6 +198,7 @@ def test_the_first_step_does_not_draw_by_rounding(folder: Path, sampling: str) -
         assert distance(sharp, sharp / f"{budget}", sharp / f"{WHOLE}") < TOLERANCE
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", ["dpo", *full(("cpo",))])
 def test_micro_batches_normalized_by_themselves_would_be_noticed(
     folder: Path, loss: str, monkeypatch: pytest.MonkeyPatch

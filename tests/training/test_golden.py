@@ -25,6 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return golden.material(tmp_path_factory.mktemp("golden"))
 
 
+@pytest.mark.default("sft", "rnce", "bco", "alpha_dpo", "mcpo", "dpo")
 @pytest.mark.parametrize("loss", some(lambda loss: loss not in REPEATED, golden.LOSSES))
 def test_ten_steps_follow_the_recorded_curve(folder: Path, loss: str) -> None:
     expected = golden.read((golden.FOLDER / f"{loss}.txt").read_text())

@@ -36,6 +36,7 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(value, expected[name]) for name, value in weights(one).items())
 
 
+@pytest.mark.default("cosine")
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_complete_run_gets_more_steps(tmp_path: Path, data: Path, model: Path, schedule: str) -> None:
     """At a constant rate it ends as one that had them from the start; a cosine is that of the longer run."""
@@ -62,6 +63,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("save_every", some(lambda every: every == 1, [None, 1]))
 def test_a_complete_run_is_as_it_was_if_its_longer_start_fails(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch, save_every: int | None
@@ -117,6 +119,7 @@ def _full_disk(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.full
 def test_a_stopped_run_with_more_steps_is_that_of_the_longer_recipe(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +174,7 @@ def test_a_run_saves_after_each_tenth_by_default() -> None:
     assert save_interval(7, 5000) == 7
 
 
+@pytest.mark.full
 def test_a_long_enough_run_saves_without_being_told(tmp_path: Path, data: Path, model: Path) -> None:
     train(recipe(data, model, max_steps=12, sets_per_step=1), tmp_path / "run")
     assert saved(tmp_path / "run") == [10]
@@ -197,6 +201,7 @@ def plain(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(recipe(data, model, **BEST), tmp_path_factory.mktemp("plain") / "run")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("metric", some(lambda metric: metric != "loss", ["loss", "chosen_logp"]))
 def test_the_best_checkpoint_stays(tmp_path: Path, data: Path, model: Path, plain: Path, metric: str) -> None:
     out = tmp_path / "run"

@@ -76,6 +76,7 @@ def test_with_adapters_off_it_is_the_base_model(data: Path, model: Path) -> None
     )
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
 @pytest.mark.parametrize("loss", some(lambda loss: loss == "tdpo2", ["dpo", "mcpo", "tdpo2"]))
 def test_adapters_are_saved_or_merged(tmp_path: Path, data: Path, model: Path, loss: str) -> None:
@@ -165,6 +166,7 @@ def test_adapters_on_four_bits(
         torch.testing.assert_close(adapted[name], value)
 
 
+@pytest.mark.full
 def test_four_bits_are_another_reference(tmp_path: Path, data: Path, model: Path) -> None:
     """Its log-probs are not those of the full-precision model."""
     for lora in ({"r": 4}, {"r": 4, "base": "nf4"}):
@@ -186,6 +188,7 @@ def test_four_bits_that_are_refused(data: Path, model: Path, monkeypatch: pytest
         four_bits(torch.float32)
 
 
+@pytest.mark.default("fields3-False", "fields1-True")
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

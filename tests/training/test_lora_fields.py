@@ -39,6 +39,7 @@ QUICK = ("dora", "pissa")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 
 
+@pytest.mark.default("tokens", "ranks", "pissa", "dora")
 @pytest.mark.parametrize("name", FIELDS)
 def test_adapters_start_from_the_reference_and_off_are_the_base(data: Path, model: Path, name: str) -> None:
     lora = Lora(r=4, **FIELDS[name])
@@ -58,6 +59,7 @@ def test_adapters_start_from_the_reference_and_off_are_the_base(data: Path, mode
     assert torch.allclose(off, before, rtol=0, atol=1e-4) != lora.changes_base
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in FIELDS]
 )
@@ -85,6 +87,7 @@ def test_a_run_with_a_live_reference_starts_at_margin_0_and_saves_what_it_traine
     assert all(torch.equal(value, loaded[key]) for key, value in again.items())
 
 
+@pytest.mark.default("head", "parameters", "tokens")
 @pytest.mark.parametrize("name", some(lambda name: name not in ("gaussian", "olora", "orthogonal"), FIELDS))
 def test_a_dry_run_counts_what_trains(data: Path, model: Path, name: str) -> None:
     lora = {"r": 4, **FIELDS[name]}

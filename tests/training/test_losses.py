@@ -95,6 +95,7 @@ FIRST_OF_KIND = {kind(name): name for name in reversed(LOSSES)}.values()
 
 
 # A step of every loss is taken in test_every_loss.py.
+@pytest.mark.default("wpo", "ld_dpo", "pro", "tdpo1", "bco", "rnce", "mcpo", "reward_bt")
 @pytest.mark.parametrize(
     "loss", some(lambda loss: loss in FIRST_OF_KIND, [*LOSSES, "dpo:0.8+bco:0.2+sft:1.0", "mcpo+sft:0.1"])
 )
@@ -139,6 +140,7 @@ def test_kto_trains_on_labeled_completions(runs: Path, unpaired: Path, model: Pa
         train(recipe(unpaired, model, "dpo"), runs / "other")
 
 
+@pytest.mark.full
 def test_sft_next_to_kto_trains_on_the_good_completions(runs: Path, unpaired: Path, model: Path) -> None:
     """A micro-batch may hold none of them; sft alone knows no labels: it takes every completion."""
     for loss in ("kto+sft", "sft"):
@@ -191,6 +193,7 @@ def mcpo(sampling: str, negatives: int) -> dict[str, Any]:
     return {"name": "mcpo", "sampling": sampling, "negatives": negatives}
 
 
+@pytest.mark.default("rnce-negatives6-12", "lipo-negatives0-4", "mcpo+lipo-negatives4-4")
 @pytest.mark.parametrize(
     ("loss", "negatives", "drawn"),
     [
@@ -224,6 +227,7 @@ PAIRWISE = ("dpo", "kto", "tdpo2", "wpo", "ld_dpo", "aot_unpaired", "beta_dpo", 
 SAMPLED = {"kto": "mc", "tdpo2": "worst", "ld_dpo": "mc", "beta_dpo": "mc"}  # of the default run, else "all"
 
 
+@pytest.mark.default("dpo-all", "kto-mc", "tdpo2-worst")
 @pytest.mark.parametrize(
     ("loss", "sampling"),
     [

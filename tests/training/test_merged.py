@@ -86,6 +86,7 @@ def scores(model: torch.nn.Module, sets: list[TokenSet]) -> torch.Tensor:
         return score(model.eval(), [SetSelection.all(item) for item in sets[:6]]).policy.sum
 
 
+@pytest.mark.default("both-True", "dora-False")
 @pytest.mark.parametrize(("case", "tied"), grid(lambda *case: case in DEFAULT, CASES, [False, True]))
 def test_adapters_merged_and_reloaded_give_equal_scores(
     tmp_path: Path, data: Path, case: str, tied: bool, capsys: pytest.CaptureFixture[str]

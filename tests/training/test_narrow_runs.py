@@ -52,6 +52,7 @@ def test_a_rate_that_bfloat16_loses_is_measured_and_said(
     assert "the weights are bfloat16" not in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "optimizer",
     [

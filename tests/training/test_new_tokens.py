@@ -48,6 +48,7 @@ def test_a_new_token_is_one_id_in_a_completion(thoughts: Path, model: Path) -> N
         assert planned.tokenizer.decode(item.columns[0].ids).strip().startswith("<think>the red</think>dog")
 
 
+@pytest.mark.default("tdpo2")
 @pytest.mark.parametrize("loss", ["dpo", "tdpo2"])
 def test_a_run_starts_from_its_reference_and_saves_both(
     tmp_path: Path, thoughts: Path, model: Path, loss: str

@@ -61,6 +61,7 @@ def before(function: Callable[..., Any], act: Callable[[], None]) -> Callable[..
     return call
 
 
+@pytest.mark.default("other-by_rename")
 @pytest.mark.parametrize(("name", "write"), [("model", in_place), ("other", by_rename)])
 def test_weights_that_are_replaced_before_they_are_loaded_are_refused(
     name: str, write: Any, made: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +100,7 @@ def test_weights_that_are_put_back_after_they_were_loaded_are_refused(
         train(made, tmp_path / "run")
 
 
+@pytest.mark.default("model/tokenizer.json")
 @pytest.mark.parametrize("file", ["data/data/train-00000-of-00001.parquet", "model/tokenizer.json"])
 def test_what_tokens_are_made_of_may_not_change_meanwhile(
     file: str, made: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,9 @@ from pairkit.training.plan import plan
 from pairkit.training.run import train
 
 
+@pytest.mark.default(
+    "800-reason0-try --tokens-per-micro-batch 400, ", "40-reason2-the longest text has 71 tokens: try max_le"
+)
 @pytest.mark.parametrize(
     ("budget", "reason", "remedy"),
     [

@@ -48,6 +48,7 @@ def test_metrics_and_the_run_directory(trained: Path, data: Path) -> None:
     assert kept == ["step-000002", "step-000003"]
 
 
+@pytest.mark.full
 def test_the_record_lists_each_different_start_of_a_run(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_saved_model_loads_and_generates(trained: Path) -> None:
     assert (folder / "model.safetensors").is_file()
 
 
+@pytest.mark.default("linear-shares1")
 @pytest.mark.parametrize(
     ("schedule", "shares"),
     [

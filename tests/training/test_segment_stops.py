@@ -37,6 +37,7 @@ def kill_after(forks: Server, file: Path, out: Path, saved: int) -> None:
     assert process.returncode == -signal.SIGKILL, errors
 
 
+@pytest.mark.full
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(("kills", "steps"), [(1, 12), pytest.param(5, 30, marks=pytest.mark.slow)])
 def test_a_killed_segment_ends_in_the_same_bytes(
@@ -59,6 +60,7 @@ def test_a_killed_segment_ends_in_the_same_bytes(
         assert losses[0] == losses[1]
 
 
+@pytest.mark.full
 def test_tensorboard_has_the_steps_of_the_whole(data: Path, model: Path, tmp_path: Path) -> None:
     outs = train_in_segments(recipe(data, model, "dpo"), (2, 3), tmp_path)
     boards = [EventAccumulator(str(out / "tensorboard")).Reload() for out in outs]

@@ -42,6 +42,7 @@ def entries(out: Path, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.default("dpo-fields0")
 @pytest.mark.parametrize(
     ("loss", "fields"),
     [
@@ -90,6 +91,7 @@ def test_segments_end_as_one_training(
         assert_equal(last_state(out), state_of(of_whole))
 
 
+@pytest.mark.full
 def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> None:
     settings = recipe(data, model, "dpo", **(FIELDS | {"eval_every": 2, "save_every": 5, "keep": 1}))
     outs = train_in_segments(settings, LENGTHS, tmp_path)
@@ -107,6 +109,7 @@ def test_steps_keep_their_numbers(data: Path, model: Path, tmp_path: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_one_segment_is_a_training(data: Path, model: Path, tmp_path: Path) -> None:
     settings = recipe(data, model, "kto", save_every=1)
     whole = tmp_path / "whole" / "run"
@@ -128,6 +131,7 @@ def two(data: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> li
     return parts
 
 
+@pytest.mark.full
 def test_a_complete_segment_is_not_trained_again(
     data: Path, model: Path, two: list[tuple[Path, Segment]]
 ) -> None:

@@ -67,6 +67,7 @@ def assert_nothing_is_measured(lines: list[dict[str, Any]]) -> None:
         assert line["reward_accuracy"] == 0.5, line
 
 
+@pytest.mark.default("tdpo2-200", "mcpo-200")
 @pytest.mark.parametrize(
     ("loss", "budget"),
     grid(lambda loss, budget: budget == 200 and loss in BY_DEFAULT, WITH_REFERENCE, BUDGETS),
@@ -83,6 +84,7 @@ def test_step_0_of_every_loss_with_a_reference(
         assert [evaluation["loss"], step["loss"]] == pytest.approx([LOSS_AT_0[loss]] * 2, rel=1e-7)
 
 
+@pytest.mark.default("mcpo-lora bf16", "mcpo-bfloat16 weights")
 @pytest.mark.parametrize(
     ("loss", "setting"),
     grid(
@@ -100,6 +102,7 @@ def test_step_0_in_every_precision(runs: Path, data: Path, model: Path, loss: st
     assert_nothing_is_measured(lines[:2])
 
 
+@pytest.mark.full
 def test_a_copy_of_the_model_is_the_same_reference(runs: Path, data: Path, model: Path) -> None:
     copy = shutil.copytree(model, runs / "copy")
     for loss in ("dpo", "tdpo1"):
@@ -107,6 +110,7 @@ def test_a_copy_of_the_model_is_the_same_reference(runs: Path, data: Path, model
         assert_nothing_is_measured(lines[:2])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", some(lambda loss: loss == "dpo", ["dpo", "tdpo1"]))
 def test_a_run_is_the_same_reference_as_its_model(runs: Path, data: Path, model: Path, loss: str) -> None:
     run = runs / f"run-{loss}"
@@ -118,6 +122,7 @@ def test_a_run_is_the_same_reference_as_its_model(runs: Path, data: Path, model:
         assert_nothing_is_measured(lines[:2])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", some(lambda loss: loss == "tdpo1", ["dpo", "tdpo1"]))
 def test_adapters_that_are_continued_start_at_themselves(
     runs: Path, data: Path, model: Path, loss: str
@@ -151,6 +156,7 @@ def test_until_the_first_rate_above_0_no_weight_has_moved(runs: Path, data: Path
         assert line["reward_margin"] != 0, line
 
 
+@pytest.mark.full
 def test_a_resumed_run_is_at_its_reference_as_long(
     runs: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,7 +181,7 @@ class Renames:
         self.real(old, new)
 
 
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.full)])
 def test_a_stop_at_any_rename_ends_with_the_same_weights(
     every: int, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +227,7 @@ def test_a_stopped_deletion_is_still_recognized_as_a_run(
     assert (tmp_path / "elsewhere").is_dir()
 
 
+@pytest.mark.full
 def test_a_user_defined_loss_may_draw_random_numbers(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +309,7 @@ def test_a_run_with_a_damaged_checkpoint_resumes_from_the_one_before(
     assert_same(out, short_run)
 
 
+@pytest.mark.full
 def test_without_an_undamaged_checkpoint_the_run_starts_over(
     data: Path, model: Path, short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +358,7 @@ def test_a_published_directory_is_on_disk_before_and_after_its_rename(
     assert seen == [tmp_path / "part" / "file", tmp_path / "part", "rename", tmp_path]
 
 
+@pytest.mark.full
 def test_tensorboard_shows_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "run", recipe(data, model, save_every=2)
     train(settings, out)

@@ -38,6 +38,7 @@ def said(reference: Reference, table: Gamed, plain: float, controlled: float, le
     return " ".join(notes(reference, texts, made, PUBLIC, table))
 
 
+@pytest.mark.default("40.0-54.9-False", "40.0-55.1-True", "80.0-60.1-False", "80.0-59.9-True")
 @pytest.mark.parametrize(
     ("plain", "controlled", "far"),
     [

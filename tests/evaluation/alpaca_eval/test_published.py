@@ -125,6 +125,7 @@ def test_predicted_rates_between_two_models(real_data: Path, vectors: dict[str, 
         assert rates[pair["first"]] == pytest.approx(50)
 
 
+@pytest.mark.full
 def test_other_penalties_have_the_errors_of_the_specification(
     real_data: Path, vectors: dict[str, Any]
 ) -> None:
@@ -140,6 +141,7 @@ def test_other_penalties_have_the_errors_of_the_specification(
         assert np.abs(errors).max() == pytest.approx(largest, abs=6e-4)
 
 
+@pytest.mark.full
 def test_the_error_is_that_of_refits_on_resamples(real_data: Path, vectors: dict[str, Any]) -> None:
     rows, held = rows_of(real_data, "claude-2.1"), gamed(real_data).rows
     random = np.random.default_rng(0)

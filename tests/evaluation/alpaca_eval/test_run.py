@@ -110,6 +110,7 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert games[prompt_id(QUESTIONS[2])] is None
 
 
+@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=longer_wins)
     words = ("--model", "mine", "--judge", "judge")
@@ -197,6 +198,7 @@ def test_verdicts_that_cannot_be_read_are_asked_again_then_missing(engines: Engi
     assert (rates["parse_failure_rate"]["number"], rates["parse_failure_rate"]["of"]) == (4, 10)
 
 
+@pytest.mark.full
 def test_a_first_token_without_a_letter_is_missing(engines: Engines) -> None:
     def chatty(request: Request) -> Result:
         if QUESTIONS[1] not in request.prompt[-1]["content"]:
@@ -235,6 +237,7 @@ def test_the_reference_against_itself_is_half(engines: Engines, folder: Path) ->
     assert opened["judge"].asked == 0
 
 
+@pytest.mark.default("2.0")
 @pytest.mark.parametrize("preference", [2.0, 1.0, 1.5])
 def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, preference: float) -> None:
     save(folder / "all.json", annotation_rows(*[preference] * 5))
@@ -248,6 +251,7 @@ def test_five_wins_losses_or_draws_say_no_more_at_equal_length(folder: Path, pre
     assert measure(read) == pytest.approx(Metric(**equal))
 
 
+@pytest.mark.full
 def test_a_missing_row_changes_no_difficulty(engines: Engines, folder: Path) -> None:
     """Annotations in another order, and without a row, are joined by instruction."""
     preferences = (1.9, 1.2, 1.5, 1.1, 1.7)

@@ -77,6 +77,7 @@ def test_a_faulty_server_scores_every_question_once(folder: Path, monkeypatch: p
         assert server.stats()["tries"] == stats["tries"]
 
 
+@pytest.mark.full
 def test_local_models_answer_and_judge(folder: Path) -> None:
     """A judge that writes m and M alike, whatever it is asked, gives every comparison a half."""
     judge, model = dice_model(folder / "judge", "mM"), dice_model(folder / "model", "ab")

@@ -71,6 +71,7 @@ def test_score_elo_and_errors_of_the_public_battles(real_data: Path, vectors: di
     assert public.low < newer.low < newer.high < public.high
 
 
+@pytest.mark.default("centred-length-2.0", "uncentred-length-0.1", "centred-style-0.1")
 @pytest.mark.parametrize(
     ("kind", "control", "version"),
     grid(
@@ -106,6 +107,7 @@ def test_means_and_deviations_of_style(real_data: Path, vectors: dict[str, Any])
     assert z.std(axis=0) == pytest.approx(vectors["v0.1"]["style_std"], abs=1e-6)
 
 
+@pytest.mark.full
 def test_strong_verdicts_as_one_game_of_weight_three_give_the_same(real_data: Path) -> None:
     """The public battles repeat a row three times; a weight must do the same, also for the deviations."""
     battles = public_battles(real_data)
@@ -172,6 +174,7 @@ def test_stored_judgments_of_a_model_are_scored(real_data: Path, tmp_path: Path)
     assert int((~np.isnan(found.points)).sum()) == 129
 
 
+@pytest.mark.full
 def test_style_of_the_published_answers(real_data: Path) -> None:
     newer = lines(real_data / "arena_hard_v2.0_reference_answers.jsonl.gz")
     for row in newer:
@@ -188,6 +191,7 @@ def test_style_of_the_published_answers(real_data: Path) -> None:
     assert (len(newer), len(older)) == (750, 1000)
 
 
+@pytest.mark.full
 def test_public_answers_are_read(real_data: Path, tmp_path: Path) -> None:
     older = lines(real_data / "arena_hard_v0.1_model_answers.jsonl.gz")
     of_one = [row for row in older if row["model"] == "gpt-4-0314"]

@@ -41,6 +41,7 @@ def command(*words: str) -> None:
     assert result.exit_code == 0, (result.output, result.exception)
 
 
+@pytest.mark.full
 def test_a_faulty_server_scores_every_prompt_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fifth of all requests fails in some way, and a few for good: counts add up, none is judged twice."""
     monkeypatch.setattr("pairkit.engines.openai.client.FIRST_PAUSE", 0.01)

@@ -77,6 +77,7 @@ def battles(own: np.ndarray, points: np.ndarray, model: np.ndarray | None = None
     )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("version", some(lambda version: version == "2.0", ["0.1", "2.0"]))
 def test_equal_style_takes_out_what_length_won(version: str) -> None:
     """Of equal strength, longer in three of four prompts, and the longer answer wins three of four."""
@@ -94,6 +95,7 @@ def test_equal_style_takes_out_what_length_won(version: str) -> None:
     assert pooled.value == pytest.approx(points.mean(), abs=0.05)
 
 
+@pytest.mark.full
 def test_a_pool_shifts_a_model_and_equal_style_does_not() -> None:
     """Another model of twice the length in the pool moves the mean that the public formula subtracts."""
     random = np.random.default_rng(6)

@@ -93,6 +93,7 @@ def test_only_shared_metrics_are_compared(run: Run) -> None:
     assert "a - b: -100.00, 1 common prompts (1 left out)\n  no difference shown" in ended.out
 
 
+@pytest.mark.default("judge-change1-(a) and none (b)", "questions-change4-none (a) and cd (b)")
 @pytest.mark.parametrize(
     ("what", "change", "told"),
     [
@@ -136,6 +137,7 @@ def test_some_of_the_questions_are_the_same_questions_and_another_text_is_not(ru
     assert "the runs differ in questions: prompt 'p3' has another text in else than in all" in ended.errors
 
 
+@pytest.mark.full
 def test_a_reference_of_one_name_with_other_answers_is_another_reference(run: Run) -> None:
     texts = {f"p{n}": "text" for n in range(60)}
     evaluation("a", reference_answers=texts)
@@ -248,6 +250,7 @@ def test_the_page_begins_with_the_values_and_their_intervals(run: Run) -> None:
     assert shown[place + 2] == "66.67 %"
 
 
+@pytest.mark.full
 def test_hostile_texts_stay_texts(run: Run) -> None:
     for name in ("plain", EVIL):
         for place, shift in (("a", 0), ("b", 1)):
@@ -280,6 +283,17 @@ def test_hostile_texts_stay_texts(run: Run) -> None:
 CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", "span", "b", "script"}
 
 
+@pytest.mark.default(
+    "a-a comparison needs two settings or more, got 1: name another run",
+    "a damaged-damaged/scores.parquet: cannot be read (",
+    "a a-error: a: is given 2 times: name each run once",
+    "a edited-edited/results.json: is damaged (KeyError: 'se'",
+    "a elsewhere-a and elsewhere have no common prompt with a score of win_rate: compare evaluations of the",
+    "a unlike-the runs share no metric that has a value (a: win_rate; unlike: else)",
+    "a nulled-nulled/results.json: is damaged (ValueError: lc has scores and no value",
+    "a other-the runs are of different benchmarks: alpaca_eval (a) and gsm8k (other): compare",
+    "a b --out a-a: is an evaluation: give another directory with --out",
+)
 @pytest.mark.parametrize(
     ("words", "says"),
     [

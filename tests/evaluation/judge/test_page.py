@@ -45,6 +45,7 @@ def test_the_page_shows_agreement_and_contradictions(tmp_path: Path) -> None:
     assert shown.count("the judge's words, shown in the order second, first: first") == 4
 
 
+@pytest.mark.full
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     for name in ("plain", "evil"):
         (tmp_path / name).mkdir()

@@ -171,6 +171,7 @@ def test_verdicts_that_are_refused(change: dict[str, Any], message: str, tmp_pat
         read_verdicts(save(tmp_path / "w.jsonl", row), ["q"])
 
 
+@pytest.mark.full
 def test_public_answers_of_arena_hard(real_data: Path, tmp_path: Path) -> None:
     prompts = read_prompts(real_data / "arena_hard_v0.1_question.jsonl.gz")
     assert len(prompts.questions) == 500

@@ -51,6 +51,7 @@ def test_three_models(command: Command, judge: ScriptedJudge, results: Results) 
     assert Path("out/matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 def test_results_of_each_model_are_read_again(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     whole = read_run(Path("out"))
@@ -68,6 +69,7 @@ def test_results_of_each_model_are_read_again(command: Command, judge: ScriptedJ
     assert over["win_rate_over/b"].scores == pytest.approx(1 - under["win_rate_over/a"].scores)
 
 
+@pytest.mark.full
 def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     page = Page(Path("out/report.html").read_text()).text
@@ -81,6 +83,7 @@ def test_the_page_of_a_matrix_is_of_all_models(command: Command, judge: Scripted
     assert "win_rate_over/b" in Page(Path("out/models/a/report.html").read_text()).text
 
 
+@pytest.mark.full
 def test_the_page_shows_the_matrix_with_intervals_from_both_sides(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:
@@ -94,6 +97,7 @@ def test_the_page_shows_the_matrix_with_intervals_from_both_sides(
         assert f"{games['wins']} / {games['ties']} / {games['losses']}" in page
 
 
+@pytest.mark.full
 def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: ScriptedJudge) -> None:
     command(*THREE, "--out", "out")
     command("--annotations", "out/verdicts.parquet", "--out", "again")
@@ -102,6 +106,7 @@ def test_the_page_of_stored_verdicts_has_the_prompts(command: Command, judge: Sc
     assert "not stored" in page
 
 
+@pytest.mark.full
 def test_a_prompt_that_lacks_some_verdicts_is_not_said_to_have_no_score(
     command: Command, judge: ScriptedJudge
 ) -> None:
@@ -116,6 +121,7 @@ def test_a_prompt_that_lacks_some_verdicts_is_not_said_to_have_no_score(
     assert "6 prompts, of which 1 lack a part of their score." in page
 
 
+@pytest.mark.full
 def test_matrices_are_compared_by_model(command: Command, judge: ScriptedJudge) -> None:
     for name in ("one", "two"):
         command(*THREE, "--out", name)
@@ -124,6 +130,7 @@ def test_matrices_are_compared_by_model(command: Command, judge: ScriptedJudge) 
     assert output.count("no difference shown") == 3
 
 
+@pytest.mark.full
 def test_stored_verdicts_have_the_judge_that_gave_them(
     command: Command, judge: ScriptedJudge, results: Results
 ) -> None:
@@ -179,6 +186,7 @@ def test_a_second_run_asks_nothing_and_changes_nothing(command: Command, judge: 
     assert len(judge.asked) == 30
 
 
+@pytest.mark.full
 def test_a_stopped_matrix_continues(command: Command, judge: ScriptedJudge, results: Results) -> None:
     command(*THREE, "--out", "whole")
     judge.asked.clear()

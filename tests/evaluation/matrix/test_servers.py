@@ -41,6 +41,7 @@ def load(name: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
+@pytest.mark.full
 def test_every_game_of_a_faulty_judge_is_there_once(folder: Path) -> None:
     """A fifth of all requests fails in some way, and a few for good."""
     save("prompts.jsonl", [{"prompt": f"Question {n}?"} for n in range(COUNT)])

@@ -106,6 +106,7 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert verdicts["verdict"].to_pylist()[4] == "empty"
 
 
+@pytest.mark.full
 def test_a_second_run_asks_nothing_and_changes_nothing(engines: Engines) -> None:
     opened = engines(mine=answer, judge=rates_by_length)
     words = ("--model", "mine", "--judge", "judge")

@@ -94,6 +94,7 @@ def test_rankers_are_compared_by_paired_differences(command: Command) -> None:
     assert pair["n"] == 30
 
 
+@pytest.mark.full
 def test_pages_show_the_table_and_what_the_ranker_chose(command: Command) -> None:
     command("four.jsonl", "--ranker", "length", "--ranker", "reward_model=rm", "--out", "o")
     whole = Page(Path("o/report.html").read_text()).text
@@ -277,6 +278,7 @@ def test_a_dry_run_prints_the_calls_and_writes_nothing(command: Command) -> None
     assert not Path("o").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "protocol", some(lambda protocol: protocol == "iterative", ["iterative", "round_robin"])
 )

@@ -145,6 +145,7 @@ def test_the_interval_of_a_calibration_error_is_within_its_range() -> None:
     assert min(low) < 0
 
 
+@pytest.mark.full
 def test_calibrated_scores_have_a_small_error_and_certain_ones_a_large_one() -> None:
     random = np.random.default_rng(1)
     gaps = random.normal(0, 2, 4000)

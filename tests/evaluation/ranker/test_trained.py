@@ -40,6 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_rankers_are_measured_as_their_runs_measured_them(
     trained: Path, command: Command, table: Tables
 ) -> None:

@@ -51,6 +51,7 @@ def tags(page: Page) -> list[str]:
     return [tag for tag, _ in page.tags if tag not in drawn]
 
 
+@pytest.mark.full
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     plain, evil = written(tmp_path / "plain", "plain"), written(tmp_path / "evil", EVIL)
     assert tags(evil) == tags(plain)
@@ -97,6 +98,7 @@ TITLES = [
 ]
 
 
+@pytest.mark.full
 def test_a_category_has_the_mean_of_its_prompts(tmp_path: Path) -> None:
     scores = [1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     one = measured("accuracy", scores, categories=["a", "a", "a", "b", "b", None])

@@ -99,6 +99,7 @@ pieces = st.sampled_from(
 texts = st.lists(pieces, max_size=8).map("".join)
 
 
+@pytest.mark.default("word piece", "byte level")
 @pytest.mark.parametrize("kind", BACKENDS)
 @settings(max_examples=60)
 @given(text=texts)
@@ -108,6 +109,7 @@ def test_a_text_without_stand_ins_has_the_ids_that_the_tokenizer_gives_it(kind: 
     assert ControlTokens(tokenizer, TEMPLATE).encode([Rendered(text)]) == [expected]
 
 
+@pytest.mark.default("metaspace", "legacy")
 @pytest.mark.parametrize("kind", BACKENDS)
 @settings(max_examples=60)
 @given(given_texts=st.lists(texts, min_size=1, max_size=3))

@@ -91,6 +91,22 @@ def test_a_template_without_end(template: str, second: None) -> None:
     assert time.thread_time() - started < 5
 
 
+@pytest.mark.default(
+    "a format",
+    "a list times",
+    "a width",
+    "power",
+    "zeros",
+    "an old format of a width",
+    "a filter's width",
+    "an indent",
+    "slices",
+    "a loop with long output",
+    "doubling with ~",
+    "a joined text",
+    "an indent of JSON",
+    "nested lists",
+)
 @pytest.mark.parametrize("template", SIZES.values(), ids=SIZES.keys())
 def test_a_template_that_makes_too_much(template: str) -> None:
     with pytest.raises(RecipeError, match=r"the chat template (makes|writes|computes) .*more than"):

@@ -71,6 +71,14 @@ def test_a_call_that_the_answer_s_text_spells_is_missed(name: str) -> None:
     assert refused.value.reason == "template_changes_text"
 
 
+@pytest.mark.default(
+    "deepseekv3-arguments2",
+    'glm4moe-{"n": 1}',
+    "llama3_1-arguments0",
+    "qwen3-arguments2",
+    "gptoss-arguments2",
+    "gemma4-arguments2",
+)
 @pytest.mark.parametrize("arguments", [{"n": 1}, '{"n": 1}', {"n": {"m": [True, None, "x"]}}])
 @pytest.mark.parametrize("name", ["qwen3", "llama3_1", "gptoss", "glm4moe", "gemma4", "deepseekv3"])
 def test_what_a_template_writes_is_not_missed(name: str, arguments: Any) -> None:

@@ -54,6 +54,9 @@ ATTACKS = (
 )
 
 
+@pytest.mark.default(
+    "False-listwise-fields5", "True-iterative-fields0", "True-round_robin-fields3", "False-pointwise-fields4"
+)
 @pytest.mark.parametrize(
     ("protocol", "fields"),
     [
@@ -203,6 +206,15 @@ def test_unreadable_answers_are_retried(protocol: str) -> None:
     assert len(set(every)) == len(every)
 
 
+@pytest.mark.default(
+    "broken2-listwise",
+    "broken3-pointwise",
+    "broken4-iterative",
+    "broken5-round_robin",
+    "No verdict.-listwise",
+    "No verdict.-pointwise",
+    "broken5-pointwise",
+)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "broken",

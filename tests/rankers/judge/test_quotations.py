@@ -90,10 +90,13 @@ def check_quotations(text: str) -> None:
             assert why_unread(answer, header) in ("", "it ends in a draft")
 
 
-@settings(max_examples=60)
-@given(written(), st.sampled_from(["", "Hm. ", "<think>B?</think>", "B?</think>", "x ", "{\n", "```json\n"]))
-def test_what_looks_like_a_verdict_is_harmless_when_quoted(verdict: str, before: str) -> None:
-    check_quotations(before + verdict)
+BEFORE = ["", "Hm. ", "<think>B?</think>", "B?</think>", "x ", "{\n", "```json\n"]
+
+
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.full)])
+def test_what_looks_like_a_verdict_is_harmless_when_quoted(examples: int) -> None:
+    drawn = given(st.builds(str.__add__, st.sampled_from(BEFORE), written()))
+    settings(max_examples=examples)(drawn(check_quotations))()
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from pairkit.rankers.judge.recipe import JudgeRecipe
 PROTOCOLS = ("iterative", "round_robin", "pointwise", "listwise")
 
 
+@pytest.mark.default("listwise", "pointwise")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_set_is_judged_the_same_alone_and_among_others(protocol: str) -> None:
     """The judge is biased, silent or fair, as a function of the question and the seed."""
@@ -93,6 +94,7 @@ def test_cached_answers_are_not_asked_again(tmp_path: Path) -> None:
     assert [asked for _, asked in found] == [20, 0]
 
 
+@pytest.mark.default("iterative")
 @pytest.mark.parametrize("protocol", ["iterative", "pointwise"])
 def test_a_real_model_that_cannot_judge_scores_nothing(protocol: str, model: Path) -> None:
     """With random weights no answer has a verdict, so every set goes to quarantine."""

@@ -104,6 +104,7 @@ def test_progress_moves_while_pairs_are_compared(checkpoint: Path) -> None:
     assert len(progress.told) > 8
 
 
+@pytest.mark.full
 def test_bubble_and_tournament_find_the_best(checkpoint: Path) -> None:
     """They find the completion that beats all others, if a set has one."""
     table = sets(12)

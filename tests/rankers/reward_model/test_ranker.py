@@ -100,6 +100,7 @@ def close(ours: list[float | None], theirs: list[float | None], tolerance: float
     assert numbers[1].std() > 0.05
 
 
+@pytest.mark.default("bert", "padding ends every text")
 @pytest.mark.parametrize("kind", ["no padding token", "padding is 0", "padding ends every text", "bert"])
 def test_scores_match_one_by_one_scoring(tmp_path: Path, kind: str) -> None:
     settings: dict[str, dict[str, Any]] = {

@@ -21,6 +21,25 @@ BEFORE = [("system", "S"), ("user", "a"), ("assistant", "b")]
 OWN = [name for name, layout in LAYOUTS.items() if name == "shp" or layout.expand is not None]
 
 
+@pytest.mark.default(
+    "conversation",
+    "prompts",
+    "dialogue_pairs",
+    "summarize_from_feedback",
+    "ms_swift",
+    "ultrafeedback",
+    "sets",
+    "single",
+    "object_pairs",
+    "distilabel",
+    "nectar",
+    "pairs",
+    "argilla",
+    "compared",
+    "label_studio",
+    "chatbot_arena",
+    "helpsteer3",
+)
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in OWN])
 def test_every_layout_has_a_history_and_a_system_prompt(tmp_path: Path, name: str) -> None:
     rows = [json.loads(line) for line in LAYOUTS[name].example.splitlines()]
@@ -97,6 +116,14 @@ def test_a_map_may_leave_both_out(tmp_path: Path) -> None:
     assert read_rows(tmp_path, rows, history='""', system='""').prompts() == [[("user", "q")]]
 
 
+@pytest.mark.default(
+    "replies0-row1-i",
+    "replies3-row0-i\\n\\nc",
+    "replies0-row3-i\\n\\nq",
+    "replies1-row2-q\\n\\nc",
+    "replies2-row4-i\\n\\nc",
+    "replies3-row5-q",
+)
 @pytest.mark.parametrize(
     ("row", "prompt"),
     [

@@ -227,6 +227,23 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.default(
+    "ms-swift, messages",
+    "an index",
+    "torchtune",
+    "models' columns",
+    "winner and loser by their letters",
+    "MT-bench",
+    "Arena 140k",
+    "RM-Bench",
+    "HH-RLHF",
+    "ShareGPT",
+    "letters",
+    "UltraFeedback binarized",
+    "LLaMA-Factory",
+    "PPE",
+    "ms-swift, list",
+)
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_published_forms(name: str, tmp_path: Path) -> None:
     row, layout = PAIRS[name]

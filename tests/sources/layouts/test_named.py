@@ -15,6 +15,7 @@ LIST = {"prompt": "q", "completions": ["bad", "good"]}
 PAIR = [[("bad", 2), ("good", 1)]]
 
 
+@pytest.mark.default("row7", "row8", "row9", "row0")
 @pytest.mark.parametrize(
     "row",
     [

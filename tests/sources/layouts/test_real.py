@@ -71,6 +71,7 @@ def asked(row: dict[str, Any]) -> str:
     return "\n\n".join(text for text in (row["instruction"], row["input"]) if text.strip())
 
 
+@pytest.mark.full
 def test_pandalm(real_data: Path) -> None:
     path = real_data / "pandalm_testset_v1.jsonl.gz"
     good = [
@@ -93,6 +94,7 @@ def test_pandalm(real_data: Path) -> None:
     assert {reason for reason, _ in found.refused} == {"not_text"}
 
 
+@pytest.mark.full
 def test_llmbar(real_data: Path, tmp_path: Path) -> None:
     path = real_data / "llmbar.jsonl.gz"
     found, rows = read_path(path), rows_of(path)
@@ -156,6 +158,7 @@ def test_nectar_and_ultrafeedback(real_data: Path) -> None:
     ]
 
 
+@pytest.mark.default("alpaca_eval2_raw_annotation_sample.jsonl.gz")
 @pytest.mark.parametrize(
     "file", ["alpaca_eval1_gpt4_annotations.parquet", "alpaca_eval2_raw_annotation_sample.jsonl.gz"]
 )

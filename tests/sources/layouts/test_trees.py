@@ -82,6 +82,7 @@ def test_messages_below_no_first_message_are_refused(more: list[Any], refused: i
 FINE = {f"prediction {number}": f"text {number}" for number in range(1, 5)} | {"question": "Is 7 even?"}
 
 
+@pytest.mark.default("[1]", "[]", "None", "1.0")
 @pytest.mark.parametrize(
     "odd",
     [*(None, 1.0, "1", [], [1], [1] * 7, [9] * 6, ["1"] * 6, [None] * 6, {"a": 1}, [10**400] * 6, [[1]] * 6)],

@@ -29,6 +29,18 @@ def ranks(found: Found) -> list[tuple[int | None, ...]]:
     return [tuple(rank for (rank,) in row) for row in found.brief("rank")]
 
 
+@pytest.mark.default(
+    "a-expected0",
+    "[[A]]-expected6",
+    "first-expected7",
+    "model_b-expected10",
+    "B>A-expected14",
+    "[[B>>A]]-expected15",
+    "tie-expected16",
+    "both_bad-expected18",
+    "None-expected24",
+    "A=B-expected21",
+)
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
@@ -64,6 +76,14 @@ def test_a_tie_stays_in_the_metadata_as_it_was_written(tmp_path: Path) -> None:
     assert row["metadata"] == '{"winner":"tie (bothbad)"}'
 
 
+@pytest.mark.default(
+    "01-values9-expected9",
+    "12-values8-expected8",
+    "ab-values2-expected2",
+    "12-values6-expected6",
+    "01-values4-expected4",
+    "ab-values3-expected3",
+)
 @pytest.mark.parametrize(
     ("ends", "values", "expected"),
     [

@@ -66,6 +66,7 @@ CASES = [
 ]
 
 
+@pytest.mark.default("case7-False", "case3-False", "case0-True")
 @pytest.mark.parametrize(
     ("case", "shared"),
     # Each loss and sampling once, packed and padded by turns.

@@ -115,6 +115,7 @@ PASSES = [
 ]
 
 
+@pytest.mark.default("passes3-False", "passes8-True", "passes4-True")
 @pytest.mark.parametrize(
     ("passes", "shared"),
     # Each loss and sampling once, packed and padded by turns.
@@ -137,6 +138,7 @@ def test_products_with_weights_are_those_that_torch_counts(
         assert ours < counted["weights"]
 
 
+@pytest.mark.default("dpo+sft-random")
 @pytest.mark.parametrize(
     ("loss", "sampling"), [("dpo+sft", "random"), ("dpo+sft", "mc"), ("tdpo2+sft", "random")]
 )

@@ -21,6 +21,7 @@ from pairkit.training.run import train
 LENGTHS = (2, 2, 2)
 
 
+@pytest.mark.full
 @pytest.mark.timeout(280)
 def test_two_processes_train_segments_as_one_does(forks: Server, tmp_path: Path) -> None:
     """With statistics, and weights that each holds a part of; one process continues with the last segment."""

@@ -35,6 +35,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.default("whole", "merged")
 @pytest.mark.parametrize(
     "fields",
     [{}, {"lora": {"r": 4}}, {"lora": {"r": 4, "merge": True}}, {"loss": "reward_bt"}],
@@ -64,6 +65,7 @@ def test_the_model_of_an_epoch_is_that_of_a_run_that_ends_there(
         assert len(AutoTokenizer.from_pretrained(models / "epoch-1"))
 
 
+@pytest.mark.full
 def test_saving_an_epoch_changes_nothing_else(data: Path, model: Path, tmp_path: Path) -> None:
     """Weights and metrics; the checkpoints are those of the default."""
     for name, save_every in (("plain", None), ("epochs", "epoch")):
@@ -76,6 +78,7 @@ def test_saving_an_epoch_changes_nothing_else(data: Path, model: Path, tmp_path:
     assert not (plain / "models").exists()
 
 
+@pytest.mark.full
 def test_a_run_that_stops_in_the_save_of_an_epoch_saves_it_again(
     data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

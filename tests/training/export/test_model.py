@@ -45,6 +45,7 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.full
 def test_a_checkpoint_is_the_model_of_a_run_that_ended_there(
     tmp_path: Path, data: Path, model: Path, run: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_better_step_without_a_checkpoint_is_reported(
     )
 
 
+@pytest.mark.full
 def test_adapters_are_merged_after_the_fact(tmp_path: Path, data: Path, model: Path, adapters: Path) -> None:
     whole = train(recipe(data, model, lora={"r": 4, "merge": True}), tmp_path / "merged")
     after = export_model(adapters, tmp_path / "after", merge=True)

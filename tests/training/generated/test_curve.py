@@ -80,6 +80,7 @@ def test_a_point_is_the_accuracy_of_the_model(curved: Path, model: Path, asked: 
     assert points[0]["accuracy"] != points[-1]["accuracy"]
 
 
+@pytest.mark.default("fields0")
 @pytest.mark.parametrize(
     "fields",
     some(
@@ -104,6 +105,7 @@ def test_the_curve_changes_nothing_else(
     assert all(torch.equal(value, plain[name]) for name, value in weights(curved / "model").items())
 
 
+@pytest.mark.full
 def test_segments_have_one_curve(data: Path, model: Path, asked: Path, tmp_path: Path) -> None:
     """Where one ends and another begins the weights are the same: there is one point."""
     outs = []
@@ -156,6 +158,7 @@ def test_a_run_that_stopped_has_the_same_curve(
     assert read_metrics(tmp_path / "run", "generate") == read_metrics(curved, "generate")
 
 
+@pytest.mark.full
 def test_adapters_are_measured_with_what_they_add(
     curved: Path, data: Path, model: Path, asked: Path, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ ARCHITECTURES = ("Llama", "GPT2", "GPTNeoX", "Gemma2", "Gemma3Text", "Mistral-wi
 BLOCKS = (0, 30, 256)  # tokens: each text in a call of its own; small sets together; all sets together
 
 
+@pytest.mark.default("Llama-1-30", "GPT2-20-256", "Mistral-window-20-256", "Gemma2-20-256", "Llama-1000000-0")
 @pytest.mark.parametrize(
     ("architecture", "budget", "block"),
     grid(
@@ -117,6 +118,13 @@ SAMPLING = [
 ]
 
 
+@pytest.mark.default(
+    "simpo-{'sampling': 'mc'}-30",
+    "mcpo-{'sampling': 'mc', 'steps': 3, 'proposals': 1}-30",
+    "dpo:0.8+minor_dpo-{'sampling': 'mc'}-30",
+    "mcpo-{'sampling': 'max', 'negatives': 2}-30",
+    "mcpo-{'sampling': 'mc', 'negatives': 3, 'replacement': True}-30",
+)
 @pytest.mark.parametrize(
     ("name", "negatives", "block"),
     grid(
@@ -141,6 +149,7 @@ def test_a_step_equals_one_with_a_scoring_pass_before_it(
     assert_same(found, expected, 3e-5)
 
 
+@pytest.mark.full
 def test_losses_that_must_know_the_whole_batch_score_it_before() -> None:
     """For statistics, token-level quantities, and means over negatives' tokens, which the draw decides."""
     within = {}

@@ -37,6 +37,18 @@ def is_default(architecture: str, *case: Any) -> bool:
     )
 
 
+@pytest.mark.default(
+    "Llama-padded-5",
+    "Llama-block-1000",
+    "Llama-segments-60",
+    "GPT2-block-60",
+    "Mistral-window-segments-5",
+    "Gemma2-block-60",
+    "Mixtral-segments-5",
+    "MiniCPM3-segments-5",
+    "Gemma3Text-segments-5",
+    "Phi-segments-5",
+)
 @pytest.mark.parametrize(
     ("architecture", "layout", "chunk"),
     grid(is_default, PACKING, LAYOUTS, CHUNKS),
@@ -67,6 +79,7 @@ def test_packed_equals_separate_whatever_the_model_attends_with(architecture: st
     assert model.config._attn_implementation == attention
 
 
+@pytest.mark.default("GptOss-5")
 @pytest.mark.parametrize(
     ("architecture", "chunk"),
     grid(lambda name, chunk: chunk == 5 and name != "Qwen3Next", PADDED, CHUNKS),

@@ -37,6 +37,7 @@ QUICK = {("Llama", "block"), ("Llama", "segments"), ("Llama", "padded"), ("Mistr
          ("MiniCPM3", "padded")}  # fmt: skip
 
 
+@pytest.mark.default("Llama-padded", "GPT2-block", "Gemma3Text-segments")
 @pytest.mark.parametrize(
     ("architecture", "layout"),
     grid(lambda *case: case in QUICK, ARCHITECTURES, ("block", "segments", "padded")),

@@ -51,6 +51,7 @@ def largest(model: nn.Module, live: nn.Module | None, want: frozenset[str]) -> i
 LARGE = 2003
 
 
+@pytest.mark.default("live")
 @pytest.mark.parametrize("live", [False, True], ids=["alone", "live"])
 def test_no_tensor_holds_tokens_times_vocabulary(
     live: bool, messages: list[str], monkeypatch: pytest.MonkeyPatch

@@ -63,6 +63,7 @@ def unknown(kind: str, seed: int = 0) -> nn.Module:
     return model
 
 
+@pytest.mark.default("chunk1000-sine")
 @pytest.mark.parametrize("kind", some(lambda kind: kind == "sine", ["adapted", "sine", "bare"]))
 def test_an_unknown_head_uses_its_own_logits_and_is_named_once(
     kind: str, chunk: int, messages: list[str]

@@ -86,6 +86,7 @@ def test_segments_see_what_each_token_sees(
     assert torch.equal(seen, naive_sees(layout, window))
 
 
+@pytest.mark.default("heads7-3-2.0")
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize(
     ("heads", "window", "softcap"),

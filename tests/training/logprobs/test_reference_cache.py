@@ -78,6 +78,7 @@ def test_stopped_reference_log_probs_resume_to_the_same_bits(
     assert 0 < cached[-1] < sum(len(item.columns) for item in sets)
 
 
+@pytest.mark.full
 def test_the_file_may_be_replaced_by_another_run_while_it_is_read(
     tmp_path: Path, data: Path, model: Path
 ) -> None:

@@ -79,6 +79,7 @@ def adapted(**settings: Any) -> nn.Module:
     return peft.get_peft_model(tiny(), config)  # type: ignore[arg-type]
 
 
+@pytest.mark.default("settings7-False", "settings0-True", "settings5-True", "settings3-True")
 @pytest.mark.parametrize(
     ("settings", "nothing"),
     [

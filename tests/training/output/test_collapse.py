@@ -97,6 +97,7 @@ def test_a_collapsing_run_warns_once_also_after_a_resume(
     assert len(again) == len(lines)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("loss", "rate"),
     [

@@ -39,6 +39,7 @@ def set_record(out: Path, **fields: object) -> None:
     (out / "run.json").write_text(json.dumps(record | fields))
 
 
+@pytest.mark.full
 def test_the_record_counts_the_steps(trained: Path, unfinished: Path, data: Path, model: Path) -> None:
     expected = (trained / "run.json").read_bytes()
     assert json.loads(expected)["steps_taken"] == 4
@@ -46,6 +47,7 @@ def test_the_record_counts_the_steps(trained: Path, unfinished: Path, data: Path
     assert (unfinished / "run.json").read_bytes() == expected
 
 
+@pytest.mark.default("True", "False")
 @pytest.mark.parametrize("older", [False, True])
 def test_a_model_of_elsewhere_completes_no_run(
     older: bool, unfinished: Path, data: Path, model: Path, tmp_path: Path

@@ -36,6 +36,7 @@ def logits(model: Any, prompt: list[int]) -> torch.Tensor:
         return model.eval()(input_ids=torch.tensor([prompt])).logits  # type: ignore[no-any-return]
 
 
+@pytest.mark.default("Gemma3-lora1")
 @pytest.mark.parametrize(
     ("kind", "lora"),
     grid(
@@ -66,6 +67,7 @@ def test_the_original_class_loads_it_and_only_text_has_changed(
     assert vocabularies[0] == vocabularies[1]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", some(lambda kind: kind == FIRST, KINDS))
 def test_text_logits_are_those_of_the_trained_model(tmp_path: Path, data: Path, kind: str) -> None:
     """Of adapters alone, of those merged after the fact, and of the original class."""

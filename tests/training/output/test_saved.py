@@ -53,6 +53,7 @@ def test_save_dtype_sets_it(tmp_path: Path, data: Path, base: Path) -> None:
     assert json.loads((saved / "config.json").read_text())["dtype"] == "float32"
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
 def test_save_dtype_holds_for_adapters_too(tmp_path: Path, data: Path, base: Path) -> None:
     settings = recipe(data, base, max_steps=1, lora={"r": 4}, save_dtype="bfloat16")
@@ -79,6 +80,7 @@ def test_weights_in_bfloat16_of_a_float32_checkpoint_are_exact_where_nothing_mov
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+@pytest.mark.full
 def test_from_scratch_it_is_that_of_the_training(tmp_path: Path, data: Path, base: Path) -> None:
     config = base / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float16"}))
@@ -112,6 +114,7 @@ def test_files_of_generation_and_vocabularies_survive(tmp_path: Path, data: Path
     assert {path.name for path in saved.iterdir()} - {"hashes.json"} == hashes.keys()
 
 
+@pytest.mark.full
 def test_vocabularies_of_another_tokenizer_are_not_taken_over(tmp_path: Path, data: Path, base: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(base, other)

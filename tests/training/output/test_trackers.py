@@ -62,6 +62,7 @@ def assert_sent_once(entries: list[tuple[int, dict[str, float]]], out: Path) -> 
         assert values == pytest.approx(expected_values)
 
 
+@pytest.mark.full
 def test_tensorboard_has_every_step_once(data: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stop_and_resume(recipe(data, model, "tensorboard"), out)

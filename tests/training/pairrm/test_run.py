@@ -50,6 +50,7 @@ def start(request: pytest.FixtureRequest, name: str) -> Path:
     return Path(f"{request.getfixturevalue(fixture)}{rest}")
 
 
+@pytest.mark.full
 def test_it_learns(learned: Path) -> None:
     """And the two orders come to agree."""
     first, last = read_metrics(learned, "eval")
@@ -60,6 +61,7 @@ def test_it_learns(learned: Path) -> None:
     assert step["chosen_logit"] > 0 > step["rejected_logit"]
 
 
+@pytest.mark.default("encoder")
 @pytest.mark.parametrize("name", some(lambda name: name in ("PairRM", "encoder"), START))
 def test_the_ranker_scores_as_the_evaluation_did(
     request: pytest.FixtureRequest, tmp_path: Path, red: Path, name: str
@@ -90,6 +92,7 @@ def _pairs_alone(table: Any) -> Any:
     return candidate_sets(rows)
 
 
+@pytest.mark.default("PairRM")
 @pytest.mark.parametrize("name", ["PairRM-hf", "PairRM"])
 def test_a_checkpoint_keeps_its_layout(
     request: pytest.FixtureRequest, tmp_path: Path, red: Path, name: str
@@ -111,6 +114,7 @@ def test_a_checkpoint_keeps_its_layout(
             assert (saved / file).read_bytes() == (model / file).read_bytes()
 
 
+@pytest.mark.full
 def test_an_encoder_gets_a_head_and_rows_for_the_prefixes(
     llm_blender: Path, tmp_path: Path, red: Path
 ) -> None:
@@ -132,6 +136,7 @@ def test_an_encoder_gets_a_head_and_rows_for_the_prefixes(
     assert opened.tokenizer.token_to_id("<|candidate|>") == len(rows) - 1
 
 
+@pytest.mark.full
 def test_an_encoder_with_heads_and_spare_rows(llm_blender: Path, tmp_path: Path, red: Path) -> None:
     """As microsoft/deberta-v3-base is published: for masked words, with more rows than tokens.
 
@@ -157,6 +162,7 @@ def test_an_encoder_with_heads_and_spare_rows(llm_blender: Path, tmp_path: Path,
     pairrm_runs.run(tmp_path / "run", red_sets(3))
 
 
+@pytest.mark.full
 def test_a_stopped_run_ends_in_the_same_bytes(
     red: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +192,7 @@ def test_a_stopped_run_ends_in_the_same_bytes(
     assert lines[:2] == lines[2:]
 
 
+@pytest.mark.full
 def test_a_checkpoint_of_a_run_is_exported(red: Path, checkpoint: Path, tmp_path: Path) -> None:
     train(recipe(red, checkpoint, save_every=2), tmp_path / "run")
     exported = export_model(tmp_path / "run/checkpoints/step-000002", tmp_path / "exported")
@@ -200,6 +207,7 @@ def test_a_checkpoint_of_a_run_is_exported(red: Path, checkpoint: Path, tmp_path
     pairrm_runs.run(exported.folder, red_sets(3))
 
 
+@pytest.mark.full
 def test_a_saved_model_can_be_trained_on_and_cast(red: Path, checkpoint: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     train(recipe(red, checkpoint, save_dtype="bfloat16"), first)

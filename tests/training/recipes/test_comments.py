@@ -115,6 +115,17 @@ class Folders:
         assert not folder.startswith("runs/") or model in self.models or name in PAPERS, model
 
 
+@pytest.mark.default(
+    "mcpo-nectar",
+    "sft-ultrachat-llama3",
+    "kto-llama3-instruct",
+    "onmcpo-nectar",
+    "noise-mcpo",
+    "minor-dpo-metamath",
+    "spo-qwen25-7b",
+    "stapo-llama3-base",
+    "simpo-gemma2-9b-it",
+)
 @pytest.mark.parametrize("name", PAPERS)
 def test_its_commands_can_be_copied_one_after_the_other(name: str) -> None:
     lines = [parsed(command) for command in PAPERS[name].commands]
@@ -129,6 +140,16 @@ def test_its_commands_can_be_copied_one_after_the_other(name: str) -> None:
     assert parsed(own_command(name, PAPERS[name])).flags["recipe"] == name
 
 
+@pytest.mark.default(
+    "mcpo-nectar",
+    "sft-ultrachat-llama3",
+    "kto-llama3-instruct",
+    "onmcpo-nectar",
+    "minor-dpo-metamath",
+    "spo-qwen25-7b",
+    "stapo-llama3-base",
+    "simpo-gemma2-9b-it",
+)
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_recipe_takes_its_grid_and_is_in_it(name: str) -> None:
     comment, recipe = PAPERS[name], recipe_of(name)
@@ -140,6 +161,16 @@ def test_the_recipe_takes_its_grid_and_is_in_it(name: str) -> None:
         assert (value_of(recipe, key) in tried) != outside, (key, tried)
 
 
+@pytest.mark.default(
+    "mcpo-nectar",
+    "sft-ultrachat-llama3",
+    "kto-llama3-instruct",
+    "onmcpo-nectar",
+    "minor-dpo-metamath",
+    "spo-qwen25-7b",
+    "stapo-llama3-base",
+    "simpo-gemma2-9b-it",
+)
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_recipe_takes_its_variants(name: str) -> None:
     comment = PAPERS[name]

@@ -32,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.default("command0", "command2", "command5")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_evaluation_can_be_planned(
     command: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -44,6 +44,7 @@ def dialogues() -> pa.Table:
     return candidate_sets([(prompt, [completion(f"dog {number}")]) for number in range(6)])
 
 
+@pytest.mark.default("sft-ultrachat-mistral", "pairrm-ultrafeedback", "dpo-nectar-augmented")
 @pytest.mark.parametrize("name", some(lambda name: name in DEFAULT, SHIPPED))
 def test_recipe_trains_two_steps(name: str, tmp_path: Path) -> None:
     content = recipes.read(name, "train")

@@ -62,6 +62,7 @@ def by_hand(model: Path, other: Path, item: TokenSet, column: int) -> tuple[floa
     return picked[0], picked[1], float((reference.exp() * (reference - policy)).sum())
 
 
+@pytest.mark.default("6")
 @pytest.mark.parametrize("step", [0, 6])
 def test_log_probs_are_those_of_the_model_and_the_reference(
     recorded: Path, data: Path, model: Path, other: Path, step: int
@@ -145,6 +146,7 @@ def without_rates(out: Path, kind: str) -> Iterator[dict[str, Any]]:
         yield {name: value for name, value in line.items() if not name.endswith("per_second")}
 
 
+@pytest.mark.full
 def test_recording_changes_neither_weights_nor_other_metrics(data: Path, model: Path, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"loss": "mcpo+alpha_dpo", "eval_every": 2, "save_every": 2}
     train(recipe(data, model, **fields), tmp_path / "plain" / "run")
@@ -163,6 +165,7 @@ def test_recording_changes_neither_weights_nor_other_metrics(data: Path, model: 
     assert state.keys() == {"optimizer", "loss", "skipped"}
 
 
+@pytest.mark.full
 def test_counts_that_began_later_are_not_known(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +179,7 @@ def test_counts_that_began_later_are_not_known(
     assert {row["drawn"] for row in rows_of(out, 4)} == {None}
 
 
+@pytest.mark.full
 def test_a_segment_counts_from_its_own_start(data: Path, model: Path, tmp_path: Path) -> None:
     """It begins with the checkpoint of another segment, whose counts are of other sets."""
     for number, (out, segment) in enumerate(segments_of((2, 3), tmp_path)):

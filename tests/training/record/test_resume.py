@@ -76,6 +76,7 @@ def stop_at(target: str, *, after: bool) -> Callable[[Path, Path], None]:
     return stopping
 
 
+@pytest.mark.default("pairs/step-000004.parquet-after it")
 @pytest.mark.parametrize("after", [False, True], ids=["before its name", "after it"])
 @pytest.mark.parametrize(
     "target",
@@ -101,6 +102,7 @@ def test_a_kill_between_two_files_leaves_no_trace(
     assert_same(out, whole)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("target", ["pairs/step-000004.parquet", "samples/step-000003.parquet"])
 def test_a_real_kill_leaves_no_trace(
     data: Path, model: Path, whole: Path, tmp_path: Path, target: str

@@ -116,6 +116,7 @@ def test_entropies_are_those_of_the_tokens_that_were_sampled(data: Path, model: 
     assert max(entropies) - min(entropies) > 1e-4
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("loss", ["dpo", "tdpo1"])
 def test_samples_change_nothing_else(data: Path, model: Path, tmp_path: Path, loss: str) -> None:
     fields: dict[str, Any] = {"eval_every": 2, "gradient_checkpointing": True}

@@ -33,6 +33,7 @@ def weighted(rewards: list[Tensor]) -> Tensor:
     ).sum()
 
 
+@pytest.mark.default("Llama-padded", "Llama-packed", "Mistral-window-packed", "Gemma2-padded")
 @pytest.mark.parametrize("shared", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize("name", [*NAMES, *(pytest.param(n, marks=pytest.mark.full) for n in OTHERS)])
 def test_values_and_gradients_are_those_of_separate_passes(name: str, shared: bool) -> None:

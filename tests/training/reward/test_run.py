@@ -47,6 +47,7 @@ def with_template(folder: Path, model: Path, template: str) -> Path:
     return folder
 
 
+@pytest.mark.default("reward_pl-template2")
 @pytest.mark.parametrize(
     ("loss", "template"),
     grid(
@@ -103,6 +104,7 @@ def test_transformers_alone_gives_the_same_rewards(tmp_path: Path, red: Path, mo
     close(found, rewards[-1])
 
 
+@pytest.mark.full
 def test_it_learns_what_is_better(tmp_path: Path, red: Path, model: Path) -> None:
     settings = recipe(red, model, "reward_bt", max_steps=40, optimizer={"learning_rate": 3e-2})
     saved = train(settings, tmp_path / "run")
@@ -114,6 +116,7 @@ def test_it_learns_what_is_better(tmp_path: Path, red: Path, model: Path) -> Non
     assert last["reward_accuracy"] > 0.8
 
 
+@pytest.mark.default("adapters")
 @pytest.mark.parametrize("merge", [False, True], ids=["adapters", "merged"])
 def test_adapters_are_read_by_the_ranker(tmp_path: Path, red: Path, model: Path, merge: bool) -> None:
     with evaluated() as rewards:
@@ -137,6 +140,7 @@ def test_adapters_are_read_by_the_ranker(tmp_path: Path, red: Path, model: Path,
         torch.testing.assert_close(merged.state_dict()[name], value)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("lora", some(bool, [None, LORA]), ids=["whole", "adapters"])
 def test_a_stopped_run_ends_as_one_that_was_not(
     tmp_path: Path, red: Path, model: Path, lora: dict[str, Any] | None
@@ -161,6 +165,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     assert sent == pytest.approx({line["step"]: line["reward_accuracy"] for line in lines})
 
 
+@pytest.mark.full
 def test_a_checkpoint_is_exported_as_a_reward_model(tmp_path: Path, red: Path, model: Path) -> None:
     saved = train(recipe(red, model, "reward_bt", save_every=1), tmp_path / "run")
     last = checkpoints(tmp_path / "run" / "checkpoints")[-1]
@@ -173,6 +178,7 @@ def test_a_checkpoint_is_exported_as_a_reward_model(tmp_path: Path, red: Path, m
         assert one == pytest.approx(other, abs=0.2)
 
 
+@pytest.mark.full
 def test_a_head_is_made_from_the_seed_and_continued(tmp_path: Path, red: Path, model: Path) -> None:
     with evaluated() as first:
         saved = train(recipe(red, model, "reward_bt"), tmp_path / "first")
@@ -187,6 +193,7 @@ def test_a_head_is_made_from_the_seed_and_continued(tmp_path: Path, red: Path, m
     assert other[0] != first[0]
 
 
+@pytest.mark.full
 def test_recomputed_activations_change_nothing(tmp_path: Path, red: Path, model: Path) -> None:
     plain = train(recipe(red, model, "reward_bt"), tmp_path / "plain")
     recomputed = train(recipe(red, model, "reward_bt", gradient_checkpointing=True), tmp_path / "recomputed")

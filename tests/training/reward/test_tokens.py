@@ -49,6 +49,7 @@ def read_by_ranker(folder: Path, table: Any, patch: pytest.MonkeyPatch, **fields
     return seen
 
 
+@pytest.mark.default("default-writes bos")
 @pytest.mark.parametrize(
     ("thoughts", "template"),
     grid(

@@ -33,6 +33,7 @@ FEW = (
 SUM = "dpo:0.5+mcpo+bco:0.2+sft:0.1"
 
 
+@pytest.mark.default("simpo", "sft", "tdpo2", "rnce", "dpo:0.5+mcpo+bco:0.2+sft:0.1")
 @pytest.mark.parametrize(
     "loss",
     [*FEW, SUM, *(pytest.param(name, marks=pytest.mark.full) for name in LOSSES if name not in FEW)],
@@ -62,6 +63,7 @@ def test_micro_batches_do_not_change_the_gradient(tmp_path: Path, data: Path, mo
         torch.testing.assert_close(other[2], state, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.default("True-beta_dpo-keywords2")
 @pytest.mark.parametrize(
     ("bf16", "loss", "keywords"),
     [
@@ -104,6 +106,7 @@ def test_the_first_batch_that_counts_follows_the_first_update(
     assert steps() == 1
 
 
+@pytest.mark.default("amapo")
 @pytest.mark.parametrize("loss", ["amapo", "wpo", "sft+alpha_dpo"])
 def test_metrics_are_those_of_the_pairs_of_the_batch(
     tmp_path: Path, data: Path, model: Path, loss: str
@@ -130,6 +133,7 @@ def test_metrics_are_those_of_the_pairs_of_the_batch(
     assert means[2] == pytest.approx(means[0], rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.default("dpo-random-1", "dpo-mc-3", "bco-random-2", "tdpo2-random-1")
 @pytest.mark.parametrize(
     ("loss", "sampling", "passes"),
     [

@@ -83,6 +83,7 @@ def test_heads_are_the_log_probs_of_the_first_tokens(
         torch.testing.assert_close(getattr(live, name), getattr(reference, name), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.default("False-sft", "True-dpo")
 @pytest.mark.parametrize(
     ("include_chosen", "other"),
     grid(

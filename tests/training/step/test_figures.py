@@ -124,6 +124,9 @@ def probabilities(network: Any, live: Any, item: TokenSet, beta: float, first: i
     return [weight / sum(weights) for weight in weights]
 
 
+@pytest.mark.default(
+    "1000000-False-drawn in the pass", "300-True-scored before", "300-True-drawn in the pass"
+)
 @pytest.mark.parametrize("loss", ["mcpo", "mcpo+alpha_dpo"], ids=["drawn in the pass", "scored before"])
 @pytest.mark.parametrize("included", [False, True])
 @pytest.mark.parametrize("budget", BUDGETS[:2])

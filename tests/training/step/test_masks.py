@@ -88,6 +88,7 @@ def expected(loss: str, model: nn.Module, reference: nn.Module, items: list[Toke
     return torch.stack([-logsigmoid(beta * margin) for margin in margins]).mean()
 
 
+@pytest.mark.default("Llama-dpo", "Llama-sft")
 @pytest.mark.parametrize(
     ("architecture", "loss"),
     grid(
@@ -139,6 +140,7 @@ def test_metrics_are_of_the_tokens_that_count(tmp_path: Path) -> None:
                 assert metrics["rejected_logp"] == pytest.approx(sums[:, 1].mean(), rel=1e-5)
 
 
+@pytest.mark.default("tdpo2-worst", "dpo-mc")
 @pytest.mark.parametrize(
     ("loss", "sampling"),
     grid(lambda *case: case in QUICK, OF_POLICIES, ("worst", "mc")),

@@ -42,6 +42,7 @@ def test_each_negative_of_a_set_makes_one_pair(data: Path, model: Path) -> None:
     assert pairs[PAIRS] is alone  # a labeled completion stays as it is
 
 
+@pytest.mark.default("tdpo1", "kto")
 @pytest.mark.parametrize("loss", ["dpo", "ld_dpo", "kto", "tdpo1", "simpo"])
 def test_what_is_known_of_the_sets_is_that_of_their_pairs(
     tmp_path: Path, data: Path, model: Path, loss: str
@@ -94,6 +95,7 @@ def flat(model: Path) -> torch.Tensor:
     return torch.cat([value.flatten().double() for _, value in sorted(weights(model).items())])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("loss", "other"),
     [
@@ -120,6 +122,7 @@ def test_all_pairs_in_one_step_are_those_of_sampling_all(
     assert line["drawn_source"] + line["drawn_noise"] == PAIRS
 
 
+@pytest.mark.full
 def test_a_resumed_run_of_pairs_ends_in_the_same_bytes(tmp_path: Path, data: Path, model: Path) -> None:
     settings = recipe(data, model, "beta_dpo", expand="pairs", save_every=2, keep=9)
     whole, out = tmp_path / "whole", tmp_path / "again"

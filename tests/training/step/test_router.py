@@ -104,6 +104,7 @@ def gradient(folder: Path, data: Path, tmp: Path, budget: int, *, padded: bool, 
     return flat, batch, value, work, network
 
 
+@pytest.mark.default("mixtral")
 @pytest.mark.parametrize("name", some(lambda name: name != "olmoe", CONFIGS))
 def test_value_and_gradient_are_those_of_transformers(
     folders: dict[str, Path], data: Path, tmp_path: Path, name: str
@@ -126,6 +127,7 @@ def test_value_and_gradient_are_those_of_transformers(
     assert moved > 1e-3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("budget", some(lambda budget: budget == 60, [60, 10**6]))
 def test_shared_prompts_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, budget: int
@@ -138,6 +140,7 @@ def test_shared_prompts_do_not_change_it(
         torch.testing.assert_close(shared[key], expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("padded", some(lambda padded: not padded, [True, False]))
 def test_micro_batches_do_not_change_it(
     folders: dict[str, Path], data: Path, tmp_path: Path, padded: bool

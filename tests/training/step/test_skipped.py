@@ -39,6 +39,7 @@ def saved(out: Path) -> list[str]:
     return [path.name for path in checkpoint.checkpoints(out / "checkpoints")]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "loss", [pytest.param("alpha_dpo", marks=pytest.mark.full), "mcpo:1.0+bco:0.2+alpha_dpo:0.5"]
 )
@@ -84,6 +85,7 @@ def test_a_skipped_step_leaves_the_weights_as_they_were(
     assert all(torch.equal(value, end[name]) for name, value in start.items())
 
 
+@pytest.mark.full
 def test_an_infinite_gradient_is_skipped_too(
     tmp_path: Path, data: Path, model: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -76,6 +76,7 @@ def test_equal_policy_and_reference_leave_no_margin_and_are_warned_of(
     assert all(abs(margin - 0.4) > 1e-4 for margin in margins[1:])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("step", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_a_resumed_run_has_the_same_statistics(
     whole: Path, tmp_path: Path, step: int, data: Path, model: Path

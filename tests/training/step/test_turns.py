@@ -119,6 +119,7 @@ def assert_gradients(found: nn.Module, expected: nn.Module) -> None:
         torch.testing.assert_close(ours[name].double(), gradient, rtol=1e-4, atol=3e-5 * largest)
 
 
+@pytest.mark.default("dpo-Llama-block", "simpo-Llama-segments")
 @pytest.mark.parametrize(
     ("name", "architecture", "layout"),
     grid(
@@ -150,6 +151,7 @@ def test_value_and_gradient_of_a_sum_are_those_of_plain_logits(
         assert_gradients(model, double)
 
 
+@pytest.mark.default("True-60")
 @pytest.mark.parametrize(
     ("include_chosen", "budget"),
     grid(lambda chosen, budget: chosen == (budget != BUDGETS[0]), [False, True], BUDGETS),

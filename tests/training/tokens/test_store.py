@@ -92,6 +92,7 @@ def assert_same(found: Tokenized, expected: Tokenized) -> None:
     assert found.refusals() == expected.refusals()
 
 
+@pytest.mark.full
 @settings(max_examples=25)
 @given(tables)
 def test_sets_from_a_file_are_those_that_were_made(
@@ -174,6 +175,7 @@ KEYS: list[tuple[dict[str, Any], int]] = [  # fields of the recipe, and how many
 ]
 
 
+@pytest.mark.full
 def test_the_recipe_s_part_of_the_key(model: Path, new_files: Callable[..., set[str]]) -> None:
     trained = {"start": model / "config.json", "tokenizer": "bpe:310"}
     for fields, new in [*KEYS, (trained, 2)]:
@@ -277,6 +279,7 @@ def of_other_tokens(file: Path) -> None:
     shutil.move(file.parent / f"{name}.arrow", file)
 
 
+@pytest.mark.default("flip", "parquet", "of other tokens")
 @pytest.mark.parametrize(
     "damage", [cut, flip, parquet, of_other_tokens, lambda file: file.write_bytes(b"")],
     ids=["cut", "flip", "parquet", "of other tokens", "empty"],
@@ -378,6 +381,7 @@ def test_a_second_run_does_not_tokenize_again_and_ends_in_the_same_weights(
     assert all(one[name].equal(two[name]) for name in one)
 
 
+@pytest.mark.full
 def test_a_dry_run_reads_the_file_and_writes_none(
     tmp_path: Path, data: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_template_that_shows_no_turns_refuses_the_set() -> None:
     assert [row.reason for row in run("qwen3_5_think").refused] == ["template_not_a_prefix"]
 
 
+@pytest.mark.full
 def test_what_is_cut_off_a_prompt_does_not_count() -> None:
     whole = only(run("qwen2_5"))
     assert whole.turns is not None
@@ -151,6 +152,7 @@ def value_of(folders: tuple[Path, Path], loss: str, folder: Path, turns: str) ->
     return passes.gradients(prepare(passes, negatives, split, range(9), seeds), Averages()).value
 
 
+@pytest.mark.full
 def test_a_sum_is_what_its_parts_are_alone(folders: tuple[Path, Path], tmp_path: Path) -> None:
     last, dialogues = (
         {loss: value_of(folders, loss, tmp_path, turns) for loss in losses}
