@@ -90,8 +90,9 @@ paper
   Chen et al. 2025, arXiv 2502.04567, equation 7 and proposition 2.1; sampling is algorithm 1.
 
 differs from
-  Contrastive divergence as in equation 8 has no softmax weight on a negative that was sampled by
-  exp(s): this objective weighs it once more, as the paper's algorithm and table 5 do.
+  Contrastive divergence as in equation 8, the loss `contrastive_divergence`, has no softmax weight
+  on a negative that was sampled by exp(s): this objective weighs it once more, as the paper's
+  algorithm and table 5 do.
 
 examples
   pairkit train --loss rnce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ from support.tiny import model_folder
 from pairkit.run_report.find import Setting, find
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of four steps, evaluated before, in the middle and after, by their names in `RUNS`."""
+    folder = tmp_path_factory.mktemp("recorded")
+    data = recorded_data(folder / "data")
+    with tried_once():
+        return record(folder / "runs", data, model_folder(folder / "model"))
+
+
+@contextmanager
 def tried_once() -> Iterator[None]:
     """Let runs over one model try only once how it attends, and compare one set before the first step."""
     from support.training import patch_kind, try_once
@@ -23,14 +33,6 @@ def tried_once() -> Iterator[None]:
         patch_kind(patch, check=lambda model, sets, precision: check_packed(model, sets[:1], precision))
         try_once(patch)
         yield
-
-
-@pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of four steps, evaluated before, in the middle and after, by their names in `RUNS`."""
-    folder = tmp_path_factory.mktemp("recorded")
-    data = recorded_data(folder / "data")
-    return record(folder / "runs", data, model_folder(folder / "model"))
 
 
 @pytest.fixture(scope="session")
