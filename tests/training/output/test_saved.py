@@ -53,7 +53,6 @@ def test_save_dtype_sets_it(tmp_path: Path, data: Path, base: Path) -> None:
     assert json.loads((saved / "config.json").read_text())["dtype"] == "float32"
 
 
-@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft, where it loads
 def test_save_dtype_holds_for_adapters_too(tmp_path: Path, data: Path, base: Path) -> None:
     settings = recipe(data, base, max_steps=1, lora={"r": 4}, save_dtype="bfloat16")

@@ -178,7 +178,6 @@ def test_a_checkpoint_is_exported_as_a_reward_model(tmp_path: Path, red: Path, m
         assert one == pytest.approx(other, abs=0.2)
 
 
-@pytest.mark.full
 def test_a_head_is_made_from_the_seed_and_continued(tmp_path: Path, red: Path, model: Path) -> None:
     with evaluated() as first:
         saved = train(recipe(red, model, "reward_bt"), tmp_path / "first")
