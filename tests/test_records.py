@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.grids import some
 from support.promises.counting import ROOT
 from support.tiny import model_folder, random_sets, write_data
 from support.training import recipe
@@ -35,6 +36,7 @@ CONTENTS = {
     "null": "null",
     "digits": '{"recipe": ' + "9" * 5000 + "}",
 }
+SOME = ("deep", "no object", "other types", "empty", "digits")  # a kind of damage each
 
 
 def test_no_other_function_reads_a_file_of_json() -> None:
@@ -105,7 +107,7 @@ COMMANDS: dict[str, tuple[str, Command]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CONTENTS)
+@pytest.mark.parametrize("kind", some(lambda kind: kind in SOME, CONTENTS))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_damaged_record_is_one_line(command: str, kind: str, whole: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"

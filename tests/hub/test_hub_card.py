@@ -59,6 +59,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 ABOUT = "## Licence and attribution\n"
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("folder")
 def test_edits_survive_pushes_of_other_data(larger: list[Path], hub: Hub, tmp_path: Path) -> None:
     edit(hub, "license: mit\n", "license: mit\nlanguage:\n- 'no'\n")

@@ -44,10 +44,13 @@ def children() -> set[int]:
 
 
 @pytest.mark.usefixtures("in_processes")
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.full)], ids=["here", "process"])
 def test_generation_in_a_process_of_its_own_has_ended_before_training(
-    model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: bool, model: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And its dataset is that of generation in this process."""
+    if not real:
+        monkeypatch.setattr(segment, "guarded", in_this_process)
     before = children()
     alone = []
 
@@ -61,7 +64,7 @@ def test_generation_in_a_process_of_its_own_has_ended_before_training(
     assert alone == [True]
     shards = [out / "segment-1/data/data/train-00000-of-00001.parquet" for out in (tmp_path / "apart", whole)]
     assert pq.read_table(shards[0]) == pq.read_table(shards[1])
-    assert "Building" in (tmp_path / "apart" / "segment-1" / "generation.log").read_text()
+    assert not real or "Building" in (tmp_path / "apart/segment-1/generation.log").read_text()
     assert not (whole / "segment-1" / "generation.log").exists()
 
 
@@ -179,6 +182,10 @@ def test_a_launch_of_fewer_processes_is_refused(
     )
     with pytest.raises(TrainingError, match=says):
         online(runs.recipe(model, launch={"processes": 2}), tmp_path / "out")
+
+
+def test_the_command_of_a_build() -> None:
+    assert stage.build_command(Path("out")) == [sys.executable, "-m", "pairkit.online.stage", "build", "out"]
 
 
 def test_the_command_of_a_launch() -> None:

@@ -215,7 +215,7 @@ def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str,
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A seed of two arms that are measured while they are trained, one of them with a grid."""
     out = tmp_path_factory.mktemp("replications") / "tuned"
-    arms = {"dpo": arm("dpo", 3, grid=(RATES,), marks=(1, 2)), "minor_dpo": arm("minor_dpo", 3, marks=(1, 2))}
+    arms = {"dpo": arm("dpo", grid=(RATES,), marks=(1,)), "minor_dpo": arm("minor_dpo", marks=(1,))}
     row = replication("T1", arms)
     assert planned([row], out, [0], SMALL)[0].runs == 6  # 2 settings x 2 seeds + 1 seed, and 1 seed
     with pytest.MonkeyPatch.context() as patch:
@@ -241,8 +241,8 @@ def test_settings_are_chosen_on_other_seeds_and_problems(tuned: Path) -> None:
 
 def test_models_are_measured_at_their_marks(tuned: Path) -> None:
     result = result_of(tuned)
-    assert [arm["steps"] for arm in result["arms"]] == [[0], [1, 2, 3], [1, 2, 3]]
-    assert len({value for (value,) in values(result, "dpo")}) == 3
+    assert [arm["steps"] for arm in result["arms"]] == [[0], [1, 2], [1, 2]]
+    assert len({value for (value,) in values(result, "dpo")}) == 2
     assert not list((tuned / "T" / "seed-0" / "marks").glob("*"))
 
 

@@ -36,7 +36,7 @@ def same(one: Path, other: Path) -> bool:
     return all(torch.equal(value, expected[name]) for name, value in weights(one).items())
 
 
-@pytest.mark.default("cosine")
+@pytest.mark.full
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_complete_run_gets_more_steps(tmp_path: Path, data: Path, model: Path, schedule: str) -> None:
     """At a constant rate it ends as one that had them from the start; a cosine is that of the longer run."""
