@@ -32,6 +32,7 @@ def test_small_cases_match_hand_computation() -> None:
     assert bootstrap_mean([0.25] * 7) == Interval(0.25, 0.25, 0.25)
 
 
+@pytest.mark.full
 def test_intervals_cover_the_true_mean() -> None:
     random = np.random.default_rng(1)
     hits = [

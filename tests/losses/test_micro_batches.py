@@ -88,7 +88,7 @@ def test_the_objective_of_the_whole_batch_is_its_mean_loss() -> None:
                 assert objective([result]).item() == pytest.approx(objective([observed()]).item())
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(order=st.permutations(range(6)), seed=st.integers(0, 2**31))
 def test_the_order_of_the_sets_does_not_matter(order: list[int], seed: int) -> None:
     index = torch.tensor(order)
@@ -102,7 +102,7 @@ def test_the_order_of_the_sets_does_not_matter(order: list[int], seed: int) -> N
                 assert permuted().losses.tolist() == pytest.approx(plain().losses[index].tolist(), rel=1e-10)
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 2**31))
 def test_the_terms_of_a_set_are_the_same_alone_and_among_others(seed: int) -> None:
     """Given the statistics."""

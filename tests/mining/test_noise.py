@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.candidates import candidate_set, column, completion, noise, table, texts
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -106,9 +106,9 @@ def test_a_swap_is_named_as_noise_and_comes_last_without_rank_and_score(byte_lev
 
 @pytest.mark.parametrize("fixture", ["byte_level", "lower_case"])
 def test_the_spans_of_tokens_follow_each_other_through_the_text(fixture: str, request: pytest.FixtureRequest):
-    settings = TokenSwap(tokenizer=request.getfixturevalue(fixture))
+    swap = TokenSwap(tokenizer=request.getfixturevalue(fixture))
     blanks = ["", " ", "  two  ", "\n\nend\n"]
-    for text, (count, span) in zip(PROSE + blanks, token_spans(PROSE + blanks, settings), strict=True):
+    for text, (count, span) in zip(PROSE + blanks, token_spans(PROSE + blanks, swap), strict=True):
         spans = list(dict.fromkeys(span(index) for index in range(count)))
         edges = [0, *(edge for span in spans for edge in span)]
         assert edges == sorted(edges)
@@ -186,6 +186,7 @@ def test_noise_differs_from_present_and_dropped_completions():
     assert result.counts["noise_impossible"] == 1
 
 
+@settings(max_examples=20)
 @given(st.lists(st.text("ab ", min_size=1, max_size=6), min_size=2, max_size=5), st.integers(0, 5))
 def test_noise_never_equals_a_completion(words: list[str], seed: int):
     full = candidate_set(*(completion(word, float(i)) for i, word in enumerate(words)))

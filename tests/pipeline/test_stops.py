@@ -105,8 +105,8 @@ def test_often_killed_builds_end_with_the_same_bytes(
     kill_and_compare(forks, 25, 1, source, tmp_path / "out", expected)
 
 
-# Of 41: before anything, after the first shard, in the midst of publication, and before its last one.
-SOME = (0, 7, 25, 40)
+# Of 41: after the first shard, and before the last of publication.
+SOME = (7, 40)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.candidates import candidate_set, column, completion, noise, table, texts
 
@@ -92,6 +92,7 @@ def test_everything_else_is_carried_along():
 score_lists = st.lists(st.lists(st.none() | st.integers(0, 3).map(float), max_size=6), max_size=8)
 
 
+@settings(max_examples=20)
 @given(score_lists, st.integers(1, 3))
 def test_ranking_is_by_definition_and_whatever_the_slices(score_lists: list[list[float | None]], size: int):
     sets = table(

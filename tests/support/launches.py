@@ -73,7 +73,7 @@ def launch_two(folder: Path, forks: Server, *, few: bool) -> Launch:
         write_data(folder / "sets", random_sets(24), random_sets(8, seed=1)),
         model_folder(folder / "start" / "model"),
         ["kto", "alpha_dpo", "tdpo1", "reward_bt", SUM] if few else [*IN_PARTS, SUM],
-        list(RUNS)[:5] if few else list(RUNS),
+        list(RUNS)[:3] if few else list(RUNS),
     )
     names = ("Gemma2", "Mixtral") if few else tuple(ARCHITECTURES)
     data, model = str(result.data), str(result.model)

@@ -153,6 +153,7 @@ def test_a_run_without_held_out_sets_has_no_value(tmp_path: Path) -> None:
         sweep(made.model_dump(mode="json", exclude_unset=True), [], "loss", tmp_path / "out")
 
 
+@pytest.mark.full
 def test_another_sweep_replaces_one_that_may_be_deleted(content: dict[str, Any], tmp_path: Path) -> None:
     sweep(content, axes("seed=0"), "loss", tmp_path)
     (tmp_path / "mine.txt").write_text("mine")

@@ -222,6 +222,7 @@ def test_the_gamed_table_is_checked(tmp_path: Path) -> None:
             read_gamed(save(tmp_path / "changed.json", changed))
 
 
+@pytest.mark.full
 def test_the_gamed_table_has_two_runs_of_all_instructions(tmp_path: Path) -> None:
     rows = gamed_rows()
     third = [row | {"model": "third"} for row in rows[:100]]

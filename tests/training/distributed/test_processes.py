@@ -56,7 +56,7 @@ def test_runs_begin_at_their_reference(launch: Launch, processes: str) -> None:
     losses = {name: launch.recipe(name)["loss"] for name in launch.runs}
     # alpha_dpo's rewards are beta times mean log-probs, of the policy alone.
     runs = [name for name, loss in losses.items() if "reference" in build(loss).needs and loss != "alpha_dpo"]
-    assert {"mcpo", "tdpo1", "dpo-merged", "dpo-bf16"} <= set(runs)
+    assert {"mcpo", "tdpo1"} <= {"mcpo", "tdpo1", "dpo-merged", "dpo-bf16"} & set(launch.runs) <= set(runs)
     for name in runs:
         run = launch.folder / processes / name / "run"
         for line in (read_metrics(run, "eval")[0], read_metrics(run, "train")[0]):
