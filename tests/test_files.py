@@ -23,6 +23,15 @@ def test_text_is_written_as_utf8_with_its_folders(tmp_path: Path):
     assert os.listdir(path.parent) == ["x.txt"]
 
 
+def test_a_full_disk_names_what_was_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"out: cannot be written to: No space left on device"),
+        stoppable(tmp_path / "out", lambda: "stopped"),
+        open("/dev/full", "w") as file,
+    ):
+        file.write("x")
+
+
 def test_json_is_indented_and_sorted(tmp_path: Path):
     path = tmp_path / "x.json"
     write_json(path, {"b": "é", "a": [1]})

@@ -97,7 +97,7 @@ def test_the_description_of_a_bar(attack: str, monkeypatch: pytest.MonkeyPatch) 
     assert clean(screen.getvalue())
 
 
-@pytest.mark.default("[red]b", "$(touch ran)")
+@pytest.mark.default("[red]b", "$(touch ran)", "a\\u202eb")
 @pytest.mark.parametrize(
     "name", ["a\x1b[31mb", "a\u202eb", "[red]b", "a b; touch ran; 'c'", "$(touch ran)", ":bomb:"]
 )

@@ -64,7 +64,16 @@ def _asked(problem: dict[str, Any]) -> str:
     return Gsm8kRecipe().prompt(problem["question"])
 
 
-@pytest.mark.default("command10", "command12", "command9", "command11", "command6", "command8", "command16")
+@pytest.mark.default(
+    "command10",
+    "command12",
+    "command9",
+    "command11",
+    "command6",
+    "command8",
+    "command16",
+    "pairkit eval gsm8k --questions gsm8k_test.parquet --answers runs/eval/gsm8k-dpo/answers.jsonl",
+)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_runs(
     command: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

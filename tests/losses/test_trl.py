@@ -180,6 +180,7 @@ def loss_types(row: Row) -> list[str]:
     "discopop-DPO-discopop-equal",
     "f_dpo-DPO-sigmoid-equal3",
     "hinge:0.7+exo+sft:0.1-DPO-hinge-exo_pair-sft-equal",
+    "dpo-DPO-sigmoid-equal",
 )
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_agreement(setting: Setting, row: Row) -> None:
