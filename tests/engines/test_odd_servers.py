@@ -152,22 +152,10 @@ def sets(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.default(
-    "last_cut-",
-    "thought_closed-",
-    "parts-",
-    "no_end-",
-    "greedy-",
-    "context-",
-    "only_one-",
-    "n_refused_400-",
-    "moderation-",
-    "only_streams-",
-    "busy-",
-    "thought_cut-regenerate",
-    "thought_cut-drop",
-    "one_of_both-",
-    "unfinished-",
-)
+    "last_cut-", "thought_closed-", "parts-", "no_end-", "greedy-", "context-", "only_one-",
+    "n_refused_400-", "moderation-", "only_streams-", "busy-", "thought_cut-regenerate", "thought_cut-drop",
+    "one_of_both-", "unfinished-"
+)  # fmt: skip
 @pytest.mark.parametrize(
     "row", ROWS, ids=lambda row: f"{row.oddity}-{'-'.join(map(str, row.fields.values()))}"
 )

@@ -65,15 +65,9 @@ def _asked(problem: dict[str, Any]) -> str:
 
 
 @pytest.mark.default(
-    "command10",
-    "command12",
-    "command9",
-    "command11",
-    "command6",
-    "command8",
-    "command16",
-    "pairkit eval gsm8k --questions gsm8k_test.parquet --answers runs/eval/gsm8k-dpo/answers.jsonl",
-)
+    "command10", "command12", "command9", "command11", "command6", "command8", "command16",
+    "pairkit eval gsm8k --questions gsm8k_test.parquet --answers runs/eval/gsm8k-dpo/answers.jsonl"
+)  # fmt: skip
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page_runs(
     command: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

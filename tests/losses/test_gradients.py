@@ -30,35 +30,10 @@ def holds(name: str, keywords: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.default(
-    "pairrm",
-    "sft",
-    "reward_pl",
-    "reward_bt",
-    "simper",
-    "dpo_norm",
-    "sppo",
-    "bco",
-    "orpo",
-    "ipo",
-    "aot",
-    "dpo",
-    "dpop",
-    "slic_hf",
-    "rnce",
-    "mcpo",
-    "cpo",
-    "rrhf",
-    "kto",
-    "pro",
-    "tdpo2",
-    "nca",
-    "ld_dpo",
-    "stapo",
-    "beta_dpo",
-    "f_dpo",
-    "simpo",
-    "alpha_dpo",
-)
+    "pairrm", "sft", "reward_pl", "reward_bt", "simper", "dpo_norm", "sppo", "bco", "orpo", "ipo", "aot",
+    "dpo", "dpop", "slic_hf", "rnce", "mcpo", "cpo", "rrhf", "kto", "pro", "tdpo2", "nca", "ld_dpo",
+    "stapo", "beta_dpo", "f_dpo", "simpo", "alpha_dpo"
+)  # fmt: skip
 @pytest.mark.parametrize("name", TABLE)
 def test_gradients_by_finite_differences(name: str) -> None:
     """With each keyword at its other options; statistics of the batch are constants, from the base point."""

@@ -34,31 +34,10 @@ def samples_rows(loss: Any) -> bool:
 
 
 @pytest.mark.default(
-    "pairrm",
-    "reward_pl",
-    "reward_bt",
-    "sft",
-    "dpo",
-    "rnce",
-    "mcpo",
-    "wpo",
-    "tdpo2",
-    "orpo",
-    "bco",
-    "kto",
-    "ipo",
-    "aot",
-    "lipo",
-    "infonca",
-    "ld_dpo",
-    "alpha_dpo",
-    "beta_dpo",
-    "mpo",
-    "nca",
-    "exo",
-    "f_dpo",
-    "stapo",
-)
+    "pairrm", "reward_pl", "reward_bt", "sft", "dpo", "rnce", "mcpo", "wpo", "tdpo2", "orpo", "bco", "kto",
+    "ipo", "aot", "lipo", "infonca", "ld_dpo", "alpha_dpo", "beta_dpo", "mpo", "nca", "exo", "f_dpo",
+    "stapo"
+)  # fmt: skip
 @pytest.mark.parametrize("name", TABLE)
 def test_micro_batches_make_the_whole_batch(name: str) -> None:
     for keywords in variants(name):

@@ -229,15 +229,9 @@ def test_the_gradients_of_token_kl_alignment_and_heads() -> None:
 
 
 @pytest.mark.default(
-    "apo_zero-keywords13",
-    "hinge-keywords2",
-    "dpo-keywords0",
-    "ropo-keywords3",
-    "bco-keywords12",
-    "kto-keywords11",
-    "f_dpo-keywords9",
-    "minor_dpo-keywords6",
-)
+    "apo_zero-keywords13", "hinge-keywords2", "dpo-keywords0", "ropo-keywords3", "bco-keywords12",
+    "kto-keywords11", "f_dpo-keywords9", "minor_dpo-keywords6"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("name", "keywords"),
     [

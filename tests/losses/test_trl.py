@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 from support.trl_reference import DRIVERS, Batch, Setting, Tokens, logps, make_setting, preference, unpaired
+from support.trl_rows import ROWS, Row
 from torch import Tensor
 
 from pairkit.losses import Extras, Logps, Loss, LossOutput, WeightedSum, build
@@ -22,119 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You are importing from 'trl.experimental'. APIs here are unstable"),
 ]
 
-
-class Row(NamedTuple):
-    """A loss and its twin in TRL; `difference` is a key of `DIFFERENCES` if TRL computes something else."""
-
-    loss: str
-    keywords: dict[str, Any]
-    trainer: str
-    config: dict[str, Any]
-    difference: str | None = None
-    scores: tuple[float, float] | None = None
-
-
-ROWS = [
-    Row("dpo", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
-    Row("dpo", {"beta": 0.3}, "OnlineDPOTrainer", {"loss_type": "sigmoid", "beta": 0.3}),
-    Row("dpo", {"beta": 0.3, "label_smoothing": 0.2}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "label_smoothing": 0.2}, "label smoothing ignored"),
-    Row("dpo", {"beta": 0.3, "label_smoothing": 0.2}, "CPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.3, "label_smoothing": 0.2, "cpo_alpha": 0.0}, "no reference"),
-    Row("rnce", {"beta": 0.3, "negatives": 1}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
-    Row("mcpo", {"beta": 0.3, "negatives": 1}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3}),
-    Row("infonca", {"beta": 0.3, "temperature": 1e-4}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3}, scores=(1.0, 0.0)),
-    Row("robust_dpo", {"beta": 0.3, "label_smoothing": 0.2}, "DPOTrainer",
-        {"loss_type": ["robust"], "beta": 0.3, "label_smoothing": 0.2}),
-    Row("ipo", {"beta": 0.4}, "DPOTrainer", {"loss_type": ["ipo"], "beta": 0.4}),
-    Row("ipo", {"beta": 0.4, "reduction": "sum"}, "DPOTrainer", {"loss_type": ["ipo"], "beta": 0.4},
-        "mean over tokens"),
-    Row("ipo", {"beta": 0.4, "reduction": "sum"}, "OnlineDPOTrainer", {"loss_type": "ipo", "beta": 0.4}),
-    Row("ipo", {"beta": 0.4}, "CPOTrainer", {"loss_type": "ipo", "beta": 0.4, "cpo_alpha": 0.0},
-        "no reference"),
-    Row("ipo", {"beta": 0.4}, "TPOTrainer", {"loss_type": "ipo", "beta": 0.4, "tpo_alpha": 0.0},
-        "no reference"),
-    Row("hinge", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["hinge"], "beta": 0.3}),
-    Row("hinge", {"beta": 0.05}, "CPOTrainer", {"loss_type": "hinge", "beta": 0.05, "cpo_alpha": 0.0},
-        "no reference"),
-    Row("hinge", {"beta": 0.05}, "TPOTrainer", {"loss_type": "hinge", "beta": 0.05, "tpo_alpha": 0.0},
-        "no reference"),
-    Row("slic_hf", {"delta": 1.0, "nll_weight": 0.0}, "CPOTrainer",
-        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.0}),
-    Row("slic_hf", {"delta": 1.0, "nll_weight": 0.3}, "CPOTrainer",
-        {"loss_type": "hinge", "beta": 1.0, "cpo_alpha": 0.3}, "mean NLL per token"),
-    Row("exo", {"beta": 0.3, "label_smoothing": 0.05}, "DPOTrainer",
-        {"loss_type": ["exo_pair"], "beta": 0.3, "label_smoothing": 0.05}),
-    # softmax of log 19 and 0 is 0.95 and 0.05
-    Row("exo_rw", {"beta": 0.3, "reward_temperature": 1.0}, "DPOTrainer",
-        {"loss_type": ["exo_pair"], "beta": 0.3, "label_smoothing": 0.05}, scores=(2.944438979166440, 0.0)),
-    Row("nca", {"beta": 0.3, "temperature": 1e-4}, "DPOTrainer",
-        {"loss_type": ["nca_pair"], "beta": 0.3}, scores=(1.0, 0.0)),
-    Row("bco", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["bco_pair"], "beta": 0.3}, "no shift"),
-    Row("sppo", {"beta": 0.1}, "DPOTrainer", {"loss_type": ["sppo_hard"], "beta": 0.1}),
-    Row("apo_zero", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["apo_zero"], "beta": 0.3}),
-    Row("apo_zero", {"beta": 0.3}, "KTOTrainer", {"loss_type": "apo_zero_unpaired", "beta": 0.3},
-        "mean over completions"),
-    Row("apo_down", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["apo_down"], "beta": 0.3}),
-    Row("discopop", {"beta": 0.05, "temperature": 0.04}, "DPOTrainer",
-        {"loss_type": ["discopop"], "beta": 0.05, "discopop_tau": 0.04}),
-    Row("aot", {"beta": 0.3, "label_smoothing": 0.1}, "DPOTrainer",
-        {"loss_type": ["aot"], "beta": 0.3, "label_smoothing": 0.1}),
-    Row("aot_unpaired", {"beta": 0.3, "label_smoothing": 0.1}, "DPOTrainer",
-        {"loss_type": ["aot_unpaired"], "beta": 0.3, "label_smoothing": 0.1}),
-    Row("dpo_norm", {"beta": 3.0}, "DPOTrainer", {"loss_type": ["sigmoid_norm"], "beta": 3.0}),
-    Row("wpo", {"beta": 0.3}, "DPOTrainer", {"loss_type": ["sigmoid"], "beta": 0.3, "use_weighting": True},
-        "weights above 1"),
-    Row("ld_dpo", {"beta": 0.3, "alpha": 0.4}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "ld_alpha": 0.4}),
-    Row("f_dpo", {"beta": 0.3, "divergence": "reverse_kl"}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "reverse_kl"}),
-    Row("f_dpo", {"beta": 0.3, "divergence": "forward_kl"}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "forward_kl"}),
-    Row("f_dpo", {"beta": 0.3, "divergence": "js"}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "js_divergence"}),
-    Row("f_dpo", {"beta": 0.3, "divergence": "alpha", "alpha": 0.7}, "DPOTrainer",
-        {"loss_type": ["sigmoid"], "beta": 0.3, "f_divergence_type": "alpha_divergence",
-         "f_alpha_divergence_coef": 0.7}),
-    Row("sft", {}, "DPOTrainer", {"loss_type": ["sft"]}),
-    Row("sft", {}, "SFTTrainer", {"loss_type": "nll"}),
-    Row("rpo", {"beta": 0.3, "nll_weight": 0.2}, "DPOTrainer",
-        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}),
-    Row("rpo", {"beta": 0.3, "nll_weight": 0.2, "nll_reduction": "sum"}, "DPOTrainer",
-        {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.3}, "mean NLL per token"),
-    Row("mpo", {"beta": 0.3}, "DPOTrainer",
-        {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0], "beta": 0.3},
-        "no shift"),
-    Row("hinge:0.7+exo+sft:0.1", {"beta": 0.3, "exo": {"label_smoothing": 0.05}}, "DPOTrainer",
-        {"loss_type": ["hinge", "exo_pair", "sft"], "loss_weights": [0.7, 1.0, 0.1], "beta": 0.3,
-         "label_smoothing": 0.05}),
-    Row("kto", {"beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5}, "KTOTrainer",
-        {"loss_type": "kto", "beta": 0.3, "desirable_weight": 0.5, "undesirable_weight": 1.5},
-        "KL of the batch shifted by one"),
-    Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "CPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}),
-    Row("cpo", {"beta": 0.05, "nll_weight": 0.7, "nll_reduction": "sum"}, "CPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.05, "cpo_alpha": 0.7}, "mean NLL per token"),
-    Row("cpo", {"beta": 0.05, "nll_weight": 0.0}, "TPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.05, "tpo_alpha": 0.0}),
-    Row("cpo", {"beta": 0.05, "nll_weight": 0.7}, "TPOTrainer",
-        {"loss_type": "sigmoid", "beta": 0.05, "tpo_alpha": 0.7}, "NLL of a third completion"),
-    Row("cpo_simpo", {"beta": 2.0, "gamma": 0.5, "nll_weight": 0.7}, "CPOTrainer",
-        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5, "cpo_alpha": 0.7}),
-    Row("simpo", {"beta": 2.0, "gamma": 0.5, "label_smoothing": 0.1}, "CPOTrainer",
-        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5, "label_smoothing": 0.1, "cpo_alpha": 0.0}),
-    Row("simpo", {"beta": 2.0, "gamma_beta_ratio": 0.25}, "CPOTrainer",
-        {"loss_type": "simpo", "beta": 2.0, "simpo_gamma": 0.5}, "NLL by default"),
-    Row("simpo", {"beta": 2.0, "gamma": 0.5, "label_smoothing": 0.1}, "TPOTrainer",
-        {"loss_type": "tpo-l", "beta": 2.0, "tpo_l_gamma": 0.5, "label_smoothing": 0.1, "tpo_alpha": 0.0}),
-    Row("alphapo", {"alpha": 0.25, "beta": 2.5, "gamma": 0.1}, "CPOTrainer",
-        {"loss_type": "alphapo", "alpha": 0.25, "beta": 2.5, "simpo_gamma": 0.1}),
-    Row("orpo", {"odds_weight": 0.3}, "ORPOTrainer", {"beta": 0.3}, "NLL of the prompt too"),
-]  # fmt: skip
-
 LOSS_TYPES_WITHOUT_TWIN = {
-    ("SFTTrainer", "dft"): "weighs each token by its own probability: neither a preference nor a sum",
+    ("SFTTrainer", "dft"): "weighs each token by its own probability: neither a preference nor a sum"
 }
 
 OTHER_TRAINERS = {
@@ -164,24 +54,13 @@ def loss_types(row: Row) -> list[str]:
 
 
 @pytest.mark.default(
-    "alphapo-CPO-alphapo-equal",
-    "hinge-TPO-hinge-no_reference",
-    "orpo-ORPO-NLL_of_the_prompt_too",
-    "ipo-DPO-ipo-equal",
-    "exo-DPO-exo_pair-equal",
-    "dpo_norm-DPO-sigmoid_norm-equal",
-    "mcpo-DPO-sigmoid-equal",
-    "sppo-DPO-sppo_hard-equal",
-    "bco-DPO-bco_pair-no_shift",
-    "hinge-DPO-hinge-equal",
-    "aot-DPO-aot-equal",
-    "sft-SFT-nll-equal",
-    "kto-KTO-kto-KL_of_the_batch_shifted_by_one",
-    "discopop-DPO-discopop-equal",
-    "f_dpo-DPO-sigmoid-equal3",
-    "hinge:0.7+exo+sft:0.1-DPO-hinge-exo_pair-sft-equal",
-    "dpo-DPO-sigmoid-equal",
-)
+    "alphapo-CPO-alphapo-equal", "hinge-TPO-hinge-no_reference", "orpo-ORPO-NLL_of_the_prompt_too",
+    "ipo-DPO-ipo-equal", "exo-DPO-exo_pair-equal", "dpo_norm-DPO-sigmoid_norm-equal",
+    "mcpo-DPO-sigmoid-equal", "sppo-DPO-sppo_hard-equal", "bco-DPO-bco_pair-no_shift",
+    "hinge-DPO-hinge-equal", "aot-DPO-aot-equal", "sft-SFT-nll-equal",
+    "kto-KTO-kto-KL_of_the_batch_shifted_by_one", "discopop-DPO-discopop-equal", "f_dpo-DPO-sigmoid-equal3",
+    "hinge:0.7+exo+sft:0.1-DPO-hinge-exo_pair-sft-equal", "dpo-DPO-sigmoid-equal"
+)  # fmt: skip
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_agreement(setting: Setting, row: Row) -> None:
     batches = list(DRIVERS[row.trainer](setting, row.config))

@@ -157,25 +157,12 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.default(
-    "ends in ends",
-    "a config that is none",
-    "a config of 10,000 levels",
-    "adapters of nobody",
-    "a negative size",
-    "a kernel of the Hub",
-    "a size without end",
-    "code of its own",
-    "a header that lies",
-    "shards elsewhere",
-    "weights that are a pickle",
-    "a pickled vocabulary",
-    "a tokenizer that is none",
-    "adapters that name code",
-    "pickled adapters",
-    "a tokenizer of 10,000 levels",
-    "adapters of Megatron",
-    "a generation config of 10,000 levels",
-)
+    "ends in ends", "a config that is none", "a config of 10,000 levels", "adapters of nobody",
+    "a negative size", "a kernel of the Hub", "a size without end", "code of its own", "a header that lies",
+    "shards elsewhere", "weights that are a pickle", "a pickled vocabulary", "a tokenizer that is none",
+    "adapters that name code", "pickled adapters", "a tokenizer of 10,000 levels", "adapters of Megatron",
+    "a generation config of 10,000 levels"
+)  # fmt: skip
 @pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("damage", REFUSED.values(), ids=REFUSED.keys())
 def test_a_hostile_model(damage: Callable[[Path, Path], None], model: Path, tmp_path: Path) -> None:

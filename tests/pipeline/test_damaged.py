@@ -121,18 +121,9 @@ BUILT_ANEW = {"a flipped bit", "half a state", "another state", "no state"}
 
 
 @pytest.mark.default(
-    "half a marker",
-    "a count",
-    "a middle shard",
-    "the first shard",
-    "a file",
-    "renumbered",
-    "two swapped",
-    "one twice",
-    "in the last",
-    "another build's",
-    "no state",
-)
+    "half a marker", "a count", "a middle shard", "the first shard", "a file", "renumbered", "two swapped",
+    "one twice", "in the last", "another build's", "no state"
+)  # fmt: skip
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_build_is_not_continued(
     name: str, recipe: BuildRecipe, stopped: Path, whole: dict[str, str], tmp_path: Path

@@ -75,24 +75,11 @@ NOT_IN_PARQUET = ("runs",)
 
 
 @pytest.mark.default(
-    "runs-parquet",
-    "runs-arrow",
-    "timestamp-arrow",
-    "uuid-arrow",
-    "date-parquet",
-    "string_view-parquet",
-    "duration-arrow",
-    "float32-parquet",
-    "large_list_view-parquet",
-    "map-arrow",
-    "decimal-parquet",
-    "dictionary-arrow",
-    "views out of order-parquet",
-    "fixed_size_list-arrow",
-    "unknown time zone-arrow",
-    "list_view-arrow",
-    "uint64-parquet",
-)
+    "runs-parquet", "runs-arrow", "timestamp-arrow", "uuid-arrow", "date-parquet", "string_view-parquet",
+    "duration-arrow", "float32-parquet", "large_list_view-parquet", "map-arrow", "decimal-parquet",
+    "dictionary-arrow", "views out of order-parquet", "fixed_size_list-arrow", "unknown time zone-arrow",
+    "list_view-arrow", "uint64-parquet"
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", ["arrow", "parquet"])
 @pytest.mark.parametrize("name", VALUES)
 def test_values_of_every_type(tmp_path: Path, name: str, suffix: str) -> None:

@@ -118,20 +118,9 @@ def test_whole_dialogues_in_texts(tmp_path: Path, write: Callable[[Any], str]) -
 
 
 @pytest.mark.default(
-    "gemma",
-    "json pairs",
-    "llama",
-    "chatml",
-    "numpy",
-    "sharegpt",
-    "speakers",
-    "python",
-    "langchain",
-    "wrapped",
-    "twice",
-    "lines",
-    "chatgpt",
-)
+    "gemma", "json pairs", "llama", "chatml", "numpy", "sharegpt", "speakers", "python", "langchain",
+    "wrapped", "twice", "lines", "chatgpt"
+)  # fmt: skip
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 def test_prompts_and_replies_in_texts(tmp_path: Path, write: Callable[[Any], str]) -> None:
     turns = [user("Quiz me."), reply("Sure."), user()]
@@ -221,16 +210,11 @@ PLAIN = [
 
 
 @pytest.mark.default(
-    '[["model", "Ford"], ["model", "Fiat"]]',
-    '{"author": "AI", "text": "of a poem"}',
-    '{"a": "unfinished',
-    '[("user", "x"), ("Alice", "y")]',
-    "[1, 2, 3]",
-    '{"answer": 4}',
-    '[{"from": "Oslo", "to": "Rome", "value": "12"}]',
-    "<|thinking about ChatML|> is no header",
-    "(see the role: user, and the content: x)",
-)
+    "[[\"model\", \"Ford\"], [\"model\", \"Fiat\"]]", "{\"author\": \"AI\", \"text\": \"of a poem\"}",
+    "{\"a\": \"unfinished", "[(\"user\", \"x\"), (\"Alice\", \"y\")]", "[1, 2, 3]", "{\"answer\": 4}",
+    "[{\"from\": \"Oslo\", \"to\": \"Rome\", \"value\": \"12\"}]", "<|thinking about ChatML|> is no header",
+    "(see the role: user, and the content: x)"
+)  # fmt: skip
 @pytest.mark.parametrize("text", PLAIN)
 def test_json_of_another_kind_stays_a_text(tmp_path: Path, text: str) -> None:
     rows = [

@@ -38,15 +38,9 @@ NUMBERS: list[tuple[Any, Any]] = [(True, False), (1, 0), (1.0, 0.0), (1, -1)]
 
 
 @pytest.mark.default(
-    "Y-n",
-    "accept-reject",
-    "1.0-0.0_0",
-    "like-dislike",
-    "True-FALSE",
-    "1--1",
-    "yes.-no!",
-    "Thumbs-Up-THUMBS-DOWN",
-)
+    "Y-n", "accept-reject", "1.0-0.0_0", "like-dislike", "True-FALSE", "1--1", "yes.-no!",
+    "Thumbs-Up-THUMBS-DOWN"
+)  # fmt: skip
 @pytest.mark.parametrize(("good", "bad"), WORDS + NUMBERS)
 def test_labels_are_scores_of_1_and_0(tmp_path: Path, good: Any, bad: Any) -> None:
     rows = [{"prompt": "p", "completion": "c", "label": label} for label in (good, bad, None)]

@@ -130,27 +130,9 @@ FILES = [
 ]
 
 
-@pytest.mark.default(
-    "nectar-nectar_row0_abridged.jsonl.gz",
-    "files-nectar_row0_abridged.jsonl.gz",
-    "ultrafeedback-ultrafeedback_rows_partial.jsonl.gz",
-    "files-alpaca_farm_outputs_pairs.jsonl.gz",
-    "files-alpaca_farm_multisamples_sft.jsonl.gz",
-    "alpaca_eval-alpaca_eval2_raw_annotation_sample.jsonl.gz",
-    "files-humaneval.jsonl.gz",
-    "files-arena_hard_v0.1_question.jsonl.gz",
-    "files-llmbar.jsonl.gz",
-    "files-ifeval_input_data.jsonl.gz",
-    "gsm8k-gsm8k_test.parquet",
-    "files-llamafactory_kto_en_demo.jsonl.gz",
-    "gsm8k-gsm8k_example_model_solutions.jsonl.gz",
-    "hh_rlhf-hh_rlhf_harmless_base_test.jsonl.gz",
-    "files-llamafactory_dpo_en_demo.jsonl.gz",
-    "alpaca_eval-alpaca_eval_outputs_only.parquet",
-    "files-pandalm_testset_v1.jsonl.gz",
-)
 @pytest.mark.parametrize(
-    ("file", "rows", "source", "mapped", "count"), FILES, ids=[f"{f[2]}-{f[0]}" for f in FILES]
+    ("file", "rows", "source", "mapped", "count"),
+    [pytest.param(*f, id=f"{f[2]}-{f[0]}", marks=[pytest.mark.full] * (f[1] > 1500)) for f in FILES],
 )
 def test_counts_of_the_real_files_are_exact(
     real_data: Path, file: str, rows: int, source: str, mapped: dict[str, str], count: Any

@@ -35,15 +35,9 @@ def spell(style: str, turns: list[tuple[str, str]], *, opened: bool = False) -> 
 
 
 @pytest.mark.default(
-    "bold-True",
-    "small-True",
-    "alpaca-False",
-    "lines-True",
-    "hh-False",
-    "headings-True",
-    "one line-True",
-    "alpaca-True",
-)
+    "bold-True", "small-True", "alpaca-False", "lines-True", "hh-False", "headings-True", "one line-True",
+    "alpaca-True"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("style", "opened"),
     grid(lambda style, opened: opened or style in ("hh", "headings", "alpaca"), STYLES, [True, False]),

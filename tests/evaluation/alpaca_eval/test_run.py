@@ -85,10 +85,7 @@ def test_a_model_is_asked_then_judged_then_scored(engines: Engines) -> None:
     assert opened["judge"].asked == 4  # equal texts are a draw without a question
     scores = read_run(Path("out"))
     points = scores.measured["win_rate"].scores
-    wanted = [
-        1 / (1 + np.exp(-0.2 * (len(text) - len(base)))) if text != base else 0.5
-        for text, base in zip(MODEL, BASE, strict=True)
-    ]
+    wanted = [1 / (1 + np.exp(0.2 * (len(b) - len(a)))) for a, b in zip(MODEL, BASE, strict=True)]
     assert points == pytest.approx(np.array(wanted))
     assert metric("win_rate")["value"] == pytest.approx(100 * np.mean(wanted))
     assert metric("win_rate/koala")["value"] == pytest.approx(100 * np.mean(wanted[:2]))
@@ -288,9 +285,8 @@ def test_rows_about_other_instructions_are_counted_and_named(folder: Path) -> No
         "2 of 5 rows of annotations.json (annotations) are about none of the 5 questions used here, "
         "such as 'Now Question 0?', 'Now Question 1?'"
     ) in notes
-    assert (
-        "1 of 6 rows of more.json (answers) are about none of the 5 questions used here, such as 'Why?'"
-    ) in notes
+    one = "1 of 6 rows of more.json (answers) are about none of the 5 questions used here, such as 'Why?'"
+    assert one in notes
     data = results()["data"]
     assert {name: file["unused"] for name, file in data.items()} == {
         "reference": 0, "gamed": 0, "answers": 1, "annotations": 2,

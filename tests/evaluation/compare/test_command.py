@@ -292,8 +292,8 @@ CONTENT = {"section", "h2", "p", "div", "tr", "td", "th", "details", "summary", 
     "a unlike-the runs share no metric that has a value (a: win_rate; unlike: else)",
     "a nulled-nulled/results.json: is damaged (ValueError: lc has scores and no value",
     "a other-the runs are of different benchmarks: alpaca_eval (a) and gsm8k (other): compare",
-    "a b --out a-a: is an evaluation: give another directory with --out",
-)
+    "a b --out a-a: is an evaluation: give another directory with --out"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -92,21 +92,10 @@ def test_a_template_without_end(template: str, second: None) -> None:
 
 
 @pytest.mark.default(
-    "a format",
-    "a list times",
-    "a width",
-    "power",
-    "zeros",
-    "an old format of a width",
-    "a filter's width",
-    "an indent",
-    "slices",
-    "a loop with long output",
-    "doubling with ~",
-    "a joined text",
-    "an indent of JSON",
-    "nested lists",
-)
+    "a format", "a list times", "a width", "power", "zeros", "an old format of a width", "a filter's width",
+    "an indent", "slices", "a loop with long output", "doubling with ~", "a joined text",
+    "an indent of JSON", "nested lists"
+)  # fmt: skip
 @pytest.mark.parametrize("template", SIZES.values(), ids=SIZES.keys())
 def test_a_template_that_makes_too_much(template: str) -> None:
     with pytest.raises(RecipeError, match=r"the chat template (makes|writes|computes) .*more than"):

@@ -44,18 +44,10 @@ TEMPLATES = ["qwen3", "qwen3_8", "nemotron_3_nano", "glm4moe", "gemma4_v5", "gpt
 
 
 @pytest.mark.default(
-    "llama3-settings42",
-    "qwen3-settings0",
-    "idefics3-settings54",
-    "smolvlm-settings68",
-    "llava_next-settings56",
-    "glm4moe-settings26",
-    "qwen3-settings4",
-    "gptoss-settings40",
-    "qwen3_8-settings10",
-    "nemotron_3_nano-settings16",
-    "gemma4_v5-settings28",
-)
+    "llama3-settings42", "qwen3-settings0", "idefics3-settings54", "smolvlm-settings68",
+    "llava_next-settings56", "glm4moe-settings26", "qwen3-settings4", "gptoss-settings40",
+    "qwen3_8-settings10", "nemotron_3_nano-settings16", "gemma4_v5-settings28"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("name", "settings"),
     # The default run gives each template every other of the settings.

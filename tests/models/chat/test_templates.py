@@ -77,21 +77,9 @@ def check(path: Path) -> None:
 
 
 @pytest.mark.default(
-    "gemma3",
-    "phi3_5",
-    "cohere",
-    "deepseekv3",
-    "llama3",
-    "qwen2_5_vl",
-    "lfm2",
-    "glm4moe",
-    "llama3_1",
-    "gptoss",
-    "gemma4",
-    "qwen3",
-    "muse_glimmer",
-    "nemotron_3_nano",
-)
+    "gemma3", "phi3_5", "cohere", "deepseekv3", "llama3", "qwen2_5_vl", "lfm2", "glm4moe", "llama3_1",
+    "gptoss", "gemma4", "qwen3", "muse_glimmer", "nemotron_3_nano"
+)  # fmt: skip
 @pytest.mark.parametrize("path", templates(), ids=lambda path: path.stem)
 def test_ids_are_those_of_an_independent_construction(path: Path) -> None:
     check(path)
@@ -106,21 +94,9 @@ def test_templates_with_generation_marks_do_the_same(path: Path) -> None:
 
 
 @pytest.mark.default(
-    "gemma3",
-    "phi3_5",
-    "cohere",
-    "deepseekv3",
-    "llama3",
-    "qwen2_5_vl",
-    "lfm2",
-    "glm4moe",
-    "llama3_1",
-    "gptoss",
-    "gemma4",
-    "qwen3",
-    "muse_glimmer",
-    "nemotron_3_nano",
-)
+    "gemma3", "phi3_5", "cohere", "deepseekv3", "llama3", "qwen2_5_vl", "lfm2", "glm4moe", "llama3_1",
+    "gptoss", "gemma4", "qwen3", "muse_glimmer", "nemotron_3_nano"
+)  # fmt: skip
 @pytest.mark.parametrize("path", templates(), ids=lambda path: path.stem)
 def test_masked_thoughts_are_those_of_the_text(path: Path) -> None:
     """As many tokens as its beginning up to the closing mark has by itself, which ends in a control token."""
@@ -141,21 +117,9 @@ def test_masked_thoughts_are_those_of_the_text(path: Path) -> None:
 
 
 @pytest.mark.default(
-    "gemma3",
-    "phi3_5",
-    "cohere",
-    "deepseekv3",
-    "llama3",
-    "qwen2_5_vl",
-    "lfm2",
-    "glm4moe",
-    "llama3_1",
-    "gptoss",
-    "gemma4",
-    "qwen3",
-    "muse_glimmer",
-    "nemotron_3_nano",
-)
+    "gemma3", "phi3_5", "cohere", "deepseekv3", "llama3", "qwen2_5_vl", "lfm2", "glm4moe", "llama3_1",
+    "gptoss", "gemma4", "qwen3", "muse_glimmer", "nemotron_3_nano"
+)  # fmt: skip
 @pytest.mark.parametrize("path", templates(), ids=lambda path: path.stem)
 def test_removed_thoughts_leave_the_answer(path: Path) -> None:
     given = cases(path.stem)

@@ -207,14 +207,9 @@ def test_unreadable_answers_are_retried(protocol: str) -> None:
 
 
 @pytest.mark.default(
-    "broken2-listwise",
-    "broken3-pointwise",
-    "broken4-iterative",
-    "broken5-round_robin",
-    "No verdict.-listwise",
-    "No verdict.-pointwise",
-    "broken5-pointwise",
-)
+    "broken2-listwise", "broken3-pointwise", "broken4-iterative", "broken5-round_robin",
+    "No verdict.-listwise", "No verdict.-pointwise", "broken5-pointwise"
+)  # fmt: skip
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "broken",

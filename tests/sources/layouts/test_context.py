@@ -22,24 +22,10 @@ OWN = [name for name, layout in LAYOUTS.items() if name == "shp" or layout.expan
 
 
 @pytest.mark.default(
-    "conversation",
-    "prompts",
-    "dialogue_pairs",
-    "summarize_from_feedback",
-    "ms_swift",
-    "ultrafeedback",
-    "sets",
-    "single",
-    "object_pairs",
-    "distilabel",
-    "nectar",
-    "pairs",
-    "argilla",
-    "compared",
-    "label_studio",
-    "chatbot_arena",
-    "helpsteer3",
-)
+    "conversation", "prompts", "dialogue_pairs", "summarize_from_feedback", "ms_swift", "ultrafeedback",
+    "sets", "single", "object_pairs", "distilabel", "nectar", "pairs", "argilla", "compared",
+    "label_studio", "chatbot_arena", "helpsteer3"
+)  # fmt: skip
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in OWN])
 def test_every_layout_has_a_history_and_a_system_prompt(tmp_path: Path, name: str) -> None:
     rows = [json.loads(line) for line in LAYOUTS[name].example.splitlines()]

@@ -228,22 +228,10 @@ PAIRS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.default(
-    "ms-swift, messages",
-    "an index",
-    "torchtune",
-    "models' columns",
-    "winner and loser by their letters",
-    "MT-bench",
-    "Arena 140k",
-    "RM-Bench",
-    "HH-RLHF",
-    "ShareGPT",
-    "letters",
-    "UltraFeedback binarized",
-    "LLaMA-Factory",
-    "PPE",
-    "ms-swift, list",
-)
+    "ms-swift, messages", "an index", "torchtune", "models' columns", "winner and loser by their letters",
+    "MT-bench", "Arena 140k", "RM-Bench", "HH-RLHF", "ShareGPT", "letters", "UltraFeedback binarized",
+    "LLaMA-Factory", "PPE", "ms-swift, list"
+)  # fmt: skip
 @pytest.mark.parametrize("name", PAIRS)
 def test_pairs_of_published_forms(name: str, tmp_path: Path) -> None:
     row, layout = PAIRS[name]

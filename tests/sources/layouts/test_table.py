@@ -131,23 +131,10 @@ def test_an_example_is_recognized_and_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.default(
-    "prompts",
-    "conversation",
-    "ms_swift",
-    "dialogue_pairs",
-    "openassistant_trees",
-    "summarize_from_feedback",
-    "argilla",
-    "nectar",
-    "ultrafeedback",
-    "helpsteer3",
-    "arena_55k",
-    "pairs",
-    "sets",
-    "webgpt",
-    "label_studio",
-    "reward_bench",
-)
+    "prompts", "conversation", "ms_swift", "dialogue_pairs", "openassistant_trees",
+    "summarize_from_feedback", "argilla", "nectar", "ultrafeedback", "helpsteer3", "arena_55k", "pairs",
+    "sets", "webgpt", "label_studio", "reward_bench"
+)  # fmt: skip
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_order_of_columns_and_other_columns_change_nothing(name: str, tmp_path: Path) -> None:
     order = random.Random(name)
@@ -183,23 +170,10 @@ IN_CSV = [name for name in LAYOUTS if name not in NOT_IN_CSV]
 
 
 @pytest.mark.default(
-    "prompts-str",
-    "conversation-dumps",
-    "openassistant_messages-dumps",
-    "sets-dumps",
-    "single-str",
-    "distilabel-str",
-    "ms_swift-str",
-    "compared-dumps",
-    "nectar-str",
-    "ultrafeedback-dumps",
-    "argilla-str",
-    "label_studio-str",
-    "nemo_rl-str",
-    "webgpt-dumps",
-    "fine_grained_rlhf-str",
-    "alpaca_farm-dumps",
-)
+    "prompts-str", "conversation-dumps", "openassistant_messages-dumps", "sets-dumps", "single-str",
+    "distilabel-str", "ms_swift-str", "compared-dumps", "nectar-str", "ultrafeedback-dumps", "argilla-str",
+    "label_studio-str", "nemo_rl-str", "webgpt-dumps", "fine_grained_rlhf-str", "alpaca_farm-dumps"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("name", "write"),
     # How a cell is parsed does not depend on the layout: each by turns.

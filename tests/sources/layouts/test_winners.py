@@ -30,17 +30,9 @@ def ranks(found: Found) -> list[tuple[int | None, ...]]:
 
 
 @pytest.mark.default(
-    "a-expected0",
-    "[[A]]-expected6",
-    "first-expected7",
-    "model_b-expected10",
-    "B>A-expected14",
-    "[[B>>A]]-expected15",
-    "tie-expected16",
-    "both_bad-expected18",
-    "None-expected24",
-    "A=B-expected21",
-)
+    "a-expected0", "[[A]]-expected6", "first-expected7", "model_b-expected10", "B>A-expected14",
+    "[[B>>A]]-expected15", "tie-expected16", "both_bad-expected18", "None-expected24", "A=B-expected21"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("word", "expected"),
     [

@@ -38,17 +38,10 @@ def is_default(architecture: str, *case: Any) -> bool:
 
 
 @pytest.mark.default(
-    "Llama-padded-5",
-    "Llama-block-1000",
-    "Llama-segments-60",
-    "GPT2-block-60",
-    "Mistral-window-segments-5",
-    "Gemma2-block-60",
-    "Mixtral-segments-5",
-    "MiniCPM3-segments-5",
-    "Gemma3Text-segments-5",
-    "Phi-segments-5",
-)
+    "Llama-padded-5", "Llama-block-1000", "Llama-segments-60", "GPT2-block-60", "Mistral-window-segments-5",
+    "Gemma2-block-60", "Mixtral-segments-5", "MiniCPM3-segments-5", "Gemma3Text-segments-5",
+    "Phi-segments-5"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("architecture", "layout", "chunk"),
     grid(is_default, PACKING, LAYOUTS, CHUNKS),

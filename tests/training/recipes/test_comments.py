@@ -116,16 +116,9 @@ class Folders:
 
 
 @pytest.mark.default(
-    "mcpo-nectar",
-    "sft-ultrachat-llama3",
-    "kto-llama3-instruct",
-    "onmcpo-nectar",
-    "noise-mcpo",
-    "minor-dpo-metamath",
-    "spo-qwen25-7b",
-    "stapo-llama3-base",
-    "simpo-gemma2-9b-it",
-)
+    "mcpo-nectar", "sft-ultrachat-llama3", "kto-llama3-instruct", "onmcpo-nectar", "noise-mcpo",
+    "minor-dpo-metamath", "spo-qwen25-7b", "stapo-llama3-base", "simpo-gemma2-9b-it"
+)  # fmt: skip
 @pytest.mark.parametrize("name", PAPERS)
 def test_its_commands_can_be_copied_one_after_the_other(name: str) -> None:
     lines = [parsed(command) for command in PAPERS[name].commands]
@@ -141,15 +134,9 @@ def test_its_commands_can_be_copied_one_after_the_other(name: str) -> None:
 
 
 @pytest.mark.default(
-    "mcpo-nectar",
-    "sft-ultrachat-llama3",
-    "kto-llama3-instruct",
-    "onmcpo-nectar",
-    "minor-dpo-metamath",
-    "spo-qwen25-7b",
-    "stapo-llama3-base",
-    "simpo-gemma2-9b-it",
-)
+    "mcpo-nectar", "sft-ultrachat-llama3", "kto-llama3-instruct", "onmcpo-nectar", "minor-dpo-metamath",
+    "spo-qwen25-7b", "stapo-llama3-base", "simpo-gemma2-9b-it"
+)  # fmt: skip
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_recipe_takes_its_grid_and_is_in_it(name: str) -> None:
     comment, recipe = PAPERS[name], recipe_of(name)
@@ -162,15 +149,9 @@ def test_the_recipe_takes_its_grid_and_is_in_it(name: str) -> None:
 
 
 @pytest.mark.default(
-    "mcpo-nectar",
-    "sft-ultrachat-llama3",
-    "kto-llama3-instruct",
-    "onmcpo-nectar",
-    "minor-dpo-metamath",
-    "spo-qwen25-7b",
-    "stapo-llama3-base",
-    "simpo-gemma2-9b-it",
-)
+    "mcpo-nectar", "sft-ultrachat-llama3", "kto-llama3-instruct", "onmcpo-nectar", "minor-dpo-metamath",
+    "spo-qwen25-7b", "stapo-llama3-base", "simpo-gemma2-9b-it"
+)  # fmt: skip
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_recipe_takes_its_variants(name: str) -> None:
     comment = PAPERS[name]

@@ -82,17 +82,9 @@ ENDS = {"gptoss": "<|end|>", "glm4moe": "", "lfm2_2_5": "<|im_end|>\n"}
 
 
 @pytest.mark.default(
-    "llama3_1",
-    "qwen3",
-    "gptoss",
-    "cohere2",
-    "deepseekv3",
-    "gemma4_v2",
-    "phi3",
-    "glm4moe",
-    "gemma3",
-    "muse_glimmer",
-)
+    "llama3_1", "qwen3", "gptoss", "cohere2", "deepseekv3", "gemma4_v2", "phi3", "glm4moe", "gemma3",
+    "muse_glimmer"
+)  # fmt: skip
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("_training")])
 def test_the_turns_of_every_template_are_found_or_refused(name: str) -> None:
     found = run(TemplateSettings(file=str(FILES[name])))
@@ -152,20 +144,10 @@ def test_thoughts_of_earlier_turns_are_masked_too() -> None:
 
 
 @pytest.mark.default(
-    "-llama3_1",
-    "Let me look.-llama3_1",
-    "-qwen3",
-    "Let me look.-qwen3",
-    "-gptoss",
-    "Let me look.-cohere2",
-    "-deepseekv3",
-    "Let me look.-gemma4_v2",
-    "-phi3",
-    "Let me look.-glm4moe",
-    "-cohere",
-    "-idefics3",
-    "-lfm2_v2",
-)
+    "-llama3_1", "Let me look.-llama3_1", "-qwen3", "Let me look.-qwen3", "-gptoss", "Let me look.-cohere2",
+    "-deepseekv3", "Let me look.-gemma4_v2", "-phi3", "Let me look.-glm4moe", "-cohere", "-idefics3",
+    "-lfm2_v2"
+)  # fmt: skip
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("_training")])
 @pytest.mark.parametrize("said", ["", "Let me look."])
 def test_the_result_of_a_tool_is_never_scored(name: str, said: str) -> None:

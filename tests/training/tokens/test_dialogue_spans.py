@@ -36,17 +36,9 @@ def scored(name: str, turns: list[Any], **options: Any) -> Any:
 
 
 @pytest.mark.default(
-    "llama3_1",
-    "qwen3",
-    "gptoss",
-    "cohere2",
-    "deepseekv3",
-    "gemma4_v2",
-    "phi3",
-    "glm4moe",
-    "gemma3",
-    "muse_glimmer",
-)
+    "llama3_1", "qwen3", "gptoss", "cohere2", "deepseekv3", "gemma4_v2", "phi3", "glm4moe", "gemma3",
+    "muse_glimmer"
+)  # fmt: skip
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith("_training")])
 def test_short_answers_are_not_found_in_what_the_template_writes(name: str) -> None:
     """As long ones: nothing but the answer differs."""

@@ -145,15 +145,10 @@ def test_nothing_is_left_of_a_thought_that_is_removed(name: str, made: dict[str,
 
 
 @pytest.mark.default(
-    "a-qwen3_6-",
-    "a-qwen3-<think>\\n",
-    "a-glm4moe-\\n<think>",
-    "the </think> is-qwen3_6-",
-    "the </think> is-qwen3-<think>\\n",
-    "It is two and-qwen3_6-",
-    "a-muse_glimmer- to=self<|message|>",
-    "a-gptoss-<|channel|>analysis<|message|>",
-)
+    "a-qwen3_6-", "a-qwen3-<think>\\n", "a-glm4moe-\\n<think>", "the </think> is-qwen3_6-",
+    "the </think> is-qwen3-<think>\\n", "It is two and-qwen3_6-", "a-muse_glimmer- to=self<|message|>",
+    "a-gptoss-<|channel|>analysis<|message|>"
+)  # fmt: skip
 @pytest.mark.parametrize(
     ("name", "before"),
     [

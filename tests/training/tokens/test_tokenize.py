@@ -154,19 +154,10 @@ def test_special_tokens_in_text_are_plain_text() -> None:
 
 
 @pytest.mark.default(
-    "c-think",
-    "l-the cat",
-    "t-think",
-    "e-the cat",
-    "r-think",
-    "c-a </think> b",
-    "e-a </think> b",
-    "r-the cat",
-    "t-a </think> b",
-    "l-think",
-    "c-<think>\\n\\n</think>\\n\\nred",
-    "t-<think>\\n\\n</think>\\n\\nred",
-)
+    "c-think", "l-the cat", "t-think", "e-the cat", "r-think", "c-a </think> b", "e-a </think> b",
+    "r-the cat", "t-a </think> b", "l-think", "c-<think>\\n\\n</think>\\n\\nred",
+    "t-<think>\\n\\n</think>\\n\\nred"
+)  # fmt: skip
 @pytest.mark.parametrize(
     "text",
     ["the cat", " the cat \n", "\n\nthe cat", "think", "a </think> b", "<think>\n\n</think>\n\nred", "  "],
