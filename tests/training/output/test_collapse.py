@@ -13,7 +13,7 @@ from support.tiny import random_sets, write_data
 
 from pairkit.recipes import validate
 from pairkit.training.output.collapse import FALL, signs
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
@@ -77,6 +77,24 @@ def recipe(data: Path, model: Path, loss: dict[str, Any], learning_rate: float) 
     return validate(TrainRecipe, base)
 
 
+def test_a_log_warns_once_also_after_a_resume(
+    data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = recipe(data, model, {"name": "dpo"}, 1e-3)
+    fallen = evaluation(-1.3 - FALL, -5.0, 1.0, 3.0)
+    for done in (0, 2):
+        with MetricsLog(tmp_path, done, settings) as log:
+            for step, values in ((0, START), (1, fallen), (2, fallen), (3, fallen)):
+                if not done or step > done:
+                    log.write(step, "eval", values)  # type: ignore[arg-type]
+        assert capsys.readouterr().err.count("warning: step 1: the chosen completions") == (not done)
+    assert [(line["step"], line["warning"]) for line in read_metrics(tmp_path, "warning")] == [
+        (1, "displacement")
+    ]
+    assert [line["step"] for line in read_metrics(tmp_path, "eval")] == [0, 1, 2, 3]
+
+
+@pytest.mark.full
 def test_a_collapsing_run_warns_once_also_after_a_resume(
     data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
