@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pairkit.online.process import guarded, last_words, size_of
 from pairkit.online.prompts import PROMPTS, write_part
 from pairkit.online.recipe import OnlineRecipe, folder_of, policy_before, seed_of
 from pairkit.online.serve import serving
-from pairkit.pipeline.build import build
+from pairkit.pipeline.build import NothingUsable, build
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import log
@@ -36,7 +35,6 @@ DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
 # Local engines that give the device's memory back when they are done; others do when their process ends.
 IN_PROCESS = frozenset({"transformers"})
-_NAMES_FIELD = re.compile(r"\b(mine|generate|rank)\.[a-z_]+=")
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,10 @@ class Segment:
         try:
             self._build()
         except InputError as error:
-            fields = "; fields of the build begin with build. here" if _NAMES_FIELD.search(str(error)) else ""
-            raise InputError(f"segment {part.number} of {recipe.segments}: {error}{fields}") from error
+            said = f"segment {part.number} of {recipe.segments}: {error}"
+            if isinstance(error, NothingUsable):  # its advice names fields as a build has them
+                said += "; fields of the build begin with build. here"
+            raise InputError(said) from error
         free_memory()
         trained_on = self.folder / DATA
         if recipe.mix is not None and part.number > 1:

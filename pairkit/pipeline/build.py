@@ -232,7 +232,7 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
     return manifest
 
 
-class _NothingUsable(InputError):
+class NothingUsable(InputError):
     """No set is left: the results of models stay, for a recipe that leaves some."""
 
 
@@ -257,7 +257,7 @@ def _nothing_usable(
         hint += "; the answers of models are kept: change what follows them and run again"
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
-    return _NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+    return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 def _completions(total: Contents) -> int:
@@ -291,7 +291,7 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         units = unit_store.count(out.results_folder, keys.values(), first=done.next_unit)
         results = unit_store.count(out.results_folder, keys.values())
         # Other input has another fingerprint, so shards of the wrong one are of no use; answers may still be.
-        spoiled = isinstance(error, InputError) and not (isinstance(error, _NothingUsable) and results)
+        spoiled = isinstance(error, InputError) and not (isinstance(error, NothingUsable) and results)
         # An empty .build would only make the next command speak of an unfinished build.
         if spoiled or not (rows or units):
             out.discard()

@@ -28,7 +28,7 @@ NO_PAIR = (
 REFERENCE = (
     "the reference's log-probs are not recorded, because the loss needs none: train with record.kl=true"
 )
-# Where the loss wants a pair's contrast to be: from its keywords, in the unit of the contrast.
+# The contrasts to which a loss pulls a pair, by its keywords, in the unit of the contrast.
 MARGINS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, ...]]] = {
     "simpo": lambda loss: (
         loss["gamma_beta_ratio"] if loss["gamma"] is None else loss["gamma"] / loss["beta"],

@@ -131,7 +131,7 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
 
 
 def target(setting: Setting) -> tuple[tuple[float, float] | None, tuple[float, ...]]:
-    """Return where the loss wants a pair to be, (b, a), and the differences a - b that it wants."""
+    """Return the point (b, a) to which the loss pulls a pair, and the differences a - b of its optimum."""
     if spo := setting.part("spo"):
         margin, alpha = 1 / spo["beta"], spo["alpha"]
         return ((-1 / alpha, margin - 1 / alpha) if alpha else None), (margin,)

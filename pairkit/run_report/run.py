@@ -59,7 +59,7 @@ class Run:
     def values(self, kind: str, *keys: str) -> dict[int, float]:
         """Return a number, or the difference of two, by step; NaN where it was not finite.
 
-        Raises `InputError` for what is no number.
+        Raises `InputError` for a value that is not a number.
         """
         with undamaged(self.folder / METRICS, ADVICE):
             found = {}
@@ -135,7 +135,7 @@ def _number(value: object) -> float:
     if value is None:  # not finite
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value) if math.isfinite(value) else math.nan
 
 

@@ -52,7 +52,7 @@ def test_numbers_that_were_not_finite_are_nan(changed: Path) -> None:
 @pytest.mark.parametrize("value", ["0.5", True, [1.0]])
 def test_what_is_no_number_is_an_error_of_its_file(changed: Path, value: Any) -> None:
     (changed / "metrics.jsonl").write_text(json.dumps({"step": 1, "kind": "train", "loss": value}) + "\n")
-    with pytest.raises(InputError, match=r"run/metrics\.jsonl: is damaged \(TypeError: .* is no number\)"):
+    with pytest.raises(InputError, match=r"run/metrics\.jsonl: is damaged \(TypeError: .* is not a number\)"):
         read_run(changed).values("train", "loss")
 
 

@@ -111,7 +111,7 @@ ROWS = (
     Replication(
         id="M5",
         paper=f"{PAPER}, Table 1 and section 5.4",
-        claim="OnMC-PO, which samples anew from the policy, is above MC-PO and above online DPO.",
+        claim="OnMC-PO, which trains on new samples of the policy, is above MC-PO and above online DPO.",
         published="Table 1: OnMC-PO above MC-PO for each of three models",
         task=TASKS["A"],
         arms={

@@ -88,7 +88,8 @@ ROWS = (
             ),
         ),
         falsified="a margin that does not fall with beta",
-        differs="It follows from the loss where training goes on long enough. Here two epochs at one rate.",
+        differs="It follows from the loss where training goes on long enough. Here there are two "
+        "epochs at one rate.",
     ),
     Replication(
         id="N3",

@@ -57,9 +57,10 @@ CASES = [
         prepare=lambda: one_line('{"step": 1, "kind"\n'),
     ),
     Case(
-        "a report of metrics that are no numbers",
+        "a report of metrics that are not numbers",
         "report run",
-        "run/metrics.jsonl: is damaged (TypeError: 'low' is no number); leave the run out, or train it again",
+        "run/metrics.jsonl: is damaged (TypeError: 'low' is not a number); leave the run out, or train it "
+        "again",
         prepare=lambda: one_line('{"step": 1, "kind": "train", "chosen_logp_per_token": "low"}\n'),
     ),
     Case(
