@@ -78,7 +78,7 @@ def test_a_stopped_build_scores_nothing_twice(
 ) -> None:
     from pairkit.rankers.pairrm.ranker import PairRMRanker
 
-    ranked = recipe(source, rank={"ranker": "pairrm", "model": str(model)})
+    ranked = recipe(source, rank={"ranker": "pairrm", "model": str(model)}, unit_rows=2)
     build(ranked, tmp_path / "whole")
     real, scored = PairRMRanker.score, []
 
