@@ -16,13 +16,13 @@ from pairkit.evaluation.during_training import benchmark_of
 from pairkit.online import stage
 from pairkit.online.mixed import mix
 from pairkit.online.plan import Part
-from pairkit.online.process import guarded, last_words, size_of
 from pairkit.online.prompts import PROMPTS, write_part
 from pairkit.online.recipe import OnlineRecipe, folder_of, policy_before, seed_of
 from pairkit.online.serve import serving
 from pairkit.pipeline.build import NothingUsable, build
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.processes.start import guarded, last_words, size_of
 from pairkit.progress import log
 from pairkit.recipes import merge, validate
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoint_path
