@@ -27,12 +27,14 @@ from pairkit.progress import log
 from pairkit.recipes import merge, validate
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoint_path
 from pairkit.training.output.layout import MODEL
+from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.segment import Segment as Steps
 
 DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
+AS_SAVED = "put it back, or use --on-existing delete to start over"
 # Local engines that give the device's memory back when they are done; others do when their process ends.
 IN_PROCESS = frozenset({"transformers"})
 
@@ -88,7 +90,10 @@ class Segment:
         free_memory()
 
     def _check_before(self) -> None:
-        """Raise `InputError` where what the segment before has left is gone, before anything is generated."""
+        """Raise `InputError` where what the segment before has left is gone or another file.
+
+        Before anything is generated with it.
+        """
         start = None if self.recipe.restart else self._steps().start
         needed = [] if self.part.number == 1 else [Path(self.policy), *([start] if start else [])]
         if not (self.folder / RUN / MODEL).exists():
@@ -98,6 +103,8 @@ class Segment:
                         f"{path}: is missing, with which segment {self.part.number} begins; put it back, or "
                         "use --on-existing delete to start over"
                     )
+            if self.part.number > 1:
+                check_saved(Path(self.policy), AS_SAVED)
 
     def _build(self) -> None:
         target, served = self.folder / DATA, self.recipe.serve

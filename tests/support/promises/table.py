@@ -187,6 +187,10 @@ TABLE: Sections = {
             ("tests/pipeline/test_damaged_files.py::test_an_edited_manifest_is_no_complete_dataset",),
         ),
         (
+            "An online training continues with no policy that has changed since it was saved, nor publishes one.",
+            ("tests/online/test_kills.py::test_a_policy_that_has_changed_since_is_not_continued_with",),
+        ),
+        (
             "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",
             (
                 "tests/training/test_read_once.py::"
