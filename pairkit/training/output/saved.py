@@ -26,6 +26,4 @@ def check_saved(model: Path, advice: str) -> None:
         raise InputError(f"{model / missing[0]}: is missing; {advice}")
     now = sha256_of(files.values(), f"checking {model}")
     if changed := [name for name, path in files.items() if now[path] != hashes[name]]:
-        raise InputError(
-            f"{model / changed[0]}: is damaged, or another file than the run has saved; {advice}"
-        )
+        raise InputError(f"{model / changed[0]}: is damaged, or not what the run has saved; {advice}")

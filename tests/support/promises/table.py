@@ -187,7 +187,7 @@ TABLE: Sections = {
             ("tests/pipeline/test_damaged_files.py::test_an_edited_manifest_is_no_complete_dataset",),
         ),
         (
-            "An online training continues with no policy that has changed since it was saved, nor publishes one.",
+            "An online training continues with no policy that has changed since, and publishes none.",
             ("tests/online/test_kills.py::test_a_policy_that_has_changed_since_is_not_continued_with",),
         ),
         (
