@@ -84,9 +84,12 @@ class Segment:
                 earlier = [folder_of(self.out, number) / DATA for number in range(1, part.number)]
                 seed = (recipe.seed, part.number)
                 mix(self.folder / DATA, earlier, recipe.mix, seed, trained_on)
-        # It appears whole and last, so that nothing of a finished run has to be looked at.
+        # It appears whole and last.
         if not (self.folder / RUN / MODEL).exists():
             self._train(trained_on)
+        else:
+            # Before statistics are made with it, where a kill came after the training.
+            check_saved(self.folder / RUN / MODEL, AS_SAVED)
         free_memory()
 
     def _check_before(self) -> None:
