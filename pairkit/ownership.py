@@ -18,6 +18,7 @@ from pairkit.files import LOCK, read_json
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+_TRIES = 100  # to make a lock whose folder others remove meanwhile
 # By which a directory is known as the output of a command: it has all files of a row. Names that others use
 # too (run.json) count only together.
 OUTPUTS = {
@@ -72,7 +73,7 @@ def outside_others(out: Path) -> None:
     What is written there would be taken for a part of that output: a model for that of a run, a file for one
     of a dataset. Outputs that this process owns at the moment are its own.
     """
-    for folder in out.resolve().parents:
+    for folder in _place(out).parents:
         if folder in _mine:
             continue
         what = next(
@@ -139,7 +140,7 @@ def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
-    place = out.resolve()
+    place = _place(out)
     _mine.add(place)
     try:
         # Again, because a command may have begun around `out` before this one had its lock; one that begins
@@ -156,8 +157,20 @@ def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
         os.close(handle)
 
 
+def _place(out: Path) -> Path:
+    try:
+        return out.resolve()
+    # Of a loop; which of the two depends on the version of Python.
+    except (RuntimeError, OSError) as error:
+        raise OutputError(
+            f"{out}: cannot be written to: its links lead back to themselves; remove them, or choose "
+            "another --out"
+        ) from error
+
+
 def _open(path: Path, held: Path) -> int:
     """Return the locked file, with this process in it. Raises `_Taken` if another has the lock."""
+    missing = 0
     # A loop, because the process that had the lock may remove the file while this one opens it.
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +178,11 @@ def _open(path: Path, held: Path) -> int:
             # No link is followed, because the file that it points to would be emptied below.
             handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:
-            continue  # the folder was removed after it was made
+            # The folder was removed after it was made; or nothing can be made in it, as in /proc.
+            missing += 1
+            if missing == _TRIES:
+                raise
+            continue
         try:
             # flock and not the file's existence, because the kernel releases it when a process is killed.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -239,3 +239,25 @@ def test_a_run_that_fails_as_it_starts_leaves_no_directory(
     more = ["--reference", str(tmp_path / "nowhere"), "--out", str(out)]
     assert run_in_process(" ".join([*words, *more]), capsys, monkeypatch).code == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/below", "one/two"])
+def test_an_output_that_leads_back_to_itself(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    for take in (owned, owned_name):
+        with pytest.raises(OutputError, match="links lead back to themselves"), take(tmp_path / name):
+            pass
+    with pytest.raises(OutputError, match="links lead back to themselves"):
+        outside_others(tmp_path / name)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a file system in which nothing can be made")
+def test_a_place_in_which_nothing_can_be_made() -> None:
+    with (
+        pytest.raises(OutputError, match=r"/proc/page\.html: cannot be written to: No such file"),
+        owned_name(Path("/proc/page.html")),
+    ):
+        pass

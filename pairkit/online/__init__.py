@@ -7,7 +7,6 @@ plan       the steps, prompts and calls of each segment
 run        all segments, from the start or continued
 segment    one of them: its prompts, its dataset, its training
 mixed      the dataset of a segment with sets of earlier ones
-process    stages and servers in processes of their own, which `guard` ends with pairkit
 serve      a server of the policy, for the engine openai
 stage      what runs in such a process
 statistics the line of `segments.jsonl`

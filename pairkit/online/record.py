@@ -34,10 +34,11 @@ from pairkit.masking import masked
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.online.prompts import PROMPTS
 from pairkit.online.recipe import OnlineRecipe, folder_of
-from pairkit.online.segment import CACHE, DATA
+from pairkit.online.segment import AS_SAVED, CACHE, DATA
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import METRICS, MODEL, RECIPE
+from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import RESUMABLE_FIELDS
 
 RECORD = "online.json"
@@ -152,7 +153,11 @@ def finish(out: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def publish_model(source: Path, target: Path) -> None:
-    """Make `target` a second name of the model `source`, which appears whole."""
+    """Make `target` a second name of the model `source`, which appears whole.
+
+    Raises `InputError` if a file of it is not the one that was saved.
+    """
+    check_saved(source, AS_SAVED)
     temporary = partial(target)
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(source, temporary, copy_function=link_or_copy)

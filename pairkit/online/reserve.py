@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pairkit.errors import EngineError
 from pairkit.masking import masked
-from pairkit.online.process import LEFT
+from pairkit.processes.start import LEFT
 
 _LOOK = 0.2  # seconds between two looks
 _HERE = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "::1"})

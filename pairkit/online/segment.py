@@ -16,23 +16,25 @@ from pairkit.evaluation.during_training import benchmark_of
 from pairkit.online import stage
 from pairkit.online.mixed import mix
 from pairkit.online.plan import Part
-from pairkit.online.process import guarded, last_words, size_of
 from pairkit.online.prompts import PROMPTS, write_part
 from pairkit.online.recipe import OnlineRecipe, folder_of, policy_before, seed_of
 from pairkit.online.serve import serving
 from pairkit.pipeline.build import NothingUsable, build
 from pairkit.pipeline.directory import survey
 from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.processes.start import guarded, last_words, size_of
 from pairkit.progress import log
 from pairkit.recipes import merge, validate
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoint_path
 from pairkit.training.output.layout import MODEL
+from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.segment import Segment as Steps
 
 DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
+AS_SAVED = "put it back, or use --on-existing delete to start over"
 # Local engines that give the device's memory back when they are done; others do when their process ends.
 IN_PROCESS = frozenset({"transformers"})
 
@@ -82,13 +84,19 @@ class Segment:
                 earlier = [folder_of(self.out, number) / DATA for number in range(1, part.number)]
                 seed = (recipe.seed, part.number)
                 mix(self.folder / DATA, earlier, recipe.mix, seed, trained_on)
-        # It appears whole and last, so that nothing of a finished run has to be looked at.
+        # It appears whole and last.
         if not (self.folder / RUN / MODEL).exists():
             self._train(trained_on)
+        else:
+            # Before statistics are made with it, where a kill came after the training.
+            check_saved(self.folder / RUN / MODEL, AS_SAVED)
         free_memory()
 
     def _check_before(self) -> None:
-        """Raise `InputError` where what the segment before has left is gone, before anything is generated."""
+        """Raise `InputError` where what the segment before has left is gone or another file.
+
+        Before anything is generated with it.
+        """
         start = None if self.recipe.restart else self._steps().start
         needed = [] if self.part.number == 1 else [Path(self.policy), *([start] if start else [])]
         if not (self.folder / RUN / MODEL).exists():
@@ -98,6 +106,8 @@ class Segment:
                         f"{path}: is missing, with which segment {self.part.number} begins; put it back, or "
                         "use --on-existing delete to start over"
                     )
+            if self.part.number > 1:
+                check_saved(Path(self.policy), AS_SAVED)
 
     def _build(self) -> None:
         target, served = self.folder / DATA, self.recipe.serve

@@ -19,9 +19,9 @@ from typing import IO, Any, NamedTuple
 from pairkit.engines.openai.connection import key_of
 from pairkit.errors import EngineError, RecipeError
 from pairkit.masking import masked
-from pairkit.online.process import LEFT, guarded, last_words, size_of
 from pairkit.online.recipe import Serve
 from pairkit.online.reserve import reserved
+from pairkit.processes.start import LEFT, guarded, last_words, size_of
 from pairkit.progress import log, visible
 
 _LOOK = 0.2  # seconds between two questions

@@ -18,6 +18,11 @@ from pairkit.intervals import Floats
 
 Indices = npt.NDArray[np.int64]
 START = "start"  # the name of the model that the arms of a seed start from
+PROBLEMS = ("right", "malformed", "entropy", "distinct")
+PAIRS = (
+    *("set", "chosen", "rejected", "chosen_logp", "rejected_logp", "chosen_length", "rejected_length"),
+    "effective",
+)
 _PROBLEM, _PAIR, _SECONDS = "problem_", "pair_", "seconds"
 
 
@@ -66,6 +71,7 @@ class Measured:
         """Read what `save` wrote. Raises `InputError` for a damaged file."""
         with undamaged(path, "remove it, and the model is measured again"):
             values = _read(path)
+            _check(values)
             return cls(
                 {n.removeprefix(_PROBLEM): v for n, v in values.items() if n.startswith(_PROBLEM)},
                 {n.removeprefix(_PAIR): v for n, v in values.items() if n.startswith(_PAIR)},
@@ -124,9 +130,19 @@ def _read(path: Path) -> dict[str, Floats]:
         # Opened here, because numpy leaves a file open that is no archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    # Of the archive, which are no errors of values.
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # Of the archive, which are no errors of values; a header may ask for any memory.
+    except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError, NotImplementedError) as error:
         raise ValueError(str(error)) from error
+
+
+def _check(values: Mapping[str, Floats]) -> None:
+    """Raise `ValueError` unless there is a number for each problem, and one for each pair."""
+    for kind, names in {_PROBLEM: PROBLEMS, _PAIR: PAIRS}.items():
+        if missing := [name for name in names if kind + name not in values]:
+            raise ValueError(f"it has no {missing[0]}")
+        found = [value for name, value in values.items() if name.startswith(kind)]
+        if any(value.dtype.kind not in "biuf" or value.shape != (len(found[0]),) for value in found):
+            raise ValueError(f"its numbers of each {kind.strip('_')} do not fit together")
 
 
 def _members(owner: npt.NDArray[np.int64]) -> list[Indices]:

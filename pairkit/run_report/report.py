@@ -6,12 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
-from pairkit.errors import ExistingOutputError, InputError, OutputError
-from pairkit.files import read_json, stoppable, write_json, write_text
+from pairkit.errors import ExistingOutputError, InputError, OutputError, UsageError
+from pairkit.files import read_json, read_record, stoppable, undamaged, write_json, write_text
 from pairkit.ownership import outside_others, owned_name
 from pairkit.progress import warn
 from pairkit.run_report.find import Found, Setting, find
@@ -20,6 +21,7 @@ from pairkit.run_report.series import Figure, Row
 
 NUMBERS = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19)  # of the figures of runs
 CSV = "figure-*.csv"
+MADE = ".figures.json"  # in the folder of tables: which of them are of a report
 NAME = "report"  # key of the JSON file, by which it is known
 
 
@@ -102,9 +104,16 @@ def _finite(row: Row) -> dict[str, Any]:
 
 def _write_csv(folder: Path, figures: Sequence[Figure]) -> None:
     tables = dict(_files(figures))
-    for path in folder.glob(CSV):
-        if path.name not in tables:  # of an earlier report, which had more
-            path.unlink()
+    before = _made(folder)
+    for name in tables:
+        if name not in before and (folder / name).exists():
+            raise ExistingOutputError(
+                f"{folder / name}: exists and was not written by `pairkit report`; give another --csv"
+            )
+    # First, so that what a kill leaves is known, too.
+    write_json(folder / MADE, {NAME: sorted({*before, *tables})})
+    for name in before - tables.keys():  # of an earlier report, which had more
+        (folder / name).unlink(missing_ok=True)
     for name, rows in tables.items():
         buffer = io.StringIO()
         headers = list(dict.fromkeys(key for row in rows for key in row))
@@ -112,6 +121,16 @@ def _write_csv(folder: Path, figures: Sequence[Figure]) -> None:
         writer.writeheader()
         writer.writerows(_finite(row) for row in rows)
         write_text(folder / name, buffer.getvalue())
+
+
+def _made(folder: Path) -> set[str]:
+    """Return the files of an earlier report in a folder. Raises `InputError` for a damaged list."""
+    if not (folder / MADE).exists():
+        return set()
+    names = read_record(folder / MADE, "remove it and the tables that it lists")
+    with undamaged(folder / MADE, "remove it and the tables that it lists"):
+        # Not what somebody else has written there, nor a path out of the folder.
+        return {name for name in names[NAME] if fnmatch(name, CSV) and "/" not in name}
 
 
 def _files(figures: Sequence[Figure]) -> Iterator[tuple[str, Sequence[Row]]]:
@@ -130,12 +149,15 @@ def _check_outputs(out: Path, json: Path | None, csv_folder: Path | None) -> Non
         outside_others(path)
         if path.is_dir():
             raise OutputError(f"{path}: is a directory; give the name of a file")
-        if path.exists() and not is_own(path):
+        if path.exists() and not (path.is_file() and is_own(path)):
             raise ExistingOutputError(
                 f"{path}: exists and was not written by `pairkit report`; give another file"
             )
+    if json is not None and out.resolve() == json.resolve():
+        raise UsageError(f"--out and --json are both {out}: give them different names")
     if csv_folder is not None:
-        outside_others(csv_folder)
+        # As if a file of it were asked for: the directory must not be the output of another command either.
+        outside_others(csv_folder / MADE)
         if csv_folder.is_file():
             raise OutputError(f"{csv_folder}: is a file; give the name of a directory")
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
+import subprocess
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import RecipeError, TrainingError
-from pairkit.imports import named
-from pairkit.progress import visible
+from pairkit.processes.start import guarded, last_words, size_of
 from pairkit.sweep.grid import Point
-from pairkit.sweep.worker import DIVERGED, work
+from pairkit.sweep.worker import COMMAND, DIVERGED, request
 from pairkit.training.recipe import TrainRecipe
+
+_LOOK = 0.1  # seconds between two looks at what has ended
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,12 @@ class Job:
 
 
 class _Running(NamedTuple):
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     job: Job
     device: str | None
+    log: Path
+    since: int  # bytes of the log that are older
+    end: ExitStack  # after which nothing is left of it
 
 
 def devices_of(parallel: str | None) -> tuple[str | None, ...]:
@@ -64,55 +66,52 @@ def in_parallel(
 ) -> Iterator[tuple[Job, str | None]]:
     """Train, one run at a time per device; yield each when it has ended, with why it diverged if it did.
 
-    When the caller stops, so do the runs: each ends its step and saves a checkpoint.
+    When the caller stops, or this process is killed, so do the runs: each ends its step and saves a
+    checkpoint. The same command waits for those that are still ending.
 
-    Raises `TrainingError` for a run that ended otherwise.
+    Raises `TrainingError` for a run that ended otherwise, `EngineError` for one of a killed command that does
+    not end.
     """
-    logs.mkdir(parents=True, exist_ok=True)
     waiting, free = deque(jobs), deque(devices)
-    running: dict[int, _Running] = {}
+    running: list[_Running] = []
     share = {} if any(devices) else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(devices)))}
-    # Spawned, because a fork would hold a copy of a CUDA context and of the threads of torch.
-    context = get_context("spawn")
     try:
         while waiting or running:
             while waiting and free:
-                job, device = waiting.popleft(), free.popleft()
-                environment = share if device is None else {"CUDA_VISIBLE_DEVICES": device}
-                fields = job.recipe.model_dump(mode="json")
-                log = str(_log(logs, job))
-                arguments = (fields, str(job.out), log, environment, named(), os.getpid())
-                process = context.Process(target=work, args=arguments, name=job.name)
-                process.start()
-                running[process.sentinel] = _Running(process, job, device)
-            ready = set(wait(list(running)))
-            for ended in [running.pop(sentinel) for sentinel in list(running) if sentinel in ready]:
-                ended.process.join()
-                free.append(ended.device)
-                yield ended.job, _problem(ended.process.exitcode, ended.job, _log(logs, ended.job))
+                running.append(_start(waiting.popleft(), free.popleft(), share, logs))
+            for each in [each for each in running if each.process.poll() is not None]:
+                running.remove(each)
+                each.end.close()
+                free.append(each.device)
+                yield each.job, _problem(each)
+            time.sleep(_LOOK)
     finally:
-        for each in running.values():
-            if each.process.pid is not None and each.process.is_alive():
-                with suppress(ProcessLookupError):
-                    os.kill(each.process.pid, signal.SIGTERM)
-        for each in running.values():
-            each.process.join()
+        # All before the first is waited for: a step and a checkpoint may take minutes.
+        for each in running:
+            if each.process.poll() is None:
+                each.process.terminate()
+        for each in running:
+            each.end.close()
 
 
-def _log(logs: Path, job: Job) -> Path:
-    return logs / f"{job.name}.txt"
+def _start(job: Job, device: str | None, share: dict[str, str], logs: Path) -> _Running:
+    log, end = logs / f"{job.name}.txt", ExitStack()
+    since = size_of(log)
+    # Set before torch is imported there.
+    environment = share if device is None else {"CUDA_VISIBLE_DEVICES": device}
+    started = guarded(COMMAND, log, environment=request(job.recipe, job.out) | environment)
+    return _Running(end.enter_context(started), job, device, log, since, end)
 
 
-def _problem(code: int | None, job: Job, file: Path) -> str | None:
+def _problem(ended: _Running) -> str | None:
     """Return why a run diverged, None if it has a model; raise `TrainingError` for any other end."""
+    code = ended.process.returncode
     if code == 0:
         return None
-    lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines()]
-    last = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
-    said = visible(last.removeprefix("error: ")) or "it printed nothing"
+    said = last_words(ended.log, ended.since)
     if code == DIVERGED:
         return said
     raise TrainingError(
-        f"{job.out}: ended with exit code {code}: {said}; all it printed is in {file}; the same command "
-        "continues"
+        f"{ended.job.out}: ended with exit code {code}: {said}; all it printed is in {ended.log}; the same "
+        "command continues"
     )

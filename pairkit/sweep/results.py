@@ -9,7 +9,9 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple, get_args
 
 from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.files import undamaged
 from pairkit.sweep.grid import Point
+from pairkit.training.output.layout import METRICS as FILE
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.saving import LOWER, Metric
@@ -59,10 +61,13 @@ def check_metric(metric: str, recipe: TrainRecipe) -> None:
 def measured(folder: Path, metric: str) -> float:
     """Return the last value of a metric of a finished run: on held-out sets, or of its benchmark.
 
-    Raises `InputError` if the run was not evaluated.
+    Raises `InputError` if the run was not evaluated, or what it measured is damaged.
     """
     kind = "generate" if metric == ACCURACY else "eval"
     values = [entry[metric] for entry in read_metrics(folder, kind) if entry.get(metric) is not None]
+    with undamaged(folder / FILE, "remove the run, and it is trained again"):
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+            raise ValueError(f"a {metric} is no number")
     if not values:
         raise InputError(
             f"{folder}: has no {metric} of held-out sets: build the dataset with test_fraction above 0, or "

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit import __version__
+from pairkit.dataset.reader import open_data
 from pairkit.errors import TrainingError
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, stoppable, write_json
@@ -25,7 +26,10 @@ from pairkit.recipes import merge, validate
 from pairkit.sweep.grid import Axis, Point, points
 from pairkit.sweep.parallel import Job, in_parallel
 from pairkit.sweep.results import Run, check_metric, measured
+from pairkit.training.output.content import content_of
+from pairkit.training.output.directory import check_same
 from pairkit.training.output.layout import MODEL, RECORD
+from pairkit.training.output.longer import is_complete, read_run
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 from pairkit.training.run import train
 
@@ -54,7 +58,8 @@ def sweep(
 
     Raises:
         RecipeError: a setting that is no recipe, or an unknown metric; before anything is trained.
-        ExistingOutputError: `out` contains something else, or a sweep of another recipe or metric.
+        ExistingOutputError: `out` contains something else, or a sweep of another recipe or metric; a model, a
+            tokenizer or the data of a finished run has changed since.
         InputError: a run has no value of the metric.
         Interrupted: SIGINT; the same command continues.
         PairkitError: what `train` raises.
@@ -68,9 +73,12 @@ def sweep(
         admit(out, on_existing, holds=None, differences=list)
     with none_empty(out), owned(out), stoppable(out, lambda: f"{out}: stopped; the same command continues"):
         _claim(out, made, on_existing)
-        waiting = [job for job in jobs if not (job.out / MODEL).exists()]
-        if done := len(jobs) - len(waiting):
-            log(f"{done} of {len(jobs)} runs are finished already")
+        waiting = [job for job in jobs if not _is_finished(job)]
+        if done := [job for job in jobs if job not in waiting]:
+            # Runs are compared only if they were made of the same, whenever each of them was.
+            for job in done:
+                _check_content(job)
+            log(f"{len(done)} of {len(jobs)} runs are finished already")
         diverged: set[str] = set()
         # A result is written down as it comes, because the runs after it may take days.
         # Closed at once by an exception, because several runs may be going on.
@@ -89,6 +97,23 @@ def sweep(
 def _job(content: Mapping[str, Any], point: Point, out: Path) -> Job:
     recipe = validate(TrainRecipe, merge(content, point.fields))
     return Job(point, recipe, out / (point.name or "run"))
+
+
+def _is_finished(job: Job) -> bool:
+    """Return whether a run has taken all steps that it is to have now."""
+    # The record is asked only beside a model, because without one there may be nothing yet.
+    if not (job.out / MODEL).exists() or not (job.out / RECORD).is_file() or not is_complete(job.out):
+        return False
+    before, now = read_run(job.out)["recipe"], job.recipe.model_dump(mode="json")
+    return all(before.get(name) == now[name] for name in LENGTH_FIELDS)
+
+
+def _check_content(job: Job) -> None:
+    """Raise `ExistingOutputError` if what a finished run was made of has changed."""
+    recipe = job.recipe
+    data = open_data(recipe.data, recipe.train_split)
+    content = content_of(recipe, data.hashes(recipe.train_split, recipe.eval_split))
+    check_same(job.out, recipe, data_digest=data.digest, content=content)
 
 
 def _each(
@@ -110,9 +135,9 @@ def _each(
 def _write(out: Path, metric: str, jobs: Sequence[Job], diverged: set[str]) -> list[Run]:
     """Write what is measured so far, and return it; runs that have not ended are left out."""
     runs = [
-        Run(job.point, job.out, measured(job.out, metric) if (job.out / MODEL).exists() else None)
+        Run(job.point, job.out, measured(job.out, metric) if _is_finished(job) else None)
         for job in jobs
-        if (job.out / MODEL).exists() or job.name in diverged
+        if _is_finished(job) or job.name in diverged
     ]
     lines = [{"run": run.folder.name, **dict(run.point.values), metric: run.value} for run in runs]
     write_json(out / RESULTS, {"pairkit": __version__, "metric": metric, "runs": lines})
@@ -149,4 +174,5 @@ def _empty(out: Path) -> None:
     """Delete what a sweep has made, its record last: what a kill leaves is still a sweep."""
     runs = [path for path in out.iterdir() if (path / RECORD).is_file()]
     for path in [*runs, *(out / name for name in (*_SHARED, SWEEP) if (out / name).exists())]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # A link is removed and not followed, because what it points to does not belong to the sweep.
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from pairkit.errors import EngineError, OutputError
-from pairkit.online import process, reserve
-from pairkit.online.process import guarded
+from pairkit.online import reserve
 from pairkit.online.reserve import reserved
+from pairkit.processes import start as process
+from pairkit.processes.start import guarded
 
 # Writes its process id to the file named first, then waits; "stubborn": whatever it is sent, "slow": a while.
 WAITS = """\
@@ -139,7 +140,7 @@ def killed(folder: Path, words: tuple[str, ...]) -> Path:
     line, file = waiting(folder, *words)
     script = (
         "import pathlib, sys, time\n"
-        "from pairkit.online.process import guarded\n"
+        "from pairkit.processes.start import guarded\n"
         "from pairkit.online.reserve import reserved\n"
         "with reserved('http://localhost:9/v1') as held:\n"
         "    with guarded(sys.argv[2:], pathlib.Path(sys.argv[1]), held=held):\n"

@@ -9,6 +9,7 @@ from support import online as runs
 from support.forks import Server
 from support.online_kills import kill
 
+from pairkit.errors import InputError
 from pairkit.online import segment
 from pairkit.online.run import online
 
@@ -58,3 +59,26 @@ def test_a_run_killed_anywhere_else_continues_to_the_same_weights(
     online(runs.recipe(model), out)
     for name in ("model/model.safetensors", "segments.jsonl"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("point", "number"), [("before a line", 2), pytest.param("before the model", 3, marks=full)]
+)
+@pytest.mark.parametrize("how", ["a flipped bit", "a missing file"])
+def test_a_policy_that_has_changed_since_is_not_continued_with(
+    how: str, point: str, number: int, forks: Server, model: Path, tmp_path: Path
+) -> None:
+    """Nothing is generated with it, and it is not published."""
+    out = tmp_path / "out"
+    kill(forks, model, point, out)
+    file = out / f"segment-{number}" / "run" / "model" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    if how == "a flipped bit":
+        content[-1] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    with pytest.raises(InputError, match=rf"segment-{number}/.*safetensors: is .*; put it back, or use --on"):
+        online(runs.recipe(model), out)
+    assert not (out / f"segment-{number + 1}" / "data").exists()
+    assert not (out / "model").exists()

@@ -249,7 +249,7 @@ def test_the_server_of_a_killed_process_ends(model: Path, tmp_path: Path) -> Non
     command = [word.replace("{model}", str(model)) for word in words]
     script = (
         "import pathlib, sys, time\n"
-        "from pairkit.online.process import guarded\n"
+        "from pairkit.processes.start import guarded\n"
         "with guarded(sys.argv[2:], pathlib.Path(sys.argv[1])):\n"
         "    time.sleep(100)\n"
     )

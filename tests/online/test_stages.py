@@ -20,9 +20,9 @@ from support import online as runs
 from pairkit.errors import EngineError, ExistingOutputError, TrainingError
 from pairkit.imports import only_named
 from pairkit.online import segment, stage
-from pairkit.online.process import last_words
 from pairkit.online.recipe import Launch
 from pairkit.online.run import online
+from pairkit.processes.start import last_words
 from pairkit.recipes import validate
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe

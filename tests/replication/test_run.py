@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.replications import RATES, SMALL, TASK, arm, replication
 
@@ -14,6 +17,7 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeE
 from pairkit.replication import bench, page, run
 from pairkit.replication.claims import table
 from pairkit.replication.design import TUNING_SEEDS, Replication
+from pairkit.replication.measured import Measured
 from pairkit.replication.run import planned, replicate, seeds_of
 from pairkit.training.output.metrics import read_metrics
 
@@ -277,6 +281,36 @@ def test_damaged_numbers_are_named(finished: Path) -> None:
     with pytest.raises(InputError, match=r"is damaged .*remove it, and the model is measured again"):
         replicate([replication()], finished, size=SMALL)
     file.write_bytes(whole)
+
+
+def _huge() -> bytes:
+    """The header of an array that would take an exabyte."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("how", ["missing", "short", "text", "square", "huge"])
+def test_numbers_of_another_form_are_named(how: str, finished: Path, tmp_path: Path) -> None:
+    whole = next((finished / "T" / "seed-0" / "measured").glob("dpo-*.npz"))
+    with np.load(whole) as archive:
+        values = dict(archive)
+    file, name = tmp_path / "dpo-1-test.npz", "problem_right"
+    if how == "missing":
+        del values[name]
+    elif how == "short":
+        values[name] = values[name][:-1]
+    elif how == "text":
+        values[name] = values[name].astype(str)
+    elif how == "square":
+        values[name] = np.stack([values[name]] * 2)
+    np.savez_compressed(file, **values)
+    if how == "huge":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(f"{name}.npy", _huge())
+    with pytest.raises(InputError, match=r"is damaged .*remove it, and the model is measured again"):
+        Measured.load(file)
+    assert Measured.load(whole).problems
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from support.replications import made_up
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.errors import ExistingOutputError, InputError, OutputError
+from pairkit.errors import ExistingOutputError, InputError, OutputError, UsageError
 from pairkit.files import write_json
 from pairkit.replication.claims.table import REPLICATIONS
 from pairkit.replication.results import result
@@ -25,7 +26,7 @@ from pairkit.replication.tasks.base import FULL
 from pairkit.reports.canvas import INK
 from pairkit.run_report.find import Setting
 from pairkit.run_report.page import colors_of
-from pairkit.run_report.report import NUMBERS, report
+from pairkit.run_report.report import MADE, NUMBERS, report
 
 pytestmark = pytest.mark.usefixtures("plain_plots")
 NAMES = ("dpo/seed-0", "dpo/seed-1", "simpo", "alpha", "spo", "plain")
@@ -91,7 +92,7 @@ def test_csv_has_a_file_per_table_with_the_same_numbers(drawn: Path) -> None:
         for name, rows in figure["tables"].items()
         if rows
     }
-    assert {path.name for path in (drawn / "csv").iterdir()} == set(expected)
+    assert {path.name for path in (drawn / "csv").glob("*.csv")} == set(expected)
     for name, rows in expected.items():
         with (drawn / "csv" / name).open(newline="") as file:
             found = list(csv.DictReader(file))
@@ -106,12 +107,17 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     own = {"json": tmp_path / "numbers.json", "csv_folder": tmp_path / "csv"}
     report([run], out, **own)
     first = out.read_bytes()
+    made = json.loads((tmp_path / "csv" / MADE).read_text())
+    write_json(tmp_path / "csv" / MADE, {"report": [*made["report"], "figure-99-old.csv", "../figure-1.csv"]})
+    (tmp_path / "figure-1.csv").write_text("")
     (tmp_path / "csv" / "figure-99-old.csv").write_text("")
+    (tmp_path / "csv" / "figure-mine.csv").write_text("")
     (tmp_path / "csv" / "own.csv").write_text("")
     report([run], out, **own)
     assert out.read_bytes() == first
     names = {path.name for path in (tmp_path / "csv").iterdir()}
-    assert "own.csv" in names
+    assert {"own.csv", "figure-mine.csv"} < names
+    assert (tmp_path / "figure-1.csv").exists()
     assert "figure-99-old.csv" not in names
     other = tmp_path / "notes.html"
     other.write_text("<!doctype html><title>notes</title>")
@@ -193,3 +199,36 @@ def test_figure_17_is_what_replications_measured(tmp_path: Path) -> None:
     write_json(tmp_path / "out" / "replication" / "M4.json", {**written, "design": "another"})
     with pytest.raises(InputError, match="has no result of a replication as it is designed today"):
         report([tmp_path / "out"], tmp_path / "page.html")
+
+
+def test_a_table_of_others_is_not_replaced(recorded: dict[str, Path], tmp_path: Path) -> None:
+    run, tables = recorded["plain"], tmp_path / "csv"
+    report([run], tmp_path / "first.html", csv_folder=tables)
+    name = min(tables.glob("figure-*.csv")).name
+    (tables / MADE).unlink()
+    (tables / name).write_text("mine")
+    with pytest.raises(ExistingOutputError, match=r"csv: exists and was not written by"):
+        report([run], tmp_path / "page.html", csv_folder=tables)
+    assert (tables / name).read_text() == "mine"
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"report": 5}', '{"report": [1]}', "[" * 5000, "{}"])
+def test_a_damaged_list_of_tables_is_one_line(
+    content: str, recorded: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / MADE).write_text(content)
+    with pytest.raises(InputError, match=r"is damaged .*; remove it and the tables that it lists"):
+        report([recorded["plain"]], tmp_path / "page.html", csv_folder=tmp_path)
+
+
+def test_outputs_that_a_report_cannot_have(recorded: dict[str, Path], tmp_path: Path) -> None:
+    run = recorded["plain"]
+    with pytest.raises(UsageError, match="--out and --json are both"):
+        report([run], tmp_path / "page", json=tmp_path / "x" / ".." / "page")
+    with pytest.raises(ExistingOutputError, match=r"is inside .*, which holds a training run"):
+        report([run], tmp_path / "page", csv_folder=run)
+    os.mkfifo(tmp_path / "pipe")  # which nobody writes to: reading it would have no end
+    for name in ("pipe", "/dev/zero"):
+        with pytest.raises(ExistingOutputError, match="exists and was not written by"):
+            report([run], tmp_path / name)

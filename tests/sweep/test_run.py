@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeE
 from pairkit.sweep import run
 from pairkit.sweep.grid import Point, parse_axes
 from pairkit.sweep.parallel import devices_of
-from pairkit.sweep.results import Run, settings
+from pairkit.sweep.results import Run, measured, settings
 from pairkit.sweep.run import sweep
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
@@ -162,6 +163,64 @@ def test_another_sweep_replaces_one_that_may_be_deleted(content: dict[str, Any],
     assert (tmp_path / "mine.txt").exists()
     with pytest.raises(ExistingOutputError):
         sweep(content, axes("seed=1"), "reward_margin", tmp_path, on_existing="raise")
+
+
+def test_a_longer_sweep_makes_all_runs_longer(content: dict[str, Any], tmp_path: Path) -> None:
+    sweep({**content, "max_steps": 1}, axes("seed=0"), "loss", tmp_path)
+    runs = sweep({**content, "max_steps": 2}, axes("seed=0,1"), "loss", tmp_path)
+    assert [read_metrics(each.folder, "train")[-1]["step"] for each in runs] == [2, 2]
+
+
+@pytest.mark.parametrize("part", ["the model", "the dataset", "the tokenizer"])
+def test_runs_that_were_made_of_something_else_are_not_compared(
+    part: str, content: dict[str, Any], tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "sets", random_sets(24), random_sets(8, seed=1))
+    model = model_folder(tmp_path / "model")
+    own = {**content, "data": str(data), "model": str(model)}
+    sweep(own, axes("seed=0"), "loss", tmp_path / "out")
+    assert len(sweep(own, axes("seed=0,1"), "loss", tmp_path / "out")) == 2
+    if part == "the model":
+        weights = bytearray((model / "model.safetensors").read_bytes())
+        weights[-1] ^= 1
+        (model / "model.safetensors").write_bytes(weights)
+    elif part == "the tokenizer":
+        file = model / "tokenizer_config.json"
+        file.write_text(file.read_text() + " ")
+    else:
+        shutil.rmtree(data)
+        write_data(data, random_sets(24, seed=2), random_sets(8, seed=1))
+    with pytest.raises(ExistingOutputError, match=rf"seed=0 contains a training run .*{part} was"):
+        sweep(own, axes("seed=0,1,2"), "loss", tmp_path / "out")
+
+
+def test_a_model_of_elsewhere_finishes_no_run(content: dict[str, Any], tmp_path: Path) -> None:
+    sweep(content, axes("seed=0"), "loss", tmp_path / "other")
+    (tmp_path / "out" / "seed=0").mkdir(parents=True)
+    (tmp_path / "out" / "sweep.json").write_text((tmp_path / "other" / "sweep.json").read_text())
+    shutil.copytree(tmp_path / "other" / "seed=0" / "model", tmp_path / "out" / "seed=0" / "model")
+    with pytest.raises(ExistingOutputError, match="seed=0 is not empty and was not created by this command"):
+        sweep(content, axes("seed=0"), "loss", tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", ["abc", "0.5", True, [], {}, float("nan"), float("inf")])
+def test_damaged_metrics_are_one_line(value: object, content: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "seed=0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "kind": "eval", "loss": value}) + "\n")
+    with pytest.raises(
+        InputError, match=r"metrics\.jsonl: is damaged .*a loss is no number.*; remove the run"
+    ):
+        measured(folder, "loss")
+
+
+def test_a_run_that_is_a_link_is_not_followed(content: dict[str, Any], tmp_path: Path) -> None:
+    sweep(content, axes("seed=0"), "loss", tmp_path / "out")
+    (tmp_path / "out" / "seed=0").rename(tmp_path / "elsewhere")
+    (tmp_path / "out" / "seed=0").symlink_to(tmp_path / "elsewhere")
+    sweep(content, axes("seed=1"), "loss", tmp_path / "out", on_existing="delete")
+    assert (tmp_path / "elsewhere" / "model" / "model.safetensors").exists()
+    assert list(models(tmp_path / "out")) == ["seed=1"]
 
 
 @pytest.mark.parametrize("value", ["0", "two", "-1", "1.5"])

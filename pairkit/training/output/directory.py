@@ -119,8 +119,7 @@ def _claim(
     segment: Segment | None,
 ) -> Finished | None:
     record = out / RECORD
-    identity = {"recipe": masked(recipe.model_dump(mode="json")), "data": data_digest, **_template(recipe)}
-    identity |= {CONTENT: content, **segment_identity(segment)}
+    identity = _identity(recipe, data_digest, content) | segment_identity(segment)
     # A half-written record is all that a run leaves that was killed as it began.
     empty = not names_in(out) - {partial(record).name}
     holds = "a training run" if record.is_file() else None
@@ -162,6 +161,21 @@ def _claim(
         write_text(out / RECIPE, yaml.safe_dump(identity["recipe"], sort_keys=False))
         write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
     return complete
+
+
+def check_same(out: Path, recipe: TrainRecipe, *, data_digest: str, content: Content) -> None:
+    """Raise `ExistingOutputError` if the run in `out` was made of something else than `recipe` names now."""
+    if lines := _differences(_read_record(out / RECORD), _identity(recipe, data_digest, content)):
+        raise ExistingOutputError(
+            f"{out} contains a training run with other settings: {'; '.join(lines)}. Put back what was "
+            "there, choose another --out, or use --on-existing delete to start over"
+        )
+
+
+def _identity(recipe: TrainRecipe, data_digest: str, content: Content) -> dict[str, Any]:
+    """Return what makes a run another one."""
+    settings = masked(recipe.model_dump(mode="json"))
+    return {"recipe": settings, "data": data_digest, **_template(recipe), CONTENT: content}
 
 
 def all_steps_taken(out: Path) -> None:

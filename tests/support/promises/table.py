@@ -25,6 +25,9 @@ TABLE: Sections = {
                 "tests/test_ownership.py::test_file_systems_without_locks",
                 "tests/test_ownership.py::test_a_lock_that_is_a_link_is_not_followed",
                 "tests/test_ownership.py::test_a_lock_of_anything_is_no_obstacle",
+                "tests/test_ownership.py::test_a_place_in_which_nothing_can_be_made",
+                "tests/run_report/test_report.py::test_a_table_of_others_is_not_replaced",
+                "tests/run_report/test_report.py::test_outputs_that_a_report_cannot_have",
                 "tests/training/export/test_model.py::test_a_second_export_to_one_directory_is_refused",
                 "tests/training/export/test_model.py::test_an_export_that_fails_keeps_the_one_before",
                 "tests/evaluation/judge/test_command.py::test_a_second_evaluation_in_one_directory_is_refused",
@@ -49,6 +52,13 @@ TABLE: Sections = {
                 "tests/cli/test_stops.py::test_sigint_before_anything_was_begun",
                 "tests/pipeline/test_stops.py::test_sigint_keeps_what_was_done",
                 "tests/pipeline/test_stops.py::test_sigint_while_a_shard_is_opened_leaves_no_half_shard",
+            ),
+        ),
+        (
+            "Runs that a sweep trains at a time end with it, whatever ends it, and keep what they have done.",
+            (
+                "tests/sweep/test_stops.py::test_signals_to_all_processes_of_a_terminal_keep_every_run",
+                "tests/sweep/test_stops.py::test_a_killed_sweep_leaves_no_run_and_continues",
             ),
         ),
         (
@@ -141,6 +151,7 @@ TABLE: Sections = {
             (
                 "tests/pipeline/test_inputs.py::test_the_output_is_not_part_of_the_input",
                 "tests/pipeline/test_inputs.py::test_a_dangling_output_is_named",
+                "tests/test_ownership.py::test_an_output_that_leads_back_to_itself",
                 "tests/sources/test_walk.py::test_a_file_of_several_names_is_read_once",
                 "tests/sources/test_walk.py::test_loops_end",
                 "tests/sources/test_walk.py::test_a_link_to_no_file_is_refused",
@@ -159,11 +170,25 @@ TABLE: Sections = {
         ),
         (
             "A run is complete by the steps in its record, whatever is in its `model/`.",
-            ("tests/training/output/test_complete.py::test_a_model_of_elsewhere_completes_no_run",),
+            (
+                "tests/training/output/test_complete.py::test_a_model_of_elsewhere_completes_no_run",
+                "tests/sweep/test_run.py::test_a_model_of_elsewhere_finishes_no_run",
+            ),
+        ),
+        (
+            "Runs of a sweep are compared only if they were made of the same, and took as many steps.",
+            (
+                "tests/sweep/test_run.py::test_runs_that_were_made_of_something_else_are_not_compared",
+                "tests/sweep/test_run.py::test_a_longer_sweep_makes_all_runs_longer",
+            ),
         ),
         (
             "What a manifest says is what was written.",
             ("tests/pipeline/test_damaged_files.py::test_an_edited_manifest_is_no_complete_dataset",),
+        ),
+        (
+            "An online training continues with no policy that has changed since, and publishes none.",
+            ("tests/online/test_kills.py::test_a_policy_that_has_changed_since_is_not_continued_with",),
         ),
         (
             "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",
