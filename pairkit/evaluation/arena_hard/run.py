@@ -23,6 +23,7 @@ from pairkit.evaluation.answers import (
     write_prompts,
 )
 from pairkit.evaluation.arena_hard.about import notes, statistics
+from pairkit.evaluation.arena_hard.agreement import agreement
 from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_public
 from pairkit.evaluation.arena_hard.games import Game, games_table, judge_counts
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
@@ -203,6 +204,8 @@ def _outcome(
         "scores": {category or "all": describe(of) for category, of in found.items()},
         **behavior,
     }
+    if inputs.other_judge is not None:
+        about["agreement"] = agreement(questions, judged.games, inputs.other_judge, recipe.version)
     return Outcome(
         "arena_hard",
         recipe.version,
