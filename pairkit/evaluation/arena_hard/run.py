@@ -225,7 +225,7 @@ def _outcome(
 def _missing(
     inputs: Inputs, answers: Answers | None, scores: Sequence[CategoryScores], questions: Sequence[Question]
 ) -> dict[str, str]:
-    """Return why prompts have no score, by prompt_id: no answer, no reference, or no verdict."""
+    """Return why prompts have no score, by prompt_id: no answer, reference, or verdict."""
     missing: dict[str, str] = {}
     judged = {game.prompt_id for of in scores for game in of.scored.games}
     unread = {key: reason for of in scores for key, reason in of.scored.missing.items()}
@@ -239,7 +239,7 @@ def _missing(
         elif inputs.judgments is None and key not in inputs.references.texts:
             missing[key] = "no_reference"
         else:
-            missing[key] = unread.get(key, "no_verdict")
+            missing[key] = unread.get(key, "no_verdict" if inputs.judgments is None else "no_judgment")
     return missing
 
 
