@@ -66,7 +66,7 @@ def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> N
 
 @pytest.mark.default(
     "fewer questions than Arena-Hard has, and so another file",
-    "questions of another version of MT-Bench",
+    "questions of another version of MT-Bench, asked for",
     "an answer to another problem than GSM8K's among others",
     "an empty answer to AlpacaEval",
 )

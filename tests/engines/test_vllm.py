@@ -6,22 +6,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pyarrow.dataset as ds
 import pytest
 import torch
 from support.rendering import prompt_tokens
+from support.vllm_server import vllm_server
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pairkit.engines import open_engine
@@ -236,39 +229,8 @@ def test_what_the_recipe_says_is_not_logged_twice(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[str]:
-    """vLLM's server on loopback, stopped by the ids of its processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-    command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--max-model-len", "128", "--enforce-eager", "--dtype", "float32"]
-    command += ["--no-enable-chunked-prefill"]  # see engines/vllm.py
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        stop(process)
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    while True:
-        assert process.poll() is None, "vLLM's server did not start"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(1)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs([psutil.Process(process.pid), *children], timeout=30)
-    for one in alive:
-        one.kill()
-    process.wait()
+    with vllm_server(folder) as url:
+        yield url
 
 
 def test_the_openai_engine_with_vllms_server(folder: Path, server: str) -> None:

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OtherVersionFlag,
     OutFlag,
     RetryFlag,
     SeedFlag,
@@ -81,6 +82,7 @@ def alpaca_eval(
     out: OutFlag = Path("runs/eval/alpaca_eval"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
+    other_version: OtherVersionFlag = False,
     seed: SeedFlag = None,
     retry_failed: RetryFlag = False,
     dry_run: DryRunFlag = False,
@@ -119,7 +121,7 @@ def alpaca_eval(
     recipe = recipe_of(context, AlpacaEvalRecipe, flags)
     table = Path(gamed) if gamed not in (None, "none") else None
     files = Files(reference, "none" if gamed == "none" else table, answers, annotations, agreement, weights)
-    inputs = read_inputs(recipe, files, until.value, limit)
+    inputs = read_inputs(recipe, files, until.value, limit, other_version=other_version)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             print_plan(

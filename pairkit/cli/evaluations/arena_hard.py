@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OtherVersionFlag,
     OutFlag,
     RetryFlag,
     SeedFlag,
@@ -61,6 +62,12 @@ def arena_hard(
         Path | None,
         typer.Option(metavar="FILE", help="Stored verdicts, in the layout of judgments.jsonl: no judge."),
     ] = None,
+    agreement: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Another judge's verdicts on the same answers: how far the two agree."
+        ),
+    ] = None,
     style_control: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +83,7 @@ def arena_hard(
     out: OutFlag = Path("runs/eval/arena_hard"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
+    other_version: OtherVersionFlag = False,
     seed: SeedFlag = None,
     retry_failed: RetryFlag = False,
     dry_run: DryRunFlag = False,
@@ -114,8 +122,8 @@ def arena_hard(
         "seed": seed,
     }
     recipe = recipe_of(context, ArenaHardRecipe, flags)
-    files = Files(questions, reference or (), answers, annotations, pool or ())
-    inputs = read_inputs(recipe, files, until.value, limit)
+    files = Files(questions, reference or (), answers, annotations, pool or (), agreement)
+    inputs = read_inputs(recipe, files, until.value, limit, other_version=other_version)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             print_plan(

@@ -56,6 +56,13 @@ UntilFlag = Annotated[
 LimitFlag = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results say so.")
 ]
+OtherVersionFlag = Annotated[
+    bool,
+    typer.Option(
+        "--other-version",
+        help="Use questions of another version of the benchmark than the one that is known; results say so.",
+    ),
+]
 OutFlag = Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")]
 SeedFlag = Annotated[
     int | None, typer.Option(metavar="N", help="Random seed of sampling and resampling.  [default: 0]")

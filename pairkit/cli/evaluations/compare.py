@@ -109,7 +109,7 @@ def _sentence(pair: Mapping[str, Any], pairs: int) -> str:
     error = f", SE {_number(pair['se'])}{unpaired}" if pair["se"] is not None else ""
     seeds = f", SE from seeds {pair['seed_se']:.2f}" if pair["seed_se"] is not None else ""
     p = "none" if pair["p_holm"] is None else p_text(pair["p_holm"])
-    corrected = f" after correction for {pairs} pairs (p = {p})" if pairs > 1 else ""
+    corrected = f", after correction for {pairs} pairs (p = {p})" if pairs > 1 else ""
     left_out = f" ({pair['left_out']['prompts']:,} left out)" if pair["left_out"]["prompts"] else ""
     own = ""
     if of_own_prompts(pair):

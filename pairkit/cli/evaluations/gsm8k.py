@@ -14,6 +14,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OtherVersionFlag,
     OutFlag,
     RetryFlag,
     SeedFlag,
@@ -48,6 +49,7 @@ def gsm8k(
         Step.scores
     ),
     limit: LimitFlag = None,
+    other_version: OtherVersionFlag = False,
     seed: SeedFlag = None,
     retry_failed: RetryFlag = False,
     dry_run: DryRunFlag = False,
@@ -70,7 +72,7 @@ def gsm8k(
     from pairkit.evaluation.plan import rehearsal
 
     recipe = recipe_of(context, Gsm8kRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
-    inputs = read_inputs(recipe, questions, answers, limit)
+    inputs = read_inputs(recipe, questions, answers, limit, other_version=other_version)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             print_plan(len(inputs.problems.questions), plan_gsm8k(recipe, inputs, running), recipe)

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OtherVersionFlag,
     OutFlag,
     RetryFlag,
     SeedFlag,
@@ -46,6 +47,7 @@ def ifeval(
         Step.scores
     ),
     limit: LimitFlag = None,
+    other_version: OtherVersionFlag = False,
     seed: SeedFlag = None,
     retry_failed: RetryFlag = False,
     dry_run: DryRunFlag = False,
@@ -67,7 +69,7 @@ def ifeval(
     from pairkit.evaluation.plan import rehearsal
 
     recipe = recipe_of(context, IfevalRecipe, {"model": model, "name": name, "engine": engine, "seed": seed})
-    inputs = read_inputs(recipe, questions, answers, limit)
+    inputs = read_inputs(recipe, questions, answers, limit, other_version=other_version)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             print_plan(len(inputs.prompts.questions), plan_ifeval(recipe, inputs, running), recipe)

@@ -15,6 +15,7 @@ from pairkit.cli.evaluations.common import (
     LimitFlag,
     ModelFlag,
     NameFlag,
+    OtherVersionFlag,
     OutFlag,
     RetryFlag,
     SeedFlag,
@@ -71,6 +72,7 @@ def mt_bench(
     out: OutFlag = Path("runs/eval/mt_bench"),
     until: UntilFlag = Step.scores,
     limit: LimitFlag = None,
+    other_version: OtherVersionFlag = False,
     seed: SeedFlag = None,
     retry_failed: RetryFlag = False,
     dry_run: DryRunFlag = False,
@@ -108,7 +110,7 @@ def mt_bench(
     }
     recipe = recipe_of(context, MtBenchRecipe, flags)
     files = Files(questions, references, answers, annotations, agreement)
-    inputs = read_inputs(recipe, files, until.value, limit)
+    inputs = read_inputs(recipe, files, until.value, limit, other_version=other_version)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             print_plan(

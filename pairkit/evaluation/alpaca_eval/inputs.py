@@ -14,11 +14,12 @@ from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import Published, read_weights
 from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
 from pairkit.evaluation.alpaca_eval.judging import read_prompt
-from pairkit.evaluation.alpaca_eval.questions import Reference, read_reference
+from pairkit.evaluation.alpaca_eval.questions import QUESTIONS, Reference, read_reference
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.answers import Answer, Answers
 from pairkit.evaluation.prompts import Prompt
 from pairkit.evaluation.rows import DataFile
+from pairkit.evaluation.versions import check_version
 from pairkit.rankers.thoughts import Thoughts
 
 Until = Literal["answers", "verdicts", "scores"]
@@ -57,16 +58,27 @@ class Inputs(NamedTuple):
     data: Mapping[str, DataFile]
 
 
-def read_inputs(recipe: AlpacaEvalRecipe, files: Files, until: Until, limit: int | None = None) -> Inputs:
+def read_inputs(
+    recipe: AlpacaEvalRecipe,
+    files: Files,
+    until: Until,
+    limit: int | None = None,
+    *,
+    other_version: bool = False,
+) -> Inputs:
     """Read all files before anything is asked.
 
-    Raises `InputError` for files that do not belong together, `RecipeError` for a model or judge that is
+    Raises `InputError` for files that do not belong together, and for other questions than the benchmark's
+    unless `other_version`, `RecipeError` for a model or judge that is
     needed and missing, `HubError` for a file that only the Hub has.
     """
     _check_given(recipe, files, until)
     # Annotations hold the reference's answers, so that they alone are enough.
     source = files.reference or files.annotations or hub_file(REFERENCE_FILE)
-    reference = read_reference(source).first(limit)
+    whole = read_reference(source)
+    count, known = len(whole.questions), whole.known
+    check_version(source, count, QUESTIONS, "AlpacaEval 2", known=known, other_version=other_version)
+    reference = whole.first(limit)
     data = {"reference": reference.file}
     gamed = None
     if files.gamed != "none" and until == "scores":

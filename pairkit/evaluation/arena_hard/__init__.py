@@ -13,6 +13,7 @@ fit             logistic regression to its optimum, for many resamples at once
 style_control   the score at equal style, or by the public formula
 pool            other evaluations, for the public formula
 scores          all of these for a category, as metrics
+agreement       how far two judges agree
 about           what results say beside the numbers
 recipe, inputs  the settings, and the files
 run             the three steps

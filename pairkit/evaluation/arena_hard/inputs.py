@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,8 +17,10 @@ from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.arena_hard.references import References, read_references
 from pairkit.evaluation.arena_hard.style import CountTokens
 from pairkit.evaluation.arena_hard.tokens import token_counter
+from pairkit.evaluation.arena_hard.versions import BENCHMARKS
 from pairkit.evaluation.prompts import Prompt
 from pairkit.evaluation.rows import DataFile
+from pairkit.evaluation.versions import check_version
 
 Until = Literal["answers", "verdicts", "scores"]
 
@@ -31,6 +33,7 @@ class Files(NamedTuple):
     answers: Path | None = None
     annotations: Path | None = None
     pool: Sequence[Path] = ()
+    agreement: Path | None = None
 
 
 class Inputs(NamedTuple):
@@ -40,6 +43,7 @@ class Inputs(NamedTuple):
         answers: of the model; None where it has to be asked, or where stored verdicts are all there is.
         tokens: prompt_id -> stored length of the model's answer.
         count_tokens: the tokenizer that was asked for; None: stored lengths are used.
+        other_judge: verdicts whose agreement with the judge's is computed.
         pool: further models for the public style control.
     """
 
@@ -49,26 +53,39 @@ class Inputs(NamedTuple):
     answers: Answers | None
     tokens: Mapping[str, int]
     judgments: Judgments | None
+    other_judge: Judgments | None
     prompts: Mapping[str | None, Prompt]
     count_tokens: CountTokens | None
     pool: Sequence[PoolRun]
     data: Mapping[str, DataFile]
 
 
-def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int | None = None) -> Inputs:
+def read_inputs(
+    recipe: ArenaHardRecipe,
+    files: Files,
+    until: Until,
+    limit: int | None = None,
+    *,
+    other_version: bool = False,
+) -> Inputs:
     """Read all files before anything is asked.
 
-    Raises `InputError` for files that do not belong together, `RecipeError` for a model, judge or reference
+    Raises `InputError` for files that do not belong together, and for other questions than the benchmark's
+    unless `other_version`, `RecipeError` for a model, judge or reference
     that is needed and missing, `ModelError` for a tokenizer that cannot be loaded.
     """
     _check_given(recipe, files, until)
     read = read_questions(files.questions, recipe.version, category=recipe.category, limit=limit)
+    size, name = BENCHMARKS[recipe.version].questions, f"Arena-Hard {recipe.version}"
+    check_version(files.questions, read.file.rows, size, name, known=read.known, other_version=other_version)
     questions = read.questions
     data = {"questions": read.file}
-    judgments = None
-    if files.annotations is not None:
-        judgments = read_judgments(files.annotations, questions, recipe.version)
-        data["annotations"] = judgments.file
+    judgments, other_judge = (
+        None if path is None else read_judgments(path, questions, recipe.version)
+        for path in (files.annotations, files.agreement)
+    )
+    stored = {"annotations": judgments, "agreement": other_judge}
+    data |= {role: found.file for role, found in stored.items() if found is not None}
     against = {} if judgments is None else judgments.references
     references = read_references(files.references, questions, recipe.version, against, recipe.thoughts)
     for place, file in enumerate(references.files):
@@ -84,6 +101,8 @@ def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int 
             "model, or --name if both are its names"
         )
     model = recipe.shown_name or (names[0] if names else "")
+    if other_judge is not None:
+        _check_same(other_judge, {*names, model}, references.names)
     if not model:
         raise RecipeError("the answers do not say whose they are: give --name")
     pool = read_pool(files.pool, recipe.version, references.by_category(questions))
@@ -94,6 +113,7 @@ def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int 
         None if given is None else given.answers,
         {} if given is None else given.tokens,
         judgments,
+        other_judge,
         read_prompts(recipe.judge_prompt),
         None if recipe.tokenizer is None else token_counter(recipe.tokenizer),
         pool,
@@ -101,11 +121,26 @@ def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int 
     )
 
 
+def _check_same(other: Judgments, models: Collection[str], references: Mapping[str, str]) -> None:
+    """Raise `InputError` for another judge's verdicts on other answers than those that are judged."""
+    if other.model not in models:
+        raise InputError(
+            f"{other.file.file}: verdicts on {other.model!r}, but the answers are those of "
+            f"{' or '.join(map(repr, sorted(models)))}: give --agreement the verdicts on the same answers"
+        )
+    for key, name in other.references.items():
+        if references.get(key, name) != name:
+            raise InputError(
+                f"{other.file.file}: its verdicts are against {name!r}, these are against "
+                f"{references[key]!r}: give --agreement verdicts against the same reference"
+            )
+
+
 def _check_given(recipe: ArenaHardRecipe, files: Files, until: Until) -> None:
     if not (recipe.model or files.answers or files.annotations):
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
     if recipe.judge and files.annotations:
-        raise RecipeError("two sources of verdicts: give --judge or --annotations")
+        raise RecipeError("two sources of verdicts: give --judge or --annotations; --agreement compares two")
     if until != "answers" and not (recipe.judge or files.annotations):
         raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
     if until != "answers" and recipe.judge and not files.references:

@@ -23,6 +23,7 @@ from pairkit.evaluation.answers import (
     write_prompts,
 )
 from pairkit.evaluation.arena_hard.about import notes, statistics
+from pairkit.evaluation.arena_hard.agreement import agreement
 from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_public
 from pairkit.evaluation.arena_hard.games import Game, games_table, judge_counts
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
@@ -203,6 +204,8 @@ def _outcome(
         "scores": {category or "all": describe(of) for category, of in found.items()},
         **behavior,
     }
+    if inputs.other_judge is not None:
+        about["agreement"] = agreement(questions, judged.games, inputs.other_judge, recipe.version)
     return Outcome(
         "arena_hard",
         recipe.version,
@@ -222,7 +225,7 @@ def _outcome(
 def _missing(
     inputs: Inputs, answers: Answers | None, scores: Sequence[CategoryScores], questions: Sequence[Question]
 ) -> dict[str, str]:
-    """Return why prompts have no score, by prompt_id: no answer, no reference, or no verdict."""
+    """Return why prompts have no score, by prompt_id: no answer, reference, or verdict."""
     missing: dict[str, str] = {}
     judged = {game.prompt_id for of in scores for game in of.scored.games}
     unread = {key: reason for of in scores for key, reason in of.scored.missing.items()}
@@ -236,7 +239,7 @@ def _missing(
         elif inputs.judgments is None and key not in inputs.references.texts:
             missing[key] = "no_reference"
         else:
-            missing[key] = unread.get(key, "no_verdict")
+            missing[key] = unread.get(key, "no_verdict" if inputs.judgments is None else "no_judgment")
     return missing
 
 

@@ -21,6 +21,7 @@ from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import session
+from pairkit.evaluation.versions import check_version
 
 Until = Literal["answers", "scores"]
 
@@ -35,13 +36,21 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(
-    recipe: Gsm8kRecipe, questions: Path, answers: Path | None, limit: int | None = None
+    recipe: Gsm8kRecipe,
+    questions: Path,
+    answers: Path | None,
+    limit: int | None = None,
+    *,
+    other_version: bool = False,
 ) -> Inputs:
     """Read all files before anything is asked.
 
-    Raises `InputError` for files that cannot be used, `RecipeError` for a model that is needed and missing.
+    Raises `InputError` for files that cannot be used, and for other questions than the benchmark's unless
+    `other_version`, `RecipeError` for a model that is needed and missing.
     """
     problems = read_problems(questions, recipe.prompt, limit)
+    count, known = problems.file.rows, problems.known
+    check_version(questions, count, QUESTIONS, "GSM8K's test set", known=known, other_version=other_version)
     data = {"questions": problems.file}
     if answers is not None:
         model, given, data["answers"] = read_own(answers, problems.questions)

@@ -15,6 +15,7 @@ from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.session import session
+from pairkit.evaluation.versions import check_version
 from pairkit.rankers.ifeval import Verifier, load_verifier
 
 Until = Literal["answers", "scores"]
@@ -30,13 +31,21 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(
-    recipe: IfevalRecipe, questions: Path, answers: Path | None, limit: int | None = None
+    recipe: IfevalRecipe,
+    questions: Path,
+    answers: Path | None,
+    limit: int | None = None,
+    *,
+    other_version: bool = False,
 ) -> Inputs:
     """Read all files before anything is asked.
 
-    Raises `InputError` for files that cannot be used, `RecipeError` for a model that is needed and missing.
+    Raises `InputError` for files that cannot be used, and for other questions than the benchmark's unless
+    `other_version`, `RecipeError` for a model that is needed and missing.
     """
     prompts = read_prompts(questions, limit)
+    count, known = prompts.file.rows, prompts.known
+    check_version(questions, count, QUESTIONS, "IFEval", known=known, other_version=other_version)
     data = {"questions": prompts.file}
     if answers is not None:
         named, given, data["answers"] = read_responses(answers, prompts.questions)

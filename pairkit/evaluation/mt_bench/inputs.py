@@ -12,6 +12,7 @@ from pairkit.evaluation.mt_bench.answers import read_model_answers
 from pairkit.evaluation.mt_bench.judgments import Judgments, read_judgments
 from pairkit.evaluation.mt_bench.prompts import Prompts, read_prompts
 from pairkit.evaluation.mt_bench.questions import (
+    QUESTIONS,
     Questions,
     References,
     check_references,
@@ -20,6 +21,7 @@ from pairkit.evaluation.mt_bench.questions import (
 )
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
 from pairkit.evaluation.rows import DataFile
+from pairkit.evaluation.versions import check_version
 
 Until = Literal["answers", "verdicts", "scores"]
 
@@ -52,14 +54,24 @@ class Inputs(NamedTuple):
     data: Mapping[str, DataFile]
 
 
-def read_inputs(recipe: MtBenchRecipe, files: Files, until: Until, limit: int | None = None) -> Inputs:
+def read_inputs(
+    recipe: MtBenchRecipe,
+    files: Files,
+    until: Until,
+    limit: int | None = None,
+    *,
+    other_version: bool = False,
+) -> Inputs:
     """Read all files before anything is asked.
 
     Raises `InputError` for files that do not belong together, `RecipeError` for a model or judge that is
     needed and missing.
     """
     _check_given(recipe, files, until)
-    questions = read_questions(files.questions).first(limit)
+    whole = read_questions(files.questions)
+    count, known = len(whole.listed), whole.known
+    check_version(files.questions, count, QUESTIONS, "MT-Bench", known=known, other_version=other_version)
+    questions = whole.first(limit)
     data = {"questions": questions.file}
     references = None if files.references is None else read_references(files.references)
     if references is not None:

@@ -221,6 +221,12 @@ def test_what_is_missing_is_counted_by_reason(engines: Engines) -> None:
     assert metric("score")["n"] == 2
 
 
+def test_a_prompt_that_stored_verdicts_lack_is_not_one_without_a_verdict() -> None:
+    save(Path("judgments.jsonl"), judgments([("A=B", "A=B"), (None, None)] * 2)[:2])
+    command(*STORED)
+    assert results()["missing"] == {"no_judgment": 2, "no_verdict": 1}
+
+
 def random_files(count: int, model: str, *, lengths: int = 3) -> None:
     """Questions, and a model's answers and verdicts, drawn by its name."""
     random = np.random.default_rng(sum(map(ord, model)))

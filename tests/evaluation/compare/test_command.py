@@ -60,8 +60,8 @@ def test_several_pairs_are_corrected(run: Run) -> None:
     assert smallest["p_holm"] == pytest.approx(3 * smallest["p"])
     assert second["p_holm"] == pytest.approx(max(2 * second["p"], 3 * smallest["p"]))
     assert largest["p_holm"] == pytest.approx(largest["p"])
-    assert ended.out.count("ccc is higher after correction for 3 pairs") == 2
-    assert "no difference shown after correction for 3 pairs" in ended.out
+    assert ended.out.count("ccc is higher, after correction for 3 pairs") == 2
+    assert "no difference shown, after correction for 3 pairs" in ended.out
 
 
 @pytest.mark.parametrize("words", ["dpo mcpo", "dpo/seed-1 dpo/seed-2 dpo/seed-3 mcpo"])

@@ -239,7 +239,9 @@ def test_another_version_of_the_questions_is_said(engines: Engines) -> None:
     save(Path("question.jsonl"), rows)
     scores = judgment_rows()[0] | {"question_id": 3}
     save(Path("j.jsonl"), [scores])
-    command("--annotations", "j.jsonl")
+    assert "not the 80 of MT-Bench" in command("--annotations", "j.jsonl", code=1)
+    assert not Path("out").exists()
+    command("--annotations", "j.jsonl", "--other-version")
     assert "another version of the questions than MT-Bench's 80" in results()["notes"]
     assert results()["missing"] == {"no_judgment": 80}
     assert results()["ratings"]["missing"] == {"no_judgment": 159}

@@ -23,6 +23,7 @@ from support.bad_input import (
     report,
     reward,
     train,
+    versions,
 )
 from support.bad_input.apart import APART as OTHERS_APART
 from support.bad_input.flagged import FLAGGED
@@ -52,6 +53,7 @@ CASES = [
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,
+    *versions.CASES,
 ]
 
 STOPS = {**OTHER_STOPS, **online.STOPS}

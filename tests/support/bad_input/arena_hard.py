@@ -68,6 +68,24 @@ CASES = [
         QUESTIONS | {"j.jsonl": lines(*judgments()), "a.jsonl": lines(*answers("other", OWN))},
     ),
     Case(
+        "another judge's verdicts on another model",
+        f"{STORED} --agreement other.jsonl",
+        "other.jsonl: verdicts on 'else', but the answers are those of 'mine': give --agreement the verdicts "
+        "on the same answers",
+        QUESTIONS | {"j.jsonl": lines(*judgments()), "other.jsonl": lines(*judgments(model="else"))},
+    ),
+    Case(
+        "another judge's verdicts against another reference",
+        f"{STORED} --agreement other.jsonl",
+        "other.jsonl: its verdicts are against 'else', these are against 'gpt-4-0314': give --agreement "
+        "verdicts against the same reference",
+        QUESTIONS
+        | {
+            "j.jsonl": lines(*judgments()),
+            "other.jsonl": lines(*(row | {"baseline": "else"} for row in judgments())),
+        },
+    ),
+    Case(
         "questions of the other version of Arena-Hard",
         f"{STORED} --version 2.0",
         "q.jsonl, row 1: category 'arena-hard-v0.1'; Arena-Hard 2.0 has hard_prompt, creative_writing: give "

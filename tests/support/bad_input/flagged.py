@@ -56,8 +56,8 @@ FLAGGED = [
         rows=USED,
     ),
     Case(
-        "questions of another version of MT-Bench",
-        MT_BENCH,
+        "questions of another version of MT-Bench, asked for",
+        f"{MT_BENCH} --other-version",
         "note: another version of the questions than MT-Bench's 80",
         mt_bench_files.files(question=eighty()),
         code=0,
