@@ -20,6 +20,8 @@ import torch
 from pairkit.errors import ModelError
 from pairkit.random_bits import GOLDEN, finalize_words
 
+_ELEMENTS = 2**19  # logits that are handled at a time on a CPU: 4 MiB in float64
+
 
 def uniforms(seeds: npt.NDArray[np.uint64], position: int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) per seed `[R]` at a position: the top 53 bits of a hash of the two."""
@@ -55,15 +57,25 @@ def draw(
     if not sampled.any():
         return greedy
     scale = torch.where(sampled, temperature, 1.0).unsqueeze(1)
+    # On a CPU a few rows at a time, because float64 of all rows is more than its caches hold.
+    rows = max(1, _ELEMENTS // logits.shape[-1]) if logits.device.type == "cpu" else len(logits)
+    parts = [torch.split(part, rows) for part in (logits, scale, top_p, uniform)]
+    tokens = torch.cat([_inverse(*part) for part in zip(*parts, strict=True)])
+    return torch.where(sampled, tokens, greedy)
+
+
+def _inverse(
+    logits: torch.Tensor, scale: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor
+) -> torch.Tensor:
+    """Return the token of each row at which the cumulative distribution passes `uniform`."""
     # float64, because a float32 sum over the vocabulary loses small probabilities.
-    probabilities = torch.softmax(logits.double() / scale, dim=-1)
+    probabilities = torch.softmax(logits.double().div_(scale), dim=-1)
     if (top_p < 1).any():
         probabilities = _nucleus(probabilities, top_p)
-    cumulative = probabilities.cumsum(dim=-1)
+    cumulative = probabilities.cumsum_(dim=-1)
     # Scaled by the sum itself, which rounding or the nucleus keeps from being exactly 1.
     target = (uniform * cumulative[:, -1]).unsqueeze(1)
-    tokens = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    return torch.where(sampled, tokens.clamp(max=logits.shape[-1] - 1), greedy)
+    return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

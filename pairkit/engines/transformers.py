@@ -1,8 +1,8 @@
 """The embedded engine: a transformers model in this process, batched by length.
 
 A prompt runs through the model once, however many samples it has; its key-value cache is then repeated. Each
-step samples one token per row. Rows that have ended leave the batch, so that a long completion does not pay
-for those that stopped before it. Prompts of one batch are padded on the left.
+step samples one token per row. Rows that have ended leave the batch, some at a time, so that a long
+completion does not pay for those that stopped before it. Prompts of one batch are padded on the left.
 
 Shapes: B prompts, R rows (completions in flight), P prompt tokens, V vocabulary.
 """
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from pairkit.engines.recipe import CallSettings, EngineRecipe
+
+
+# Rows that have ended leave when at most this share of the batch is unfinished.
+_CROWDED = 15 / 16
 
 
 @dataclass
@@ -118,24 +122,26 @@ class TransformersEngine:
         stops = torch.tensor(stop_tokens(self.model, self.chat), dtype=torch.long, device=device)
         sampled = torch.zeros(len(flat), int(budget.max()), dtype=torch.long, device=device)  # [R, longest]
         length = torch.zeros(len(flat), dtype=torch.long, device=device)
-        stopped = torch.zeros(len(flat), dtype=torch.bool, device=device)
+        stopped, ended = torch.zeros(2, len(flat), dtype=torch.bool, device=device)
 
         with _inference(self.model):
             state = _prefill(self.model, prompts, torch.tensor(owner, device=device))
             on_first(state.logits)
-            live = torch.arange(len(flat), device=device)  # [R], the rows that have not ended
+            live = torch.arange(len(flat), device=device)  # [R], the rows of the batch
             for position in range(sampled.shape[1]):
                 # Numbers of seed and position alone: rows that leave the batch change nothing for the others.
                 uniform = torch.from_numpy(uniforms(seeds[live.cpu().numpy()], position)).to(device)
                 token = draw(state.logits, temperature[live], top_p[live], uniform)
                 sampled[live, position] = token
-                length[live] = position + 1
-                stopped[live] = torch.isin(token, stops)
-                unfinished = ~stopped[live] & (position + 1 < budget[live])
-                if not unfinished.any():
+                length[live] += ~ended[live]
+                stopped[live] |= ~ended[live] & torch.isin(token, stops)
+                ended[live] |= stopped[live] | (position + 1 >= budget[live])
+                rows = (~ended[live]).nonzero().squeeze(1)
+                if not len(rows):
                     break
-                if not unfinished.all():
-                    rows = unfinished.nonzero().squeeze(1)
+                # Not one by one, because the cache of all others is copied. What a row that has ended writes
+                # until then lies behind its length.
+                if len(rows) <= _CROWDED * len(live):
                     live, token = live[rows], token[rows]
                     state.select(rows)
                 state.step(self.model, token)
@@ -259,6 +265,8 @@ class _State:
 
 def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tensor) -> _State:
     """Run the B prompts once, then repeat them: row i continues the prompt `owner[i]` (`[R]`)."""
+    from pairkit.engines.kv_cache import with_room
+
     width = max(map(len, prompts))
     # Padding is masked, so any id of the vocabulary will do.
     ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
@@ -272,7 +280,8 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
         # The logits of all prompt tokens, [B, P, V], may be larger than the cache.
         logits_to_keep=1,
     )
-    state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])
+    cache = with_room(output.past_key_values)
+    state = _State(cache, (position >= 0).long(), lengths, output.logits[:, -1])
     state.select(owner)
     return state
 
