@@ -217,8 +217,8 @@ def score(
     from pairkit.dataset import reader
     from pairkit.errors import unknown
     from pairkit.schema import check_sets
+    from pairkit.training.logprobs.score_sets import score_sets
     from pairkit.training.recipe import TrainRecipe
-    from pairkit.training.score import score_sets
 
     counts = {"limit": limit, "max_length": max_length, "tokens_per_micro_batch": tokens_per_micro_batch}
     _check_counts(**{name: number for name, number in counts.items() if number is not None})

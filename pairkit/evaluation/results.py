@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.measures import Measured, Metric, measure
 from pairkit.files import read_json, replacing, undamaged, write_json, write_text
 from pairkit.masking import masked
 from pairkit.reports.html import Html
+from pairkit.version import __version__
 
 RESULTS = "results.json"
 REPORT = "report.html"

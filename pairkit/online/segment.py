@@ -29,7 +29,7 @@ from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoint_path
 from pairkit.training.output.layout import MODEL
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.segment import Segment as Steps
+from pairkit.training.step.segment import Segment as Steps
 
 DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"

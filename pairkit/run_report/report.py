@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.errors import ExistingOutputError, InputError, OutputError
 from pairkit.files import read_json, stoppable, write_json, write_text
 from pairkit.ownership import outside_others, owned_name
@@ -17,6 +16,7 @@ from pairkit.progress import warn
 from pairkit.run_report.find import Found, Setting, find
 from pairkit.run_report.page import NOUNS, TITLE, colors_of, draw, render
 from pairkit.run_report.series import Figure, Row
+from pairkit.version import __version__
 
 NUMBERS = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19)  # of the figures of runs
 CSV = "figure-*.csv"

@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.errors import TrainingError
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, stoppable, write_json
@@ -28,6 +27,7 @@ from pairkit.sweep.results import Run, check_metric, measured
 from pairkit.training.output.layout import MODEL, RECORD
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 from pairkit.training.run import train
+from pairkit.version import __version__
 
 SWEEP, RESULTS, LOGS = "sweep.json", "results.json", "logs"
 _SHARED = ("tokens", "reference", LOGS, RESULTS)

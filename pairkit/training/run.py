@@ -38,12 +38,12 @@ from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.record.recording import recording_of
 from pairkit.training.record.samples import check_samples, prompts_of, samples_of
-from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.router import routers_of
+from pairkit.training.step.segment import Segment
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
 

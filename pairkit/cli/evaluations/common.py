@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 
@@ -75,7 +75,7 @@ def recipe_of(context: typer.Context, model: type[Recipe], flags: Mapping[str, A
     """
     from pairkit import recipes
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = given_flags(flags)
     if isinstance(given.get("judge"), str):
         given["judge"] = {"model": given["judge"]}
     # KEY=VALUE wins over a flag, as in the other commands.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pairkit.intervals import Floats
+from pairkit.rankers.judge.bradley_terry import sigmoid
 
 # The last two in log-odds: a step that ends the search, and one after which there is an optimum. Towards an
 # optimum at infinity steps stay near 1, but for the damping below, which more steps would let win.
@@ -45,12 +46,6 @@ def curvature(design: Floats, theta: Floats, weights: Floats, ridge: float) -> F
     q = sigmoid(design @ theta)
     hessian: Floats = (design * (weights * q * (1 - q))[:, None]).T @ design + ridge * np.eye(len(theta))
     return hessian
-
-
-def sigmoid(x: Floats) -> Floats:
-    """Return 1 / (1 + e^-x) without overflow."""
-    value: Floats = 0.5 * (1 + np.tanh(x / 2))
-    return value
 
 
 def _newton(

@@ -18,12 +18,13 @@ from pairkit.evaluation.answers import (
     Answers,
     Question,
     generate_answers,
+    only_text,
     questions_sha256,
     write_answers,
     write_prompts,
 )
 from pairkit.evaluation.arena_hard.about import notes, statistics
-from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_public
+from pairkit.evaluation.arena_hard.answers import public_name, write_public
 from pairkit.evaluation.arena_hard.games import Game, games_table, judge_counts
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
 from pairkit.evaluation.arena_hard.judging import ask_judge, decoding_of, questions_to_judge
@@ -96,7 +97,7 @@ def _answers(recipe: ArenaHardRecipe, inputs: Inputs, running: Session) -> tuple
 
 
 def _texts(recipe: ArenaHardRecipe, answers: Answers | None) -> dict[str, str]:
-    texts = {key: text_of(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
+    texts = {key: only_text(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
     return {key: text for key, text in texts.items() if text is not None}
 
 

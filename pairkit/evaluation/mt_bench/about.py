@@ -13,7 +13,7 @@ from pairkit.evaluation.mt_bench.judgments import Judgments
 from pairkit.evaluation.mt_bench.questions import QUESTIONS, Questions
 from pairkit.evaluation.mt_bench.scores import ratings_of
 from pairkit.evaluation.mt_bench.verdicts import EMPTY, Judged, Texts
-from pairkit.rankers.judge.statistics import judge_rates
+from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 PUBLIC_JUDGE = "gpt-4"
 PUBLIC_REFERENCES = "gpt-4"
@@ -30,10 +30,7 @@ def statistics(questions: Sequence[Question], texts: Texts, judged: Judged) -> d
             "quoted_verdicts": judged.counts.get("quoted_verdicts", 0),
             "missing": {str(reason): count for reason, count in sorted(missing.items())},
         },
-        "judge_statistics": {
-            rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()}
-            for rate in judge_rates(judged.counts)
-        },
+        "judge_statistics": rates_by_name(judge_rates(judged.counts)),
     }
     if texts:
         entries["answers"] = _lengths(questions, texts, judged)

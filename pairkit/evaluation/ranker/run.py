@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.measures import Measured
@@ -26,6 +25,7 @@ from pairkit.evaluation.session import session
 from pairkit.files import replacing, write_json, write_text
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.rankers.judge.statistics import summarize_judge
+from pairkit.version import __version__
 
 TABLE = "rankers.json"
 # In the directory of a ranker.

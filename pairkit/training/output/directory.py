@@ -14,7 +14,6 @@ import yaml
 from safetensors import SafetensorError
 from torch import nn
 
-from pairkit import __version__
 from pairkit.dataset.card_settings import settings_of
 from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
@@ -43,7 +42,8 @@ from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKE
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
 from pairkit.training.output.start import SEGMENT, segment_differences, segment_identity
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
+from pairkit.version import __version__
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")

@@ -10,7 +10,7 @@ from pairkit.errors import InputError
 from pairkit.files import read_record
 from pairkit.training.output.checkpoint import RECORD_FILE, damage, steps_done
 from pairkit.training.output.layout import MODEL
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 SEGMENT = "segment"  # key of a run's record
 REMEDY = "put back what was there, or train the segment before it again"
