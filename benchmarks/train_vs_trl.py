@@ -97,10 +97,11 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
     from pairkit.losses.building import sampler_settings
     from pairkit.training.distributed.processes import ALONE
     from pairkit.training.logprobs.reference_cache import reference_sums
-    from pairkit.training.step.batch import StepModel, prepare
+    from pairkit.training.step.averages import Averages
+    from pairkit.training.step.batch import StepModel
     from pairkit.training.step.examples import Split
-    from pairkit.training.step.objective import Averages
     from pairkit.training.step.order import draw_seeds
+    from pairkit.training.step.prepare import prepare
     from pairkit.training.tokens.sets import Column, TokenSet
 
     folder, size, steps = arguments.folder, arguments.sets, arguments.steps

@@ -29,9 +29,10 @@ from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
 from pairkit.training.models import policy, reference, reference_key, running_reference, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, load_weights
-from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
+from pairkit.training.output.directory import all_steps_taken, claimed, discarding
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.longer import Finished
+from pairkit.training.output.save import save_model
 from pairkit.training.output.start import check_start
 from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan

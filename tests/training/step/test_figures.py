@@ -18,11 +18,11 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.step.batch import prepare
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.evaluate import evaluate, evaluation, score_sets
 from pairkit.training.step.figures import Figures
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
 from pairkit.training.tokens.sets import TokenSet
 
 SETS = 7

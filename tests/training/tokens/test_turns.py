@@ -19,9 +19,9 @@ from pairkit.models.chat.settings import TemplateSettings
 from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
 from pairkit.training.run import train
-from pairkit.training.step.batch import prepare
-from pairkit.training.step.objective import Averages
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
 from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
