@@ -33,7 +33,7 @@ from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, split_for
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 VOCABULARY, SETS, BUDGET = 8192, 8, 1024
 

@@ -33,7 +33,7 @@ from pairkit.training.step.examples import Split
 from pairkit.training.step.figures import Figures
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SETS = 8
 LOSSES: dict[str, dict[str, Any]] = {"dpo": {"sampling": "all"}, "mcpo": {}}

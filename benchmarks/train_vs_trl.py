@@ -102,7 +102,7 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
     from pairkit.training.step.examples import Split
     from pairkit.training.step.order import draw_seeds
     from pairkit.training.step.prepare import prepare
-    from pairkit.training.tokens.sets import Column, TokenSet
+    from pairkit.training.tokens.token_set import Column, TokenSet
 
     folder, size, steps = arguments.folder, arguments.sets, arguments.steps
     turns = Turns(arguments.device)
@@ -255,7 +255,7 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
         without_gradient,
     )
     from pairkit.training.logprobs.selection import SetSelection
-    from pairkit.training.tokens.sets import Column, TokenSet
+    from pairkit.training.tokens.token_set import Column, TokenSet
 
     with torch.device("meta"):
         cost = cost_per_token(new_model(arguments.vocabulary, arguments.model))

@@ -39,7 +39,7 @@ from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SETS, SIZES = 8, (2, 4, 8, 16)
 WIDTH, INNER = MODELS["small"]["hidden_size"], MODELS["small"]["intermediate_size"]

@@ -28,8 +28,9 @@ from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.router import routers_of
 from pairkit.training.step.segment import Segment
-from pairkit.training.tokens.sets import Tokenized, TokenSet
+from pairkit.training.tokens.sets import Tokenized
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.truncation import Truncation, truncation
 
 

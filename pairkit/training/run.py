@@ -45,8 +45,8 @@ from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.router import routers_of
 from pairkit.training.step.segment import Segment
-from pairkit.training.tokens.sets import TokenSet
 from pairkit.training.tokens.store import TokenStore
+from pairkit.training.tokens.token_set import TokenSet
 
 
 def train(

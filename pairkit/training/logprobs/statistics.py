@@ -25,7 +25,7 @@ from pairkit.training.logprobs.selection import (
     scored_places,
 )
 from pairkit.training.logprobs.turns import turns_of, with_turns
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 
 class _Row(NamedTuple):

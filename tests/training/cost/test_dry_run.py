@@ -34,7 +34,7 @@ from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ from pairkit.training.step.batch import Batch, GradientResult, StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS = 6
 

@@ -31,7 +31,7 @@ from pairkit.training.step.objective import apply, inputs
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
 from pairkit.training.step.term_weights import term_weights, total
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from pairkit.training.step.evaluate import evaluate, evaluation, score_sets
 from pairkit.training.step.figures import Figures
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS = 7
 BUDGETS = (10**6, 300, 1)

@@ -29,7 +29,8 @@ from pairkit.training.step.examples import Split
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
+from pairkit.training.tokens.sets import Tokenized, record_batch
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 BUDGETS = (10**6, 60, 1)
 LAYOUTS = ("block", "segments", "own logits")

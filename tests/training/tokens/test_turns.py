@@ -22,7 +22,7 @@ from pairkit.training.run import train
 from pairkit.training.step.averages import Averages
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.prepare import prepare
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
 FILES = {path.stem: path for path in all_templates()}
