@@ -194,7 +194,7 @@ def read_record(path: Path, advice: str) -> dict[str, Any]:
     with undamaged(path, advice):
         record = read_json(path)
         if not isinstance(record, dict):
-            raise TypeError("it is no JSON object")
+            raise TypeError("it is not a JSON object")
         return record
 
 

@@ -67,7 +67,7 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    # Until a command says what it names: whatever it reads from disk may come from anywhere.
+    # Until a command states what it names: whatever it reads from disk may come from anywhere.
     context.with_resource(only_named(()))
 
 

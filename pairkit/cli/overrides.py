@@ -19,7 +19,7 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
     """Parse the fields of `recipe` that were given, nested. Raises `UsageError`.
 
-    A word such as --limt, which is neither flag nor field, is most likely a misspelt flag: the nearest flag
+    A word such as --limt, which is neither flag nor field, is most likely a misspelled flag: the nearest flag
     is named.
     """
     from pairkit.recipes import parse_overrides

@@ -82,7 +82,7 @@ def sweep(
     from pairkit.training.recipe import TrainRecipe
 
     axes = parse_axes(set_ or [], TrainRecipe)
-    # What is typed behind --set is typed too.
+    # What is typed after --set is typed too.
     named = {module for point in points(axes) for module in modules_in(point.fields)}
     flags: dict[str, Any] = {"data": data, "model": model}
     if trust_remote_code:

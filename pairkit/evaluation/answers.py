@@ -31,7 +31,7 @@ class Question(NamedTuple):
     """A question of a benchmark.
 
     Attributes:
-        turns: what the user says; the model answers each.
+        turns: the user's texts; the model answers each.
         row: the row of the benchmark's file.
         before: (role, text) of the messages in front of the first turn, which no model is asked about.
     """
@@ -80,7 +80,7 @@ class Answer(NamedTuple):
         return "length" in self.finish_reasons
 
 
-# By prompt_id; a `Problem` says why there is no answer.
+# By prompt_id; a `Problem` has why there is no answer.
 Answers = Mapping[str, Answer | Problem]
 
 
@@ -269,7 +269,7 @@ def one_name(names: Mapping[str, int], path: Path, things: str = "answers", owne
 def leaving_out(
     file: DataFile, found: Mapping[str, Answer | Problem], questions: Sequence[Question]
 ) -> DataFile:
-    """Return what to say of a file of answers, some of which may be to none of the questions."""
+    """Return the note on a file of answers, some of which may be to none of the questions."""
     wanted = {question.prompt_id for question in questions}
     return file.leaving_out([prompt_id for prompt_id in found if prompt_id not in wanted])
 

@@ -86,7 +86,7 @@ class Outcome(NamedTuple):
         about: further entries of results.json: reference, judge, decoding, data, questions_sha256 and so on;
             judge_statistics: name -> {number, of, mean, low, high}, the shares that a judge's biases have.
         verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
-        notes: sentences that qualify the numbers, shown beside them.
+        notes: sentences that qualify the numbers, shown next to them.
         sections: makes further sections of the page, after those about numbers.
     """
 

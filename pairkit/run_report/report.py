@@ -50,7 +50,7 @@ def report(
             _write_csv(csv_folder, every)
         if json is not None:
             write_json(json, _plain(settings, every))
-        # Last, because it says that the other files are there.
+        # Last, because it states that the other files are there.
         write_text(out, render(settings, others, figures, colors))
     return every
 

@@ -73,7 +73,7 @@ def sweep(
             log(f"{done} of {len(jobs)} runs are finished already")
         diverged: set[str] = set()
         # A result is written down as it comes, because the runs after it may take days.
-        # Closed at once by an exception, because several runs may be going on.
+        # Closed at once by an exception, because several runs may be under way.
         with closing(_each(waiting, devices, out / LOGS)) as ended:
             for job, problem in ended:
                 if problem is not None:

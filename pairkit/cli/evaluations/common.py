@@ -54,7 +54,7 @@ UntilFlag = Annotated[
     Step, typer.Option(help="The last step: answers are generated, then judged, then scored.")
 ]
 LimitFlag = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results say so.")
+    int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results state it.")
 ]
 OutFlag = Annotated[Path, typer.Option(metavar="DIR", help="Output directory.")]
 SeedFlag = Annotated[

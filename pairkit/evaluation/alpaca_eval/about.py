@@ -1,4 +1,4 @@
-"""What results say beside the numbers: lengths, the judge's biases, and sentences that qualify them."""
+"""What results hold next to the numbers: lengths, the judge's biases, and sentences that qualify them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def statistics(
 
 
 def details(reference: Reference, texts: Mapping[str, str], found: Scores) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a question: lengths in characters, and whether texts are equal."""
+    """Return what scores.parquet holds of a question: lengths in characters, and whether texts are equal."""
     return {
         question.prompt_id: {
             "length": len(texts[question.prompt_id]),
@@ -51,7 +51,7 @@ def notes(
     judge: Mapping[str, Any],
     gamed: Gamed | None,
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(reference),
         *_of_verdicts(found),

@@ -28,7 +28,7 @@ MODEL_OUTPUTS = "model_outputs.json"
 def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, DataFile]:
     """Read a model's answers in AlpacaEval's format or pairkit's: its name, the answers, the file.
 
-    The name is "" where the file has no `generator`; an `output` of null is no answer.
+    The name is "" where the file has no `generator`; an `output` of null is not an answer.
 
     Raises `InputError` for answers to other instructions, two answers to one, or answers of two models.
     """

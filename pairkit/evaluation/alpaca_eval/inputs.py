@@ -88,7 +88,7 @@ def read_inputs(recipe: AlpacaEvalRecipe, files: Files, until: Until, limit: int
         _check_same(annotations, answers, thoughts)
     model = recipe.shown_name or named
     if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
+        raise RecipeError("the answers do not name their model: give --name")
     prompt = read_prompt(recipe.judge_prompt)
     return Inputs(
         model, reference, gamed, prompt, answers, annotations, other_judge, published, thoughts, data

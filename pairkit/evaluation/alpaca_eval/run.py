@@ -94,7 +94,7 @@ def _write_answers(inputs: Inputs, answers: Answers, out: Path) -> dict[str, str
 def _verdicts(
     recipe: AlpacaEvalRecipe, inputs: Inputs, texts: Mapping[str, str], running: Session
 ) -> tuple[Judged, dict[str, Any]]:
-    """Return the verdicts, and what results.json says of their judge."""
+    """Return the verdicts, and what results.json holds of their judge."""
     if inputs.annotations is not None:
         found = stored(inputs.annotations, inputs.reference, inputs.model)
         return found, {"name": inputs.annotations.judge or "unknown", "stored": True}
@@ -124,7 +124,7 @@ def _outcome(
     judge: Mapping[str, Any],
     engine: Mapping[str, Any] | None,
 ) -> Outcome:
-    """Score, and say everything about it. `engine` is the identity of the one that answered."""
+    """Score, and describe the result in full. `engine` is the identity of the one that answered."""
     reference = inputs.reference
     scored = scores(reference, texts, found.points, inputs.gamed)
     missing = {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}

@@ -13,7 +13,7 @@ fit             logistic regression to its optimum, for many resamples at once
 style_control   the score at equal style, or by the public formula
 pool            other evaluations, for the public formula
 scores          all of these for a category, as metrics
-about           what results say beside the numbers
+about           what results hold next to the numbers
 recipe, inputs  the settings, and the files
 run             the three steps
 plan            what would be asked

@@ -1,4 +1,4 @@
-"""What results say beside the numbers: lengths, the judge's biases, and sentences that qualify them."""
+"""What results hold next to the numbers: lengths, the judge's biases, and sentences that qualify them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def notes(
     quoted: int,
     answers: Mapping[str, Any],
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(recipe, inputs),
         *_of_references(recipe, inputs),

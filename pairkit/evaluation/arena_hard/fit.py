@@ -12,7 +12,7 @@ import numpy as np
 from pairkit.intervals import Floats
 from pairkit.rankers.judge.bradley_terry import sigmoid
 
-# The last two in log-odds: a step that ends the search, and one after which there is an optimum. Towards an
+# The last two in log-odds: a step that ends the search, and one after which there is an optimum. Toward an
 # optimum at infinity steps stay near 1, but for the damping below, which more steps would let win.
 _STEPS, _HALVINGS, _END, _NEAR = 30, 30, 1e-9, 1e-6
 # Added to the diagonal of the curvature, relative to its mean: a column that is constant in a resample has

@@ -85,7 +85,7 @@ def read_inputs(recipe: ArenaHardRecipe, files: Files, until: Until, limit: int 
         )
     model = recipe.shown_name or (names[0] if names else "")
     if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
+        raise RecipeError("the answers do not name their model: give --name")
     pool = read_pool(files.pool, recipe.version, references.by_category(questions))
     return Inputs(
         model,

@@ -29,7 +29,7 @@ _WINNERS = {"model_a": 0.0, "model_b": 1.0, "tie": 0.5, "tie (bothbad)": 0.5}
 
 
 class Judgments(NamedTuple):
-    """Stored verdicts on one model; `judge` and `reference` are "" where the file does not say.
+    """Stored verdicts on one model; `judge` and `reference` are "" where the file does not name them.
 
     `references` are by prompt_id, in files that name them.
     """

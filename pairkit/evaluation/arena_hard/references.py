@@ -87,7 +87,7 @@ def _of_category(category: str | None, given: Sequence[Given], version: Version)
     """Return the answers of the benchmark's reference for a category, else of one that is none of its own."""
     public = BENCHMARKS[version].categories
     own = [found for found in given if found.model == public[category]]
-    # o3-mini's file has answers to the prompts of creative writing, too, for which it is no reference.
+    # o3-mini's file has answers to the prompts of creative writing, too, for which it is not a reference.
     found = own or [found for found in given if found.model not in public.values()]
     if len(found) > 1:
         raise InputError(

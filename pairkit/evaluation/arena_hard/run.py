@@ -39,7 +39,7 @@ from pairkit.files import replacing
 
 
 class Judged(NamedTuple):
-    """The games, what results.json says of their judge, the judge's counts, and texts that held a verdict."""
+    """The games, their judge's entry of results.json, the judge's counts, and texts that held a verdict."""
 
     games: Sequence[Game]
     judge: Mapping[str, Any]
@@ -242,7 +242,7 @@ def _missing(
 
 
 def _details(styles: Styles, own: Mapping[str, str], base: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a prompt: lengths in characters, and the style of both answers."""
+    """Return what scores.parquet holds of a prompt: lengths in characters, and the style of both answers."""
     return {
         key: {
             "length": len(own[key]),

@@ -16,7 +16,7 @@ INSTRUCTION = (
 class Gsm8kRecipe(BenchmarkRecipe):
     """A model and how it answers math problems: greedy, up to 512 tokens, unless it is set otherwise.
 
-    instruction     what stands before each question; null: the question alone.
+    instruction     what is before each question; null: the question alone.
     instruction_in  user: in the user's turn, in front of the question; system: as the system's turn.
     """
 

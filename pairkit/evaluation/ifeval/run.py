@@ -48,7 +48,7 @@ def read_inputs(
     if answers is not None:
         named, given, data["answers"] = read_responses(answers, prompts.questions)
         if not (model := recipe.shown_name or named):
-            raise RecipeError(f"{answers}: its answers do not say whose they are: give --name")
+            raise RecipeError(f"{answers}: its answers do not name their model: give --name")
         return Inputs(model, prompts, given, data)
     if not recipe.model:
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")

@@ -117,7 +117,7 @@ def kinds(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, int]]:
 
 
 def details(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a prompt: its instructions, and which of them were followed."""
+    """Return what scores.parquet holds of a prompt: its instructions, and which of them were followed."""
     return {
         key: {
             "instructions": [instruction.kind for instruction in prompts.instructions[key]],

@@ -1,4 +1,4 @@
-"""What results say beside the numbers: the matrix, the judge's behavior, lengths, qualifications."""
+"""What results hold next to the numbers: the matrix, the judge's behavior, lengths, qualifications."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def lengths(answers: Mapping[str, Answers], texts: Texts) -> dict[str, Any]:
 def notes(
     prompts: Prompts, cells: Sequence[Cell], verdicts: Sequence[Verdict], entry: Mapping[str, Any]
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [*_of_prompts(prompts), *_of_games(cells, verdicts), *_of_cycles(entry["cycles"])]
 
 

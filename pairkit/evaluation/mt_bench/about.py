@@ -1,4 +1,4 @@
-"""What results say beside the numbers: missing ratings, the judge's behavior, lengths, qualifications."""
+"""What results hold next to the numbers: missing ratings, the judge's behavior, lengths, qualifications."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def statistics(questions: Sequence[Question], texts: Texts, judged: Judged) -> d
 
 
 def details(questions: Sequence[Question], texts: Texts, judged: Judged) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a question: its ratings, and its answers' lengths in characters."""
+    """Return what scores.parquet holds of a question: its ratings, and its answers' lengths in characters."""
     ratings = ratings_of(questions, judged.verdicts)
     found: dict[str, dict[str, Any]] = {}
     for question, row in zip(questions, ratings, strict=True):
@@ -60,7 +60,7 @@ def missing(judged: Judged) -> dict[str, str]:
 def notes(
     questions: Questions, judged: Judged, judge: str, references: str | None, judgments: Judgments | None
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(questions),
         *_of_judge(judge, references),

@@ -61,7 +61,7 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
         problems.append(problem)
     for problem in sorted({problem for problem in problems if problem}):
         bad = np.array([each == problem for each in problems] + [False])
-        # A null has the index of the last entry, which is no problem.
+        # A null has the index of the last entry, which is harmless.
         index = pc.fill_null(encoded.indices, len(problems)).to_numpy()
         columns.report(bad[index], "invalid_json", problem, name)
     return pa.array(kept, pa.string()).take(encoded.indices)

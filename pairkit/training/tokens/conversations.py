@@ -139,7 +139,7 @@ def _shared(conversations: Sequence[Sequence[int]]) -> int:
 
 
 def _ordered(completions: Sequence[Completion]) -> bool:
-    """Return whether one completion stands above another."""
+    """Return whether one completion ranks above another."""
     best, *others = completions
     return any(other["origin"] == "noise" or other["rank"] != best["rank"] for other in others)
 

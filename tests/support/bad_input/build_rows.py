@@ -57,8 +57,8 @@ CASES = [
     Case(
         "second completion in a column of another name",
         f"{FILES} own.jsonl",
-        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
-        "is no choice (1 of 1 completions left); --map prompt=prompt,chosen=answer,rejected=bad_answer would "
+        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: at least two "
+        "completions are needed (1 of 1 completions left); --map prompt=prompt,chosen=answer,rejected=bad_answer would "
         "read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
         ONE_OF_TWO,
     ),
