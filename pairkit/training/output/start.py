@@ -23,6 +23,7 @@ def check_start(segment: Segment) -> None:
         return
     if not start.is_dir():
         raise InputError(f"{start}: the checkpoint that {segment.name} start from is missing; {REMEDY}")
+    # Read before anything is trained: damage that is found at the first step has cost a model's load.
     if changed := damage(start):
         raise InputError(
             f"{start}: the checkpoint that {segment.name} start from is damaged ({changed}); {REMEDY}"
@@ -38,6 +39,7 @@ def segment_identity(segment: Segment | None) -> dict[str, Any]:
     """
     if segment is None:
         return {}
+    # Hashes, because a directory that was moved is the same start, and another one in its place is not.
     start = segment.start and read_record(segment.start / RECORD_FILE, REMEDY)["files"]
     return {SEGMENT: {"first": segment.first, "steps": segment.steps, "total": segment.total, "start": start}}
 

@@ -104,6 +104,8 @@ class StepModel:
         """Return the models as they are before any weight has moved."""
         if not self.starts_at_reference or "reference" not in self.loss.needs:
             return self
+        # One pass gives both log-probs, equal to the bit: rounding between two passes would decide the order
+        # of the first step's rewards.
         return replace(self, live=self.model)
 
     @property
@@ -181,6 +183,7 @@ class StepModel:
                     figures.add_pass(part, tensors, applied)
                 tokens += scored.tokens
                 selected += part
+            # After the own ones, because a process must not wait for others while it holds activations.
             for _ in range(idle):
                 self._idle(batch.draw)
         return GradientResult(value, tokens, selected)
@@ -196,7 +199,7 @@ class StepModel:
         (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
-        work = [batch.examples.work[i] for i in rows]
+        work = [batch.examples.work[i] for i in rows]  # the examples of `rows` alone, [B] of the micro-batch
         # The policy of an in-pass draw has no other model next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
             return work, self.kind.score(self.model, work, want=self.want, live=self.live)
