@@ -183,7 +183,6 @@ class StepModel:
                     figures.add_pass(part, tensors, applied)
                 tokens += scored.tokens
                 selected += part
-            # After the own ones, because a process must not wait for others while it holds activations.
             for _ in range(idle):
                 self._idle(batch.draw)
         return GradientResult(value, tokens, selected)
