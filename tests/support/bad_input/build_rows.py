@@ -58,8 +58,8 @@ CASES = [
         "second completion in a column of another name",
         f"{FILES} own.jsonl",
         "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: at least two "
-        "completions are needed (1 of 1 completions left); --map prompt=prompt,chosen=answer,rejected=bad_answer would "
-        "read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
+        "completions are needed (1 of 1 completions left); --map prompt=prompt,chosen=answer,"
+        "rejected=bad_answer would read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
         ONE_OF_TWO,
     ),
     Case(

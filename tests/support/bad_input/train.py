@@ -307,8 +307,8 @@ CASES = [
     Case(
         "encoder that is not set up as a decoder",
         f"{TRAIN} --model encoder",
-        "BertLMHeadModel is not a causal language model: a later token changes its log-probs of earlier ones; "
-        "set is_decoder: true in its config.json if it was trained to continue texts",
+        "BertLMHeadModel is not a causal language model: a later token changes its log-probs of earlier "
+        "ones; set is_decoder: true in its config.json if it was trained to continue texts",
         prepare=lambda: other_class("encoder", "bert"),
     ),
     Case(

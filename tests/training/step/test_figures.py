@@ -233,7 +233,7 @@ def test_without_a_reference_there_are_no_log_ratios(tmp_path: Path, material: A
     assert given["contrastive_logit"] == pytest.approx(given["reward_margin"] / built.beta)
 
 
-def test_a_reference_beside_the_policy_gives_divergences_and_leaves_the_loss(
+def test_a_reference_next_to_the_policy_gives_divergences_and_leaves_the_loss(
     tmp_path: Path, material: Any
 ) -> None:
     """Of a loss without one, and of one that takes stored log-probs."""
