@@ -90,7 +90,7 @@ def settle_winners(
     for column in columns:
         if any(pa.types.is_boolean(kind) for kind in types_at(survey.columns, column)):
             raise InputError(
-                f"{path}: {column} is true or false, which names no completion; say what they mean, as in "
+                f"{path}: {column} is true or false, which names no completion; state what they mean, as in "
                 "--map 'winners={true: first, false: second}'"
             )
     numbers = sorted(_numbers(path, columns, names))

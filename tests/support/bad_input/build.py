@@ -174,7 +174,7 @@ CASES = [
         "unknown source", "build --source nectra", "unknown source 'nectra'; did you mean 'nectar'? Known: …"
     ),
     Case(
-        "misspelt flag",
+        "misspelled flag",
         f"{FILES} own.jsonl --limt 3",
         "unknown option '--limt'; did you mean '--limit'? Known: …",
         OWN,

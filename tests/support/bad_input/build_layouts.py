@@ -31,7 +31,7 @@ CASES = [
     Case(
         "winners that are true or false",
         f"{FILES} own.jsonl",
-        "own.jsonl: winner is true or false, which names no completion; say what they mean, as in "
+        "own.jsonl: winner is true or false, which names no completion; state what they mean, as in "
         "--map 'winners={true: first, false: second}'",
         {"own.jsonl": lines(compared(winner=True))},
     ),
