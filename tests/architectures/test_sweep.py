@@ -10,9 +10,9 @@ import transformers
 from support.sweep import Sweep, results, version
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-# One of each kind, which CI tries; the others repeat a kind. Dense, windows and softcaps, experts, experts that
-# are sampled, latent, indexed and recurrent layers, a class that ignores `logits_to_keep`, positions of its own,
-# ALiBi, and those that are refused.
+# One of each kind, which CI tries; the others repeat a kind. Dense, windows and softcaps, experts, experts
+# that are sampled, latent, indexed and recurrent layers, a class that ignores `logits_to_keep`, positions of
+# its own, ALiBi, and those that are refused.
 QUICK = {
     "llama", "gemma3", "gpt_oss", "phimoe", "deepseek_v32", "rwkv",
     "trocr", "opt", "bloom", "bert", "bert is_decoder=true", "cpmant",
