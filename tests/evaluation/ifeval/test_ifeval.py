@@ -164,7 +164,7 @@ def test_prompts_that_cannot_be_verified_are_refused(
     [
         ([{"prompt": "Another?", "response": "Yes."}], "--name m", "none of its 1 answers is to one of the"),
         ([*responses("a", "b"), *responses("c")], "--name m", "prompt '7' is answered twice"),
-        (responses("a"), "", "do not say whose they are: give --name"),
+        (responses("a"), "", "do not name their model: give --name"),
     ],
 )  # fmt: skip
 def test_answers_that_do_not_belong_here_are_refused(

@@ -16,7 +16,7 @@ ROW: dict[str, Any] = {"prompt": "p", "completions": ["a", "b"], "labels": [True
 def test_stepwise_supervision_is_refused_by_name(tmp_path: Path) -> None:
     rows = [ROW, ROW | {"completions": ["a", "b", "c"], "labels": [True, True, True]}]
     for options in ({}, {"layout": "sets"}, {"map": {"prompt": "prompt", "completions": "completions"}}):
-        with pytest.raises(InputError, match=r"stepwise supervision.* no preference data; if .*labels"):
+        with pytest.raises(InputError, match=r"stepwise supervision.* not preference data; if .*labels"):
             brief_rows(tmp_path, *rows, **options)
 
 
