@@ -28,11 +28,12 @@ from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.selection import Sums
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, split_for
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 VOCABULARY, SETS, BUDGET = 8192, 8, 1024
 

@@ -26,13 +26,14 @@ from workload import MODELS, save_model, token_sets
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.evaluate import score_sets
 from pairkit.training.step.examples import Split
 from pairkit.training.step.figures import Figures
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SETS = 8
 LOSSES: dict[str, dict[str, Any]] = {"dpo": {"sampling": "all"}, "mcpo": {}}

@@ -63,8 +63,9 @@ def save_tokenizer(folder: Path, data: Path) -> None:
 
 def write_random(folder: Path, sets: int) -> None:
     """Write a store of random tokens: prompts of 50 to 300, four completions of 50 to 400."""
-    from pairkit.training.tokens.sets import Column, TokenSet, record_batch
+    from pairkit.training.tokens.sets import record_batch
     from pairkit.training.tokens.store import TokenStore
+    from pairkit.training.tokens.token_set import Column, TokenSet
 
     random = np.random.default_rng(0)
 

@@ -97,11 +97,12 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
     from pairkit.losses.building import sampler_settings
     from pairkit.training.distributed.processes import ALONE
     from pairkit.training.logprobs.reference_cache import reference_sums
-    from pairkit.training.step.batch import StepModel, prepare
+    from pairkit.training.step.averages import Averages
+    from pairkit.training.step.batch import StepModel
     from pairkit.training.step.examples import Split
-    from pairkit.training.step.objective import Averages
     from pairkit.training.step.order import draw_seeds
-    from pairkit.training.tokens.sets import Column, TokenSet
+    from pairkit.training.step.prepare import prepare
+    from pairkit.training.tokens.token_set import Column, TokenSet
 
     folder, size, steps = arguments.folder, arguments.sets, arguments.steps
     turns = Turns(arguments.device)
@@ -254,7 +255,7 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
         without_gradient,
     )
     from pairkit.training.logprobs.selection import SetSelection
-    from pairkit.training.tokens.sets import Column, TokenSet
+    from pairkit.training.tokens.token_set import Column, TokenSet
 
     with torch.device("meta"):
         cost = cost_per_token(new_model(arguments.vocabulary, arguments.model))

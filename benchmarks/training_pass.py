@@ -34,11 +34,12 @@ from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs import head
 from pairkit.training.logprobs.compile import compile_layers
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SETS, SIZES = 8, (2, 4, 8, 16)
 WIDTH, INNER = MODELS["small"]["hidden_size"], MODELS["small"]["intermediate_size"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pairkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pairkit import losses
     from pairkit.api import build, load, push, score, train
     from pairkit.pipeline.recipe import BuildRecipe
     from pairkit.training.recipe import TrainRecipe
-
-__version__ = "0.1.0"
 
 __all__ = ["BuildRecipe", "TrainRecipe", "build", "load", "losses", "push", "score", "train"]
 

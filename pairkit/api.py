@@ -51,7 +51,7 @@ def build(
         fields: fields of the recipe that replace those of `recipe`; mappings are merged.
 
     Raises:
-        PairkitError: see `pairkit.errors`; the message says what to do.
+        PairkitError: see `pairkit.errors`; the message states what to do.
 
     >>> import json, pathlib, pairkit
     >>> rows = [{"prompt": f"{n} + 1 =", "chosen": str(n + 1), "rejected": str(n)} for n in range(40)]
@@ -134,7 +134,7 @@ def train(
         The directory of the trained model and its tokenizer, `out`/model.
 
     Raises:
-        PairkitError: see `pairkit.errors`; the message says what to do.
+        PairkitError: see `pairkit.errors`; the message states what to do.
 
     >>> import json, pathlib, pairkit
     >>> config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 32,
@@ -198,7 +198,7 @@ def score(
 
     Returns:
         One row per set, in order: `set_id`, `logps` (nats, summed over a completion's tokens) and `tokens`
-        (their number), one entry per completion each, and `reason`, which says why a set has neither.
+        (their number), one entry per completion each, and `reason`, why a set has neither.
 
     Raises:
         InputError: a dataset that cannot be read, or has no such split.
@@ -217,8 +217,8 @@ def score(
     from pairkit.dataset import reader
     from pairkit.errors import unknown
     from pairkit.schema import check_sets
+    from pairkit.training.logprobs.score_sets import score_sets
     from pairkit.training.recipe import TrainRecipe
-    from pairkit.training.score import score_sets
 
     counts = {"limit": limit, "max_length": max_length, "tokens_per_micro_batch": tokens_per_micro_batch}
     _check_counts(**{name: number for name, number in counts.items() if number is not None})
@@ -285,7 +285,7 @@ def push(
         dry_run: check everything and compare with the hub, but send nothing.
 
     Raises:
-        PairkitError: see `pairkit.errors`; the message says what to do.
+        PairkitError: see `pairkit.errors`; the message states what to do.
 
     >>> import pairkit
     >>> pushed = pairkit.push("run", "me/sums-dpo", dry_run=True)
@@ -338,7 +338,7 @@ def _check_counts(**counts: Any) -> None:
 
 
 def _content(recipe: Any) -> dict[str, Any]:
-    """Return the fields that a recipe sets. Raises `RecipeError` for what is no recipe."""
+    """Return the fields that a recipe sets. Raises `RecipeError` for what is not a recipe."""
     from pairkit.errors import RecipeError
     from pairkit.recipes import Strict
 

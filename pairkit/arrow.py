@@ -86,7 +86,7 @@ def listed(cuts: Any, flat: pa.Array) -> pa.ListArray:
 def flatten(lists: pa.Array) -> tuple[Offsets, pa.Array]:
     """Return offsets from 0 and the values of a list array, whatever its slice, nulls and kind of list.
 
-    Lists of which nothing but nulls is known are empty, and so is what is no list.
+    Lists of which nothing but nulls is known are empty, and so is what is not a list.
     """
     if not is_list(lists.type):
         return np.zeros(len(lists) + 1, np.int64), pa.nulls(0)

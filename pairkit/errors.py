@@ -12,7 +12,7 @@
     ├── ExistingOutputError (FileExistsError)  the output directory already contains something else
     ├── MissingExtraError (ImportError)    an optional dependency is not installed
     ├── TrainingError (RuntimeError)       a training run had to stop
-    └── Interrupted                        stopped by SIGINT; the message says how to continue
+    └── Interrupted                        stopped by SIGINT; the message states how to continue
 
 Each message names what is wrong, with the value, and then what to do. Only the command line catches these
 errors: it prints the message as one line and exits with the class's `exit_code`. All but `Interrupted` are
@@ -91,7 +91,7 @@ class TrainingError(PairkitError, RuntimeError):
 
 
 class Interrupted(PairkitError):
-    """A stop by SIGINT; the message says what is stored and how to continue."""
+    """A stop by SIGINT; the message states what is stored and how to continue."""
 
     # 128 + SIGINT, as a shell reports it.
     exit_code = 130
@@ -102,7 +102,7 @@ LONGEST = 4000  # characters of a message, whatever it quotes
 
 
 def shortened(text: str, most: int = SHOWN) -> str:
-    """Keep the first `most` characters of a text that a message quotes, and say how much is left out.
+    """Keep the first `most` characters of a text that a message quotes, and append how much is left out.
 
     >>> shortened("abcdefgh", 3)
     'abc... (5 characters more)'
@@ -140,7 +140,7 @@ def listed(names: Iterable[object], most: int = SHOWN, *, separator: str = ", ")
 
 
 def _bounded(message: object) -> object:
-    """Cut the middle of a message that is too long: its end says what to do."""
+    """Cut the middle of a message that is too long: its end states what to do."""
     if not isinstance(message, str) or len(message) <= LONGEST:
         return message
     end = LONGEST // 4

@@ -157,6 +157,13 @@ def undamaged(path: Path, advice: str) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
 
 
+def read_json_lines(path: Path, advice: str) -> list[Any]:
+    """Read a record that has one JSON value per line; `undamaged` has the errors."""
+    # By the file's own lines, because `splitlines` also cuts at characters that JSON leaves as they are.
+    with undamaged(path, advice), path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def parsed(text: str | bytes) -> Any:
     """Parse JSON of a file that anybody may have written. Raises `ValueError`, whatever is in it."""
     try:
@@ -187,7 +194,7 @@ def read_record(path: Path, advice: str) -> dict[str, Any]:
     with undamaged(path, advice):
         record = read_json(path)
         if not isinstance(record, dict):
-            raise TypeError("it is no JSON object")
+            raise TypeError("it is not a JSON object")
         return record
 
 

@@ -31,7 +31,7 @@ def is_deep_text(text: str) -> bool:
 
 
 def end_of(text: bytes) -> int | None:
-    """Return where the list or object ends that a text begins with, or None if it goes on."""
+    """Return where the list or object ends that a text begins with, or None if it continues."""
     for places, levels in _levels(text):
         ends = places[levels <= 0]
         if len(ends):

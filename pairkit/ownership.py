@@ -36,7 +36,7 @@ _mine: set[Path] = set()
 
 
 class _Taken(Exception):
-    """Another process has the lock; the message says what to do besides waiting."""
+    """Another process has the lock; the message states what to do besides waiting."""
 
 
 @contextmanager

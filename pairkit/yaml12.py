@@ -102,7 +102,8 @@ def _check_text(text: str, where: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where} holds {text[error.start]!r}, which is no character; remove it") from error
+        character = text[error.start]
+        raise ValueError(f"{where} holds {character!r}, which is not a character; remove it") from error
 
 
 def _size(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, ...]) -> int:
@@ -126,7 +127,7 @@ def _size(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, 
         below = node.value
     size = 1 + sum(_size(each, sizes, (*above, node)) for each in below)
     if size > NODES:
-        raise yaml.YAMLError(f"it stands for more than {NODES:,} values, with its anchors expanded")
+        raise yaml.YAMLError(f"it has more than {NODES:,} values, with its anchors expanded")
     sizes[node] = size
     return size
 

@@ -24,7 +24,7 @@ def test_every_test_of_the_page_exists_and_is_there_once() -> None:
         assert name in functions_of(file), f"{file}::{name}"
 
 
-def test_every_figure_is_counted_or_says_how() -> None:
+def test_every_figure_is_counted_or_states_how() -> None:
     for test in every_test():
         assert figure(test) > 0, test
         if isinstance(test, Tried):

@@ -243,7 +243,7 @@ def test_a_shipped_recipe_is_found_by_name_and_a_wrong_name_gets_the_nearest(
 ):
     shipped = tmp_path / "ultrafeedback.yaml"
     shipped.write_text("source: {name: ultrafeedback}\n")
-    monkeypatch.setattr(recipes, "shipped", lambda kind: {"ultrafeedback": shipped})
+    monkeypatch.setattr("pairkit.recipes.files.shipped", lambda kind: {"ultrafeedback": shipped})
     assert recipes.read("ultrafeedback", "pipelines") == {"source": {"name": "ultrafeedback"}}
     with pytest.raises(RecipeError, match="unknown recipe 'ultrafedback'; did you mean 'ultrafeedback'"):
         recipes.read("ultrafedback", "pipelines")

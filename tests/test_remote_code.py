@@ -45,7 +45,7 @@ def calls(*methods: str) -> dict[str, ast.Call]:
     return found
 
 
-def test_every_load_says_whether_code_is_trusted() -> None:
+def test_every_load_states_whether_code_is_trusted() -> None:
     loads = calls("from_pretrained", "from_config")
     assert len(loads) >= 8
     for place, call in loads.items():
@@ -61,7 +61,7 @@ def test_every_load_says_whether_code_is_trusted() -> None:
             assert '"trust_remote_code": trust_remote_code' in source, place
 
 
-def test_nothing_asks_or_runs_what_a_file_says() -> None:
+def test_nothing_asks_or_runs_what_a_file_holds() -> None:
     called = {ast.unparse(node.func): place for place, node in NODES if isinstance(node, ast.Call)}
     assert "torch.load" in called
     assert {name: called[name] for name in FORBIDDEN & called.keys()} == {}

@@ -181,7 +181,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("content", "typed"), KEYS)
-def test_a_key_is_sent_only_where_a_person_says(content: dict[str, Any], typed: dict[str, Any]) -> None:
+def test_a_key_is_sent_only_where_a_person_allows_it(content: dict[str, Any], typed: dict[str, Any]) -> None:
     url = "https://api.openai.com/v1" if "base_url" not in str(content) else URL
     name = "OPENAI_API_KEY" if "OPENAI" in str(content) else "GITHUB_TOKEN"
     for allowed in ([], [name], [f"{name}@"], [f"{name}@http://127.0.0.1:9"], [f"OTHER@{url}"]):

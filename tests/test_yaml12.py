@@ -52,7 +52,7 @@ BAD = {
     ),
     "a zero byte in a list": ('a: [b, "\\0"]', "recipe key 'a.1' holds a zero byte"),
     "a zero byte in a key": ('a: {"b\\0": 1}', "holds a zero byte"),
-    "half a character": ('a: "\\ud800"', r"recipe key 'a' holds '\\ud800', which is no character"),
+    "half a character": ('a: "\\ud800"', r"recipe key 'a' holds '\\ud800', which is not a character"),
     "infinity": ("a: [.inf]", "recipe key 'a.0' must be a finite number, got inf"),
     "minus infinity": ("a: -.inf", "recipe key 'a' must be a finite number"),
     "no number": ("a: .nan", "recipe key 'a' must be a finite number, got nan"),
@@ -115,7 +115,7 @@ def test_a_hostile_prompt_of_a_judge(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["x\0", "\0", "\udcff"])
 def test_texts_that_are_no_path(text: str) -> None:
-    message = "holds a zero byte|which is no character"
+    message = "holds a zero byte|which is not a character"
     for source in ({"name": "files", "path": text}, {"name": "files", "path": "x", "format": text}):
         with pytest.raises(
             RecipeError, match=f"recipe key 'source.{list(source)[1]}|recipe key 'source.format"

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import typer
 
-from pairkit import __version__
 from pairkit.cli import eval as evaluations
 from pairkit.cli import signals, streams
 from pairkit.cli.build import build
@@ -29,6 +28,7 @@ from pairkit.cli.sweep import sweep
 from pairkit.cli.train import train
 from pairkit.errors import Interrupted, PairkitError, UsageError
 from pairkit.imports import only_named
+from pairkit.version import __version__
 
 app = typer.Typer(
     name="pairkit",
@@ -67,7 +67,7 @@ def _options(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    # Until a command says what it names: whatever it reads from disk may come from anywhere.
+    # Until a command states what it names: whatever it reads from disk may come from anywhere.
     context.with_resource(only_named(()))
 
 

@@ -19,7 +19,7 @@ from pairkit.cli.options import (
     TrustFlag,
     field_flag,
 )
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
 
@@ -185,7 +185,7 @@ def build(
         "seed": seed,
     }
     # KEY=VALUE last, because it is the more exact way to name a field.
-    given, fields = _without_none(flags), overrides(context, BuildRecipe)
+    given, fields = given_flags(flags), overrides(context, BuildRecipe)
     context.with_resource(only_trusted(merge(given, fields), allow_code or []))
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
@@ -204,13 +204,6 @@ def build(
         retry_failed=retry_failed,
     )
     say(describe.summary(manifest, out))
-
-
-def _without_none(flags: dict[str, Any]) -> dict[str, Any]:
-    """Keep the flags that were given: without None, and without blocks that are empty then."""
-    # Without this, the default None of a flag would overwrite the recipe.
-    nested = {key: _without_none(value) if isinstance(value, dict) else value for key, value in flags.items()}
-    return {key: value for key, value in nested.items() if value is not None and value != {}}
 
 
 def _ranks(text: str | None) -> list[int] | None:

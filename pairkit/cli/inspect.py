@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pairkit.cli.mapping import mapping
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import PairkitError, UsageError
 
@@ -62,7 +62,7 @@ def inspect(
         "split": split,
         "limit": limit,
     }
-    fields = {key: value for key, value in options.items() if value is not None}
+    fields = given_flags(options)
     more = overrides(context, BuildRecipe)
     for key in more.keys() - {"source", "mine"}:
         raise UsageError(f"pairkit inspect does not read {key!r}; fields of source and mine can be given")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from pairkit.cli.options import (
     TrustFlag,
     field_flag,
 )
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import InputError, Interrupted
 
@@ -148,7 +148,7 @@ def online(
             "epochs": epochs,
         },
     }
-    typed = merge(_given(flags), overrides(context, recipes.OnlineRecipe))
+    typed = merge(given_flags(flags), overrides(context, recipes.OnlineRecipe))
     if trust_remote_code:
         typed = merge(typed, {"train": {"trust_remote_code": True}})
     named = {**typed.get("build", {}), **typed.get("train", {})}
@@ -190,10 +190,3 @@ def _status(folder: Path) -> str:
     if (folder / "online.json").exists():
         return "what was there is kept; run the same command again to continue"
     return "nothing was done yet; run the same command again to begin"
-
-
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Keep the flags that were given: without None, and without blocks that are empty then."""
-    # Without this, the default None of a flag would overwrite the recipe.
-    nested = {key: _given(value) if isinstance(value, dict) else value for key, value in flags.items()}
-    return {key: value for key, value in nested.items() if value is not None and value != {}}

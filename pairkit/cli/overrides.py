@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,7 +19,7 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
     """Parse the fields of `recipe` that were given, nested. Raises `UsageError`.
 
-    A word such as --limt, which is neither flag nor field, is most likely a misspelt flag: the nearest flag
+    A word such as --limt, which is neither flag nor field, is most likely a misspelled flag: the nearest flag
     is named.
     """
     from pairkit.recipes import parse_overrides
@@ -33,3 +34,10 @@ def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
         return parse_overrides(context.args, recipe)
     except RecipeError as error:
         raise UsageError(str(error)) from error
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the flags that were given: without None, and without blocks that are empty then."""
+    # Without this, the default None of a flag would overwrite the recipe.
+    nested = {key: given_flags(value) if isinstance(value, dict) else value for key, value in flags.items()}
+    return {key: value for key, value in nested.items() if value is not None and value != {}}

@@ -1,4 +1,4 @@
-"""Standard output and error that may be full or gone: work never stops because nobody reads what it says."""
+"""Standard output and error that may be full or gone: work does not stop because nobody reads it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def guard() -> Guarded:
 
 
 def lost(output: Guarded) -> str | None:
-    """Flush, and say why the result could not be printed; None if it was, or if nobody wanted it."""
+    """Flush, and return why the result could not be printed; None if it was, or if nobody wanted it."""
     output.flush()
     # A reader that is gone (`| head`) has what it wanted.
     if output.failure is None or output.failure.errno == errno.EPIPE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, TrustFlag
+from pairkit.cli.overrides import given_flags
 from pairkit.cli.printing import say
 from pairkit.cli.train import fields_of
 
@@ -81,12 +82,12 @@ def sweep(
     from pairkit.training.recipe import TrainRecipe
 
     axes = parse_axes(set_ or [], TrainRecipe)
-    # What is typed behind --set is typed too.
+    # What is typed after --set is typed too.
     named = {module for point in points(axes) for module in modules_in(point.fields)}
     flags: dict[str, Any] = {"data": data, "model": model}
     if trust_remote_code:
         flags["trust_remote_code"] = True
-    flags = {key: value for key, value in flags.items() if value is not None}
+    flags = given_flags(flags)
     content = fields_of(recipe, flags, context, [*(allow_code or []), *sorted(named)])
     folder = out or RUNS / Path(recipe).stem
     devices = devices_of(parallel)

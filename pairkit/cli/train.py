@@ -11,7 +11,7 @@ import typer
 
 from pairkit.cli.defaults import TRAIN
 from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, field_flag
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import InputError
 
@@ -207,7 +207,7 @@ def train(
         # typer gives an empty list for a flag that was not used.
         "trust_remote_code": trust_remote_code, "trackers": tracker or None,
     }  # fmt: skip
-    content: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    content = given_flags(flags)
     if loss is not None:
         content["loss"] = {"name": loss}
     if sample_every is not None:

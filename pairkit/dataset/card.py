@@ -29,7 +29,7 @@ EXAMPLES = 3
 COMPLETIONS_SHOWN = 4
 MODELS_SHOWN = 30
 DISTRIBUTIONS = {
-    "completions_a_set": "completions a set",
+    "completions_a_set": "completions per set",
     "prompt_characters": "prompt, characters",
     "completion_characters": "completion, characters",
     "chosen_characters": "chosen, characters",

@@ -24,7 +24,7 @@ _FIRST = ("pretty_name", "license", "license_name", "license_link", "language")
 
 
 class CardSettings(Strict):
-    """What a card says besides what pairkit knows.
+    """What a card states besides what pairkit knows.
 
     license      an identifier of the hub, such as cc-by-4.0, or other:NAME; null: the source's or the base
                  model's.

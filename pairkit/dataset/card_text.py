@@ -21,7 +21,7 @@ class CardText(NamedTuple):
     body: str
 
     def matter(self) -> dict[str, Any]:
-        """Read the front matter; {} if there is none. Raises `ValueError`, which says what is wrong."""
+        """Read the front matter; {} if there is none. Raises `ValueError`, which states what is wrong."""
         try:
             # YAML 1.2, as the hub reads it: the language `no` is not false.
             content = parse_yaml(self.block or "")

@@ -75,7 +75,7 @@ def _as_object(arguments: Any) -> Any:
         # As a text, whatever is inside it was only a text to the reader.
         return arguments if is_deep_text(arguments) else json.loads(arguments)
     except ValueError:
-        return arguments  # the model's own text, which is no JSON
+        return arguments  # the model's own text, which is not JSON
 
 
 def lines(table: pa.Table) -> pl.Series:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.dataset.formats import FORMATS
 from pairkit.dataset.layout import EXPORT
 from pairkit.errors import ExistingOutputError, OutputError, RecipeError
 from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, sha256, write_json
 from pairkit.ownership import none_empty, outside_others, owned, owned_name
 from pairkit.schema import MANIFEST
+from pairkit.version import __version__
 
 # Extensions of data files: a name that ends so is meant as a file, any other (run.v2) may be a directory's.
 _FILES = (

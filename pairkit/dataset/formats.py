@@ -13,7 +13,7 @@ class Format:
     consumer   what reads it, in one line.
     suffix     of the file.
     made_of    "pairs": one row per pair, so a set that makes no pair is left out; "completions": one row per
-               completion of such a set, or per labelled one; "sets": one row per set, none left out.
+               completion of such a set, or per labeled one; "sets": one row per set, none left out.
     carries    what the consumer has a place for beyond roles and contents, of `extras.EXTRAS`; sets that hold
                other things are left out.
     """

@@ -34,7 +34,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not the manifest of a dataset; build the dataset again")
     for key in ("recipe", "input", "counts", "card"):
         if not isinstance(content.get(key, {}), dict):
-            raise InputError(f"{path}: {key!r} is no mapping; build the dataset again")
+            raise InputError(f"{path}: {key!r} is not a mapping; build the dataset again")
     # An export has a manifest of the same name, which lists other things.
     if EXPORT in content:
         raise InputError(f"{folder}: holds an export; give the dataset that `pairkit build` wrote")
@@ -42,7 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with a hash of all that it says."""
+    """Return a manifest with a hash of all that it holds."""
     # As it is read again, because JSON has fewer types.
     content: dict[str, Any] = json.loads(json.dumps({k: v for k, v in manifest.items() if k != SEAL}))
     return {**manifest, SEAL: short_hash(content)}
@@ -57,7 +57,7 @@ def was_edited(manifest: Mapping[str, Any]) -> bool:
 
 
 def _instead(folder: Path) -> str:
-    """Say what to do about a path that holds no built dataset."""
+    """Describe what to do about a path that holds no built dataset."""
     if (folder / ".build").is_dir():
         return "its build was interrupted: run the same `pairkit build` command to complete it"
     # A folder such as data/, or a file in it, was given instead of the dataset.

@@ -52,7 +52,7 @@ def turns_do_not_alternate(sets: pa.RecordBatch) -> Mask:
 
 
 def text_beside_tool_calls(sets: pa.RecordBatch) -> Mask:
-    """Mark sets in which the assistant calls a tool and says something in the same turn."""
+    """Mark sets in which the assistant calls a tool and writes something in the same turn."""
     found = np.zeros(sets.num_rows, np.bool_)
     for column, text in (("prompt", "content"), ("completions", "text")):
         cuts, flat = flatten(sets[column])

@@ -41,7 +41,7 @@ def license_fields(license: str) -> dict[str, str]:
         hint = f"did you mean {near[0]!r}? Else write" if near else "write"
         # Without the list, which would fill the screen.
         raise RecipeError(
-            f"card.license: {license!r} is no license that the hub knows; {hint} an identifier of "
+            f"card.license: {license!r} is not a license that the hub knows; {hint} an identifier of "
             f"huggingface.co/docs/hub/repositories-licenses, or {OTHER}:NAME"
         )
     return {"license": license}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
-from pairkit import recipes
 from pairkit.progress import shown
+from pairkit.recipes import shipped_folder
 
 CUT = 600
 
@@ -37,12 +36,11 @@ def fence(text: str, language: str = "text") -> str:
 @functools.cache
 def environment() -> jinja2.Environment:
     """Open the templates of cards, with the filters that they use; each is compiled once per process."""
-    package = Path(recipes.__file__).parent
-    # A wheel has the templates inside the package, a checkout next to it.
-    folders = [package / "_shipped" / "data_cards", package.parent / "data_cards"]
     # Strict, because a misspelled name in a template would be an empty place in every card.
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        loader=jinja2.FileSystemLoader(shipped_folder("data_cards")),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
     )
     templates.filters |= {"cell": cell, "fence": fence, "cut": _cut, "number": _number, "short": _short}
     return templates

@@ -21,7 +21,7 @@ from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
 FinishReason = Literal["stop", "length", "refused"]
-# Remarks on completions -> what they say, in words that follow "N of M completions: ".
+# Remarks on completions -> their text, in words that follow "N of M completions: ".
 REMARKS = {
     "sent_without_temperature": "sampled at the server's own temperature",
     "sent_without_top_p": "sampled with the server's own top_p",

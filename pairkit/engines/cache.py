@@ -76,7 +76,7 @@ class Cache:
         )
 
     def close(self) -> None:
-        """Close the file, and say how many of its answers had been changed."""
+        """Close the file, and log how many of its answers had been changed."""
         if self._open is not None:
             self._open.close()
         if self.damaged:
@@ -153,7 +153,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _check_version(connection: sqlite3.Connection) -> None:
-    # A text that is no UTF-8 any more is a row that was changed, and not a failure of the file.
+    # A text that is not UTF-8 any more is a row that was changed, and not a failure of the file.
     connection.text_factory = lambda content: content.decode("utf-8", "replace")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     # 0 is what SQLite gives a new file.

@@ -36,7 +36,7 @@ class EnginePool:
         for engine in self.engines:
             for name, number in engine.usage().items():
                 spent[name] = spent.get(name, 0) + number
-        # A zero would only say that there is a cache.
+        # A zero would only mean that there is a cache.
         if self.cache is not None and self.cache.hits:
             spent["cached"] = self.cache.hits
         return spent

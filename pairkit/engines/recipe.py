@@ -96,9 +96,9 @@ class EngineRecipe(Strict):
 
 
 def _check_url(recipe: EngineRecipe) -> None:
-    """Raise a `ValueError` for what is no URL of a server."""
+    """Raise a `ValueError` for what is not a URL of a server."""
     where, url = f"recipe key '{recipe.place}base_url'", recipe.base_url
-    # Without the value in any message: in what is no URL, a password is not recognized and would be shown.
+    # Without the value in any message: in what is not a URL, a password is not recognized and would be shown.
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError(f"{where} must begin with http:// or https://, such as http://localhost:8000/v1")
     with suppress(ValueError):
@@ -179,7 +179,7 @@ def _check_extra_body(recipe: EngineRecipe) -> None:
 
 
 def _number(recipe: EngineRecipe) -> str:
-    """Say what to do instead of asking for several answers in an extra field."""
+    """Describe what to do instead of asking for several answers in an extra field."""
     if recipe.place == "generate.":
         return "set n in generate.samples instead; null requests completions one by one"
     return "remove it, because a judge reads one answer per question"

@@ -94,7 +94,7 @@ class SampledReader:
                 found = text.find(token, start)
                 if not any(begin <= found < end for begin, end in marks):
                     yield place
-                # A token that reads otherwise within a text is no mark, and moves nothing.
+                # A token that reads otherwise within a text is not a mark, and moves nothing.
                 start = found + len(token) if found >= 0 else start
 
     def _decode(self, ids: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""What a build has sent to servers where that is not what its recipe says: a block of the manifest."""
+"""What a build has sent to servers where that is not what its recipe states: a block of the manifest."""
 
 from __future__ import annotations
 

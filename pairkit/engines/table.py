@@ -60,7 +60,7 @@ ENGINES: dict[str, EngineRow] = {
         local=False,
     ),
 }
-# Fields that say where a server is, which changes no row and is not to be published.
+# Fields that name where a server is, which changes no row and is not to be published.
 UNPUBLISHED = frozenset({"base_url", "api_key_env"})
 
 

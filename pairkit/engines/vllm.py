@@ -74,7 +74,7 @@ def open_vllm(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = N
 def unloaded_vllm(recipe: EngineRecipe) -> Unloaded:
     """Return what is known of the engine without loading its model.
 
-    Prompts that are longer than the model are not found: vLLM says how long it is.
+    Prompts that are longer than the model are not found: vLLM reports how long it is.
     """
     chat = load_chat(recipe.model, recipe.revision, recipe.template)
     return Unloaded(_identity(recipe, chat), partial(_calls, chat, None))

@@ -31,7 +31,7 @@ class Question(NamedTuple):
     """A question of a benchmark.
 
     Attributes:
-        turns: what the user says; the model answers each.
+        turns: the user's texts; the model answers each.
         row: the row of the benchmark's file.
         before: (role, text) of the messages in front of the first turn, which no model is asked about.
     """
@@ -80,7 +80,7 @@ class Answer(NamedTuple):
         return "length" in self.finish_reasons
 
 
-# By prompt_id; a `Problem` says why there is no answer.
+# By prompt_id; a `Problem` has why there is no answer.
 Answers = Mapping[str, Answer | Problem]
 
 
@@ -215,13 +215,27 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
             )
         add_answer(found, prompt_id, _own_answer(row), path, number)
     answers = matched(found, questions, path)
-    return one_model(models, path), answers, leaving_out(file, found, questions)
+    return one_name(models, path), answers, leaving_out(file, found, questions)
 
 
 def _own_answer(row: Row) -> Answer | Problem:
     if row.get("problem"):
         return Problem(str(row["problem"]), str(row.get("detail") or ""))
     return Answer(tuple(row.get("answers") or ()), tuple(row.get("finish_reasons") or ()))
+
+
+def unanswered(answers: Answers) -> dict[str, str]:
+    """Return why prompts have no answer, and so no score, by prompt_id."""
+    return {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}
+
+
+def only_text(answer: Answer | Problem, thoughts: Thoughts) -> str | None:
+    """Return the text that is judged, or None for no answer. Raises `InputError` for several turns."""
+    if isinstance(answer, Problem):
+        return None
+    if len(answer.texts) != 1:
+        raise InputError(f"an answer of {len(answer.texts)} turns; the benchmark's questions have one")
+    return answer.shown(thoughts)[0]
 
 
 def add_answer(
@@ -235,22 +249,27 @@ def add_answer(
     found[prompt_id] = answer
 
 
-def one_model(models: Mapping[str, int], path: Path) -> str:
-    """Return the one name in `models` (name -> its first row). Raises `InputError` for several."""
-    if len(models) > 1:
-        (first, _), (second, row) = list(models.items())[:2]
+def one_name(names: Mapping[str, int], path: Path, things: str = "answers", owner: str = "model") -> str:
+    """Return the one name in `names` (name -> its first row). Raises `InputError` for several.
+
+    Args:
+        things: what the file holds.
+        owner: whose things they are.
+    """
+    if len(names) > 1:
+        (first, _), (second, row) = list(names.items())[:2]
         raise InputError.at(
-            f"answers of {second!r} after those of {first!r}: a file holds the answers of one model",
+            f"{things} of {second!r} after those of {first!r}: a file holds the {things} of one {owner}",
             file=path,
             row=row,
         )
-    return next(iter(models), "")
+    return next(iter(names), "")
 
 
 def leaving_out(
     file: DataFile, found: Mapping[str, Answer | Problem], questions: Sequence[Question]
 ) -> DataFile:
-    """Return what to say of a file of answers, some of which may be to none of the questions."""
+    """Return the note on a file of answers, some of which may be to none of the questions."""
     wanted = {question.prompt_id for question in questions}
     return file.leaving_out([prompt_id for prompt_id in found if prompt_id not in wanted])
 

@@ -1,7 +1,7 @@
 """What an evaluation would ask, before anything is asked: calls, tokens and cost.
 
 The steps of an evaluation are rehearsed: each asks what it would ask, gets what is stored in the directory's
-cache, and goes on with stand-ins for what is not.
+cache, and continues with stand-ins for what is not.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def planned(engine: RehearsedEngine, attempts: int = 1) -> Planned:
 def describe_plan(steps: Mapping[str, Planned], calls: CallSettings) -> dict[str, Any]:
     """Return the steps for a person, each with the most that it costs where the model's price is known.
 
-    Tokens and cost are of the calls to make; repeats of verdicts that cannot be read stand beside them.
+    Tokens and cost are of the calls to make; repeats of verdicts that cannot be read are next to them.
     """
     described: dict[str, Any] = {}
     for name, step in steps.items():

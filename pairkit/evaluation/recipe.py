@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveInt
 
 from pairkit.engines.recipe import CallSettings, EngineRecipe
+from pairkit.evaluation.answers import Decoding, Question
 from pairkit.models.names import is_local, public_name
 from pairkit.rankers.thoughts import Thoughts
 
@@ -36,6 +37,10 @@ class BenchmarkRecipe(EngineRecipe):
     seed         of sampling, of resampling, and of the order of answers where it is drawn.
     """
 
+    # Where the recipe sets no temperature, or no number of tokens.
+    usual_temperature: ClassVar[float] = 0.0
+    usual_tokens: ClassVar[int] = 2048
+
     model: str = ""
     name: str | None = None
     temperature: Annotated[float, Field(ge=0)] | None = None
@@ -45,6 +50,14 @@ class BenchmarkRecipe(EngineRecipe):
     seed: int = 0
     judge: JudgeModel | None = None
     calls: CallSettings = CallSettings()
+
+    def decoding(self, question: Question | None = None) -> Decoding:
+        """Return how a question is answered."""
+        return Decoding(
+            self.usual_temperature if self.temperature is None else self.temperature,
+            self.top_p or 1.0,
+            self.max_tokens or self.usual_tokens,
+        )
 
     @property
     def shown_name(self) -> str:

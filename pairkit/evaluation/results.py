@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.measures import Measured, Metric, measure
 from pairkit.files import read_json, replacing, undamaged, write_json, write_text
 from pairkit.masking import masked
 from pairkit.reports.html import Html
+from pairkit.version import __version__
 
 RESULTS = "results.json"
 REPORT = "report.html"
@@ -86,7 +86,7 @@ class Outcome(NamedTuple):
         about: further entries of results.json: reference, judge, decoding, data, questions_sha256 and so on;
             judge_statistics: name -> {number, of, mean, low, high}, the shares that a judge's biases have.
         verdicts: one row per question to the judge, or None; its first columns are `VERDICTS`.
-        notes: sentences that qualify the numbers, shown beside them.
+        notes: sentences that qualify the numbers, shown next to them.
         sections: makes further sections of the page, after those about numbers.
     """
 

@@ -14,12 +14,13 @@ References: the win rate of MC-PO (arXiv 2502.04567).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pairkit.errors import InputError
-from pairkit.intervals import Floats
+from pairkit.intervals import Floats, wilson
 
 
 class Games(NamedTuple):
@@ -43,6 +44,24 @@ class Orders(NamedTuple):
     flips: int  # of these, won by the other model in the other order
     one: int  # one was read, which is the score
     none: int  # none was: no score
+
+
+def longer_wins(games: Iterable[tuple[int, float | None]]) -> dict[str, Any]:
+    """Return the entry of results.json on how often the longer answer won; none if it never could.
+
+    Args:
+        games: of each game, the first answer's length less the second's, and the first one's points. Games
+            of equal lengths, and those without points (None, NaN) or a winner, do not count.
+
+    >>> longer_wins([(10, 1.0), (-3, 0.8), (5, 0.5), (7, None)])["longer_wins"]["of"]
+    2
+    """
+    won = of = 0
+    for longer, points in games:
+        if longer and points is not None and not math.isnan(points) and points != 0.5:
+            of += 1
+            won += bool(points > 0.5) == (longer > 0)
+    return {"longer_wins": {"number": won, "of": of, **wilson(won, of)._asdict()}} if of else {}
 
 
 def three_valued(points: Floats) -> Floats:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pairkit import __version__
 from pairkit.hub.repository import Difference
+from pairkit.version import __version__
 
 _COUNTS = ("sets", "completions", "pairs")
 _METRICS = ("loss", "reward_accuracy")

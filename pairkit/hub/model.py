@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.dataset.layout import CARD
 from pairkit.errors import InputError, ModelError
@@ -20,6 +19,7 @@ from pairkit.models.resolve import ADAPTER_CONFIG, resolve
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECORD, RECORD_OF_EXPORT, TAKEN
+from pairkit.version import __version__
 
 # Files in which libraries record where a model came from: a path of the machine that trained it.
 _WITH_PATHS = (ADAPTER_CONFIG, "config.json", "tokenizer_config.json")

@@ -30,7 +30,7 @@ def reward_bt(
 
     With label smoothing e it is -(1 - e) log sigmoid(x) - e log sigmoid(-x). A set counts once, whatever its
     number of pairs, as in InstructGPT; one whose completions all tie has no pair and does not count. Rewards
-    are determined up to a constant per prompt, which c draws towards a mean of 0.
+    are determined up to a constant per prompt, which c pulls toward a mean of 0.
 
     Args:
         policy: rewards r in `sum`, [B, K]; masked columns contribute nothing.
@@ -51,7 +51,7 @@ def reward_bt(
     Differs from:
         Llama 2's margin is a step function of four ratings; here it is proportional to the scores.
     """
-    assert ranks is not None, "the row says that it needs ranks"
+    assert ranks is not None, "its row states that it needs ranks"
     rewards = policy.sum.masked_fill(~policy.mask, 0.0)  # [B, K]
     pairs = ordered_pairs(-ranks, policy.mask)  # [B, K, K]
     logits = rewards[:, :, None] - rewards[:, None, :]
@@ -79,13 +79,13 @@ def reward_pl(policy: Logps, ranks: Tensor | None = None) -> LossOutput:
         ranks: int [B, K], 1 = best.
 
     Returns:
-        One term, a mean over sets in which one completion stands above another; rewards are r.
+        One term, a mean over sets in which one completion ranks above another; rewards are r.
 
     References:
         Plackett 1975; Luce 1959; as a model of rewards Rafailov et al. 2023, arXiv 2305.18290, equation 18;
         as a loss of rankings Xia et al. 2008 (ListMLE); ties as in Breslow 1974.
     """
-    assert ranks is not None, "the row says that it needs ranks"
+    assert ranks is not None, "its row states that it needs ranks"
     rewards = policy.sum.masked_fill(~policy.mask, 0.0)  # [B, K]
     remaining = policy.mask[:, None, :] & (ranks[:, None, :] >= ranks[:, :, None])  # [B, K, K]
     # Itself too where masked, because the gradient of a sum of nothing is NaN.

@@ -31,7 +31,7 @@ def add_noise(
     """Make noise of the chosen text of each ranked set in `frame` (all completions, best first).
 
     It differs from every text that stays in the set and from every one that was dropped. A chosen completion
-    that calls a tool gives none: words exchanged beside a call would be no hard negative.
+    that calls a tool gives none: words exchanged next to a call would not be a hard negative.
     """
     remaining = frame.filter(KEPT)
     if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:

@@ -15,7 +15,7 @@ DROPPED = ("empty", "identical", "rank", "margin", "negatives")
 REASONS = {
     "no_completion": "no completion is left",
     "all_identical": "all completions are the same",
-    "one_completion": "one completion is no choice",
+    "one_completion": "at least two completions are needed",
     "no_score": "min_margin needs the score of every ranked completion",
     "no_choice": "no completion is below the best: a tie makes no pair",
 }

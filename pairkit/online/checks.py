@@ -59,8 +59,8 @@ def _check_choice(recipe: OnlineRecipe) -> None:
     """Refuse samples of which none of the sets could have a choice, before they are paid for."""
     if recipe.completions == 1 and recipe.build.mine.require_choice and not recipe.generate.keep_source:
         raise RecipeError(
-            "build.generate.samples gives one completion per prompt, which is no choice: set n to 2 or more, "
-            "or build.mine.require_choice=false for a loss that takes the chosen completion alone"
+            "build.generate.samples gives one completion per prompt, which leaves no choice: set n to 2 or "
+            "more, or build.mine.require_choice=false for a loss that takes the chosen completion alone"
         )
 
 

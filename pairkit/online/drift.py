@@ -14,10 +14,10 @@ from torch import nn
 from pairkit.models.load import load_model, load_tokenizer
 from pairkit.training.distributed.processes import current_processes
 from pairkit.training.logprobs.forward import score_all
+from pairkit.training.logprobs.score_sets import score_sets
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.score import score_sets
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
 Values = npt.NDArray[np.float64]

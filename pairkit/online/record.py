@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from pairkit import __version__
 from pairkit.dataset.layout import QUARANTINE_FILE
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import UNPUBLISHED
@@ -24,6 +23,7 @@ from pairkit.files import (
     names_in,
     partial,
     publish,
+    read_json_lines,
     read_record,
     sha256,
     undamaged,
@@ -40,6 +40,7 @@ from pairkit.sources import Opened
 from pairkit.training.output.layout import METRICS, MODEL, RECIPE
 from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import RESUMABLE_FIELDS
+from pairkit.version import __version__
 
 RECORD = "online.json"
 SEGMENTS = "segments.jsonl"
@@ -141,7 +142,7 @@ def finished(out: Path) -> list[dict[str, Any]]:
     if not (out / SEGMENTS).exists():
         return []
     with undamaged(out / SEGMENTS, AGAIN):
-        lines = [json.loads(line) for line in (out / SEGMENTS).read_text(encoding="utf-8").splitlines()]
+        lines = read_json_lines(out / SEGMENTS, AGAIN)
         if [line["segment"] for line in lines] != list(range(1, len(lines) + 1)):
             raise ValueError("its segments are not in order")
         return lines

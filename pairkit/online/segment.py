@@ -30,7 +30,7 @@ from pairkit.training.output.layout import MODEL
 from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.segment import Segment as Steps
+from pairkit.training.step.segment import Segment as Steps
 
 DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"

@@ -179,7 +179,7 @@ def _models(url: str, key: str | None) -> _Answer:
         # One without this route answers all the same; others are loading.
         if error.code in (404, 405):
             return _Answer([], "")
-        remark = ", which wants another key (build.generate.api_key_env)" if error.code in _REFUSES else ""
+        remark = ", which requires another key (build.generate.api_key_env)" if error.code in _REFUSES else ""
         problem = f"HTTP {error.code}{remark}"
         return _Answer(None, problem, taken=error.code not in _GATEWAY, final=bool(remark))
     except TimeoutError:

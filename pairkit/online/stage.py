@@ -23,7 +23,7 @@ from pairkit.ownership import inside
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import validate
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 REQUEST = "PAIRKIT_ONLINE_STAGE"
 

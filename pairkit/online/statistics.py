@@ -15,7 +15,7 @@ from pairkit.online import drift, samples
 from pairkit.online.recipe import OnlineRecipe, policy_before
 from pairkit.rankers.table import name_of
 
-# Prompts on which log-probs are measured: enough for two digits, and little beside what a segment trains on.
+# Prompts on which log-probs are measured: enough for two digits, and little next to what a segment trains on.
 MEASURED = 256
 # Rankers whose scores mean the same for every prompt. The others compare completions of one prompt.
 ABSOLUTE = ("verifier", "reward_model")

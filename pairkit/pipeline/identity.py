@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import ENGINES, UNPUBLISHED, library_versions
 from pairkit.masking import masked
@@ -18,6 +17,7 @@ from pairkit.rankers import table
 from pairkit.rankers.table import RANKERS, Ranking, name_of
 from pairkit.schema import short_hash
 from pairkit.sources import Opened
+from pairkit.version import __version__
 
 # Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues only with
 # the same versions.

@@ -37,7 +37,7 @@ class BuildRecipe(Strict):
                    differently; row groups do depend on it.
     shard_mb       megabytes of text in the sets of an output file, before compression.
     calls          how a server is called. It changes no row and is not part of a dataset's identity.
-    card           what the card says besides what pairkit knows: license, language, pretty_name, tags,
+    card           what the card states besides what pairkit knows: license, language, pretty_name, tags,
                    description, text. It changes no row either.
 
     >>> import pairkit

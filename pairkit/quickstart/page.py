@@ -186,7 +186,7 @@ def _settings(out: Path, seed: int) -> Html:
         Html(f'<div class="scroll"><pre>{join([text(line) for line in by_hand])}</pre></div>'),
         note=(
             "The recipes are part of the package. They were chosen on problems other than those reported "
-            "above, with the same learning rate, steps and sets a step for DPO and MC-PO."
+            "above, with the same learning rate, steps and sets per step for DPO and MC-PO."
         ),
     )
 

@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,19 @@ import torch
 from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
-from pairkit import __version__
 from pairkit.engines.transformers import load_transformers
 from pairkit.evaluation.accuracy import accuracy
-from pairkit.files import OnExisting, admit, names_in, read_record, stoppable, write_json, write_text
+from pairkit.files import (
+    OnExisting,
+    admit,
+    names_in,
+    partial,
+    publish,
+    read_record,
+    stoppable,
+    write_json,
+    write_text,
+)
 from pairkit.intervals import Floats
 from pairkit.ownership import owned
 from pairkit.pipeline.build import build
@@ -49,6 +57,7 @@ from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.schema import identify
 from pairkit.sources import arithmetic
 from pairkit.training.run import train
+from pairkit.version import __version__
 
 SETTINGS = "quickstart.json"
 FOLDERS = ("start", "problems", "rounds", "sft", "sets", "tokens", "reference", "dpo", "mcpo")
@@ -140,7 +149,7 @@ def fine_tune(
         right: measures the share of right answers of a model; None: on the tuning problems of arithmetic.
         enough: the share at which no further round follows; `rounds`: the most rounds.
     """
-    measured = right or partial(_right, settings=settings)
+    measured = right or (lambda model: _right(model, settings))
     target = out / "sft" / "model"
     # The rounds are not run again, because their last model is there.
     if target.is_dir():
@@ -154,10 +163,10 @@ def fine_tune(
         log(f"fine-tuning, round {number}: {share:.0%} of the answers to tuning problems are right")
         if share >= enough or settings.sft_steps is not None:
             break
-    temporary = target.with_name(".model.part")  # renamed when whole: the step is skipped if `target` exists
+    temporary = partial(target)  # renamed when whole: the step is skipped if `target` exists
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(model, temporary)
-    temporary.rename(target)
+    publish(temporary, target)
 
 
 def _right(model: Path, settings: Settings) -> float:

@@ -1,6 +1,6 @@
 """The answer in a completion that begins with a thought.
 
-A thought is what stands between two marks (spellings.py) at the beginning of the text. Where the template had
+A thought is what is between two marks (spellings.py) at the beginning of the text. Where the template had
 opened the thought, the text has its end alone: what precedes that is the thought. Marks later in a text are
 text, because an answer may be about them.
 """

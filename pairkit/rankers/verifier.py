@@ -6,9 +6,9 @@
                              verifies (extra `eval`), in the metadata's `instruction_id_list` and `kwargs`
     package.module:function  a Python function of (completion text, metadata of the set) that returns a number
 
-The final number of a text is the first one behind its last "So the answer is" (in any case, on its line, or
+The final number of a text is the first one after its last "So the answer is" (in any case, on its line, or
 alone on the next one if nothing else is on it), else after its last `####`, else after its last line that
-begins with `A:`, else the last one in it. Where such a mark has no number behind it, there is none. Thousands
+begins with `A:`, else the last one in it. Where such a mark has no number after it, there is none. Thousands
 separators, signs, currency, units, percent signs and trailing zeros do not matter, and full-width digits are
 digits; fractions and words are not read.
 
@@ -135,9 +135,9 @@ def final_number(texts: pl.Expr) -> pl.Expr:
 
 
 def _stated(behind: pl.Expr) -> pl.Expr:
-    """Return where the number is in what is behind MinorDPO's mark; null where there is no mark.
+    """Return where the number is in what is after MinorDPO's mark; null where there is no mark.
 
-    It is on the line, since other lines may hold a check of the answer. Only behind an empty rest of the line
+    It is on the line, since other lines may hold a check of the answer. Only after an empty rest of the line
     may it be alone on the next one.
     """
     line = behind.str.extract(r"^([^\n]*)")
@@ -228,7 +228,7 @@ def _call(check: Check, path: str, batch: pa.RecordBatch, texts: pa.StringArray,
 
 
 def _absent(error: Exception, metadata: Mapping[str, Any]) -> str:
-    """Say what to do about a field that a function looks for and the metadata of a set does not have."""
+    """Describe what to do about a field that a function looks for and the metadata of a set does not have."""
     name = error.args[0] if isinstance(error, KeyError) and error.args else None
     if not isinstance(name, str) or name in metadata:
         return ""

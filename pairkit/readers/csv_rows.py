@@ -89,7 +89,7 @@ def loose_rows(stream: BinaryIO, delimiter: str, skipped: int) -> Generator[tupl
                 read.append(line)
                 yield line
 
-    number = -1  # of the header, which is no row
+    number = -1  # of the header, which is not a row
     # A cell beyond the limit is an error, of a file that pyarrow refuses in its turn.
     with suppress(csv.Error):
         for row in csv.reader(lines(), delimiter=delimiter):

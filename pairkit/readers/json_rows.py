@@ -177,7 +177,7 @@ def with_texts(rows: RowTable, texts: Mapping[int, str]) -> RowTable:
 def row_tables(
     values: list[tuple[int, Any]], *, odd_as_json: bool = False
 ) -> tuple[list[RowTable], list[BadLine]]:
-    """Convert numbered JSON values to tables. A value that is no object, or fits no Arrow type, is bad.
+    """Convert numbered JSON values to tables. A value that is not an object, or fits no Arrow type, is bad.
 
     With `odd_as_json`, a field with values of several kinds in one list is a column of the type Json.
     """
@@ -256,5 +256,5 @@ def _odd_field(value: dict[str, Any]) -> str | None:
 
 def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, UnicodeEncodeError):
-        return "lone_surrogate", "holds half of a surrogate pair, which is no character"
+        return "lone_surrogate", "holds half of a surrogate pair, which is not a character"
     return "mixed_types", "holds values of several kinds in one list"

@@ -29,7 +29,7 @@ WRAPPERS = frozenset(
         *("dataset", "export", "train", "test", "validation"),
     )
 )
-# Beside the rows, what describes their file; anything else is said of every row.
+# Next to the rows, what describes their file; anything else is said of every row.
 OF_THE_FILE = frozenset(
     (
         *(

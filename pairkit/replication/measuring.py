@@ -21,8 +21,8 @@ from pairkit.progress import silenced
 from pairkit.replication.measured import Measured
 from pairkit.replication.tasks.base import Size, Task
 from pairkit.training.logprobs.forward import score_all
+from pairkit.training.logprobs.score_sets import score_sets
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.score import score_sets
 from pairkit.training.tokens.tokenize import tokenize
 
 KERNEL_BETA = 0.01  # of MC-PO's paper

@@ -14,10 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, write_json
 from pairkit.replication.design import Replication
 from pairkit.replication.tasks.base import Size
+from pairkit.version import __version__
 
 RECORD, DESIGN = "replications.json", "design.json"
 RESULTS = "replication"  # the folder of results and figures, next to the page

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.replication.design import Replication, Statistic
 from pairkit.replication.measured import START, Seed
 from pairkit.replication.quantities import QUANTITIES
 from pairkit.replication.tasks.base import Size
 from pairkit.replication.tuning import Tuned
 from pairkit.replication.verdicts import Estimate, estimate, joined, verdict
+from pairkit.version import __version__
 
 DIGITS = 6  # significant ones
 

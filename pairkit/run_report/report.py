@@ -10,7 +10,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.errors import ExistingOutputError, InputError, OutputError, UsageError
 from pairkit.files import read_json, read_record, stoppable, undamaged, write_json, write_text
 from pairkit.ownership import outside_others, owned_name
@@ -18,6 +17,7 @@ from pairkit.progress import warn
 from pairkit.run_report.find import Found, Setting, find
 from pairkit.run_report.page import NOUNS, TITLE, colors_of, draw, render
 from pairkit.run_report.series import Figure, Row
+from pairkit.version import __version__
 
 NUMBERS = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19)  # of the figures of runs
 CSV = "figure-*.csv"
@@ -52,7 +52,7 @@ def report(
             _write_csv(csv_folder, every)
         if json is not None:
             write_json(json, _plain(settings, every))
-        # Last, because it says that the other files are there.
+        # Last, because it states that the other files are there.
         write_text(out, render(settings, others, figures, colors))
     return every
 

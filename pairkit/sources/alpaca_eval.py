@@ -81,7 +81,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         pl.col("output").struct.field(name) == pl.col("reference").struct.field(name)
         for name in ("text", "model")
     ]
-    # A null model compares as null, which is no proof of a copy.
+    # A null model compares as null, which is not proof of a copy.
     own = (same[0] & same[1]).fill_null(False)
     # In order, because groups would otherwise come in any order and the build must be repeatable.
     joined = (

@@ -77,7 +77,7 @@ def parse_axes(texts: Sequence[str], model: type[Strict]) -> list[Axis]:
             ((part, found),) = found.items()
             path.append(part)
         if any(tuple(path) == other.path for other in axes):
-            raise RecipeError(f"{key} is set twice: write all of its values behind one, {key}=VALUE,VALUE")
+            raise RecipeError(f"{key} is set twice: write all of its values after one, {key}=VALUE,VALUE")
         axes.append(axis(".".join(path), found, path))
     return axes
 

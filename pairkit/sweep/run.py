@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pairkit import __version__
 from pairkit.dataset.reader import open_data
 from pairkit.errors import TrainingError
 from pairkit.evaluation.during_training import benchmark_of
@@ -32,6 +31,7 @@ from pairkit.training.output.layout import MODEL, RECORD
 from pairkit.training.output.longer import is_complete, read_run
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
 from pairkit.training.run import train
+from pairkit.version import __version__
 
 SWEEP, RESULTS, LOGS = "sweep.json", "results.json", "logs"
 _SHARED = ("tokens", "reference", LOGS, RESULTS)
@@ -81,7 +81,7 @@ def sweep(
             log(f"{len(done)} of {len(jobs)} runs are finished already")
         diverged: set[str] = set()
         # A result is written down as it comes, because the runs after it may take days.
-        # Closed at once by an exception, because several runs may be going on.
+        # Closed at once by an exception, because several runs may be under way.
         with closing(_each(waiting, devices, out / LOGS)) as ended:
             for job, problem in ended:
                 if problem is not None:

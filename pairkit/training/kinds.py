@@ -43,7 +43,8 @@ from pairkit.training.tokens.choose import Wanted
 from pairkit.training.tokens.comparisons import comparison_batches
 from pairkit.training.tokens.conversations import conversation_batches
 from pairkit.training.tokens.notes import notes
-from pairkit.training.tokens.sets import Tokenized, TokenSet
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.tokenize import token_batches
 
 

@@ -31,13 +31,14 @@ from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.record.recording import Recording
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
 from pairkit.training.step.learning_rate import first_update, learning_rate, warmup_steps
 from pairkit.training.step.narrow import Unmoved, make_optimizer, unmoved_warning
 from pairkit.training.step.negatives import origins
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import StepOrder, draw_seeds, step_seed
+from pairkit.training.step.prepare import prepare
 from pairkit.training.step.saving import best_step, save_interval
 from pairkit.training.step.skipped import Skipped, not_finite
 from pairkit.training.step.training_set import observe_training_set

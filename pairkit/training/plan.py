@@ -24,12 +24,13 @@ from pairkit.training.kinds import KINDS, Kind
 from pairkit.training.lora import check_base
 from pairkit.training.output.content import Content, Unwritten, content_of
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.segment import Segment
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.pairs import PairSets
 from pairkit.training.step.router import routers_of
-from pairkit.training.tokens.sets import Tokenized, TokenSet
+from pairkit.training.step.segment import Segment
+from pairkit.training.tokens.sets import Tokenized
 from pairkit.training.tokens.store import NOT_KEPT, TokenStore, tokens_key
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.truncation import Truncation, truncation
 
 

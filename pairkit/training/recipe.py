@@ -149,7 +149,7 @@ class TrainRecipe(Strict):
     keep: int = Field(default=2, ge=1)  # checkpoints, the last ones
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
-    card: CardSettings = CardSettings()  # what the model's card says besides what pairkit knows
+    card: CardSettings = CardSettings()  # what the model's card states besides what pairkit knows
 
     @field_validator("save_every", mode="before")
     @classmethod

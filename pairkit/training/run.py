@@ -29,23 +29,24 @@ from pairkit.training.logprobs.selection import Sums
 from pairkit.training.loop import train_steps
 from pairkit.training.models import policy, reference, reference_key, running_reference, to_save
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, load_weights
-from pairkit.training.output.directory import all_steps_taken, claimed, discarding, save_model
+from pairkit.training.output.directory import all_steps_taken, claimed, discarding
 from pairkit.training.output.layout import MODEL
 from pairkit.training.output.longer import Finished
+from pairkit.training.output.save import save_model
 from pairkit.training.output.start import check_start
 from pairkit.training.output.trackers import check_installed, continue_trackers
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.record.recording import recording_of
 from pairkit.training.record.samples import check_samples, prompts_of, samples_of
-from pairkit.training.segment import Segment
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
 from pairkit.training.step.optimizer import check_optimizer
 from pairkit.training.step.pairs import PairSets, as_pairs
 from pairkit.training.step.router import routers_of
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.segment import Segment
 from pairkit.training.tokens.store import TokenStore
+from pairkit.training.tokens.token_set import TokenSet
 
 
 def train(

@@ -52,6 +52,6 @@ def test_a_class_of_its_own_is_trained_and_saved_with_its_code(own: Path, data: 
 
 def test_a_class_of_its_own_that_sees_later_tokens_is_refused(own: Path, data: Path, tmp_path: Path) -> None:
     (own / "modeling_own.py").write_text(ENCODER)
-    with pytest.raises(ModelError, match=r"^Own is no causal language model: a later token changes"):
+    with pytest.raises(ModelError, match=r"^Own is not a causal language model: a later token changes"):
         train(recipe(data, own, max_steps=1, trust_remote_code=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -71,7 +71,7 @@ def test_a_note_is_one_line_and_the_command_continues(case: Case, run: Run) -> N
     "an empty answer to AlpacaEval",
 )
 @pytest.mark.parametrize("case", FLAGGED, ids=[case.what for case in FLAGGED])
-def test_an_evaluation_that_is_no_published_one_says_so(case: Case, run: Run) -> None:
+def test_an_evaluation_that_is_no_published_one_is_noted(case: Case, run: Run) -> None:
     prepare(case)
     ended = run(case.words)
     assert ended.code == 0, ended.errors

@@ -31,7 +31,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["2>/dev/full", "2>&-", "2> >(true)", "| true", ">&-", "2>&1 | true"],
     ),
 )
-def test_a_build_goes_on_if_nobody_reads_what_it_says(ending: str, source: Path, tmp_path: Path) -> None:
+def test_a_build_continues_if_nobody_reads_what_it_prints(ending: str, source: Path, tmp_path: Path) -> None:
     words = ["build", "--source", "ultrafeedback", "--path", str(source), "--out", str(tmp_path / "out")]
     ended = pairkit(words, ending)
     assert ended.returncode == 0, ended.stderr

@@ -221,7 +221,7 @@ def test_pairs_of_a_dataset_have_one_schema_whatever_the_table(
     assert {table.schema for table in data.pairs("train")} == {views.PAIRS}
 
 
-def test_an_export_without_a_row_says_what_the_sets_hold(tmp_path: Path):
+def test_an_export_without_a_row_states_what_the_sets_hold(tmp_path: Path):
     folder = write_data(tmp_path / "sets", sets("call", "thought"))
     with pytest.raises(InputError, match="1 holds_thoughts, 1 holds_tools"):
         export(folder, "binarized", tmp_path / "out")

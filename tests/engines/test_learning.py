@@ -64,7 +64,7 @@ def test_the_first_request_is_alone_until_the_server_has_answered(server: OddSer
 
 
 @pytest.mark.full
-def test_requests_in_flight_learn_the_same_and_it_is_said_once(
+def test_requests_in_flight_learn_the_same_and_it_is_reported_once(
     server: OddServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server is slower than the time for which the first request is alone."""

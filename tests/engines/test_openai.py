@@ -202,7 +202,7 @@ def test_failures_are_final_until_retry_failed(unreliable: Loopback, cache: Cach
     again.close()
 
 
-def test_a_budget_below_the_first_request_is_said_to_be_that(slow: Loopback, cache: Cache) -> None:
+def test_a_budget_below_the_first_request_is_named(slow: Loopback, cache: Cache) -> None:
     settings = CallSettings.model_validate({"budget": {"tokens": 3}})
     before = slow.stats()["tries"]
     opened = open_engine(slow.recipe(), settings)

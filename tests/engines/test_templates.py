@@ -144,7 +144,7 @@ def test_a_templates_file_is_published_by_its_name_and_identifies_the_build(
         validate.check(recipe(model, file, f"rank.template.file={tmp_path / 'gone.jinja'}"))
 
 
-def test_a_build_records_ids_and_says_how_many(model: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_build_records_ids_and_states_how_many(model: Path, tmp_path: Path, capsys: Any) -> None:
     file = tmp_path / "mine.jinja"
     file.write_text(OTHER)
     asked = recipe(model, file, "rank={ranker: annotations}", "generate.template.kwargs.think=false")

@@ -220,7 +220,7 @@ def test_a_build(folder: Path, tmp_path: Path) -> None:
     assert {one["sampling"]["temperature"] for row in rows for one in row["completions"]} == {0.6, 0.8, 1.0}
 
 
-def test_what_the_recipe_says_is_not_logged_twice(folder: Path) -> None:
+def test_what_the_recipe_states_is_not_logged_twice(folder: Path) -> None:
     with pytest.raises(RecipeError, match=r"'vllm\.model' conflicts with 'model'"):
         open_engine(EngineRecipe(engine="vllm", model=str(folder), vllm={"model": "x"}))
     with pytest.raises(RecipeError, match="no_such_argument"):

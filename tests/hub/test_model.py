@@ -170,7 +170,7 @@ def test_a_run_over_adapters_names_the_model_below_them(
 @pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's
 @pytest.mark.parametrize("lora", [None, {"r": 4}])
-def test_a_reward_model_loads_as_its_card_says(
+def test_a_reward_model_loads_as_its_card_describes(
     lora: dict[str, Any] | None, data: Path, model: Path, hub: Hub, tmp_path: Path
 ) -> None:
     if lora:

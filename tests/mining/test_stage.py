@@ -156,7 +156,7 @@ def test_a_quarantined_row_is_the_whole_set_with_its_id_and_an_explanation():
     assert result.quarantine.schema == QUARANTINE
     assert (row["stage"], row["set_id"]) == ("mine", sets["set_id"][0].as_py())
     assert row["row"] == canonical_json(quarantined(sets))
-    assert row["detail"] == "one completion is no choice (1 of 2 completions left; dropped: 1 empty)"
+    assert row["detail"] == "at least two completions are needed (1 of 2 completions left; dropped: 1 empty)"
 
 
 def test_unranked_sets_pass():

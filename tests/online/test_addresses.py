@@ -127,7 +127,7 @@ def test_a_port_of_another_protocol_is_taken(tmp_path: Path) -> None:
     ("status", "says"),
     [
         (503, r"in 0.1 seconds \(serve.seconds\): HTTP 503; its output is in"),
-        (401, r"/models: HTTP 401, which wants another key \(build.generate.api_key_env\); its output"),
+        (401, r"/models: HTTP 401, which requires another key \(build.generate.api_key_env\); its output"),
     ],
 )
 def test_a_server_that_does_not_come_up_is_told_with_its_answer(

@@ -119,7 +119,10 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], says: str) -
             {"build": {"rank": {"ranker": "annotations"}}, "train": {"loss": "rrhf"}},
             "but rrhf needs ranks of completions",
         ),
-        ({"build": {"generate": {"samples": [{"n": 1}]}}}, "one completion per prompt, which is no choice"),
+        (
+            {"build": {"generate": {"samples": [{"n": 1}]}}},
+            "one completion per prompt, which leaves no choice",
+        ),
         ({"launch": {"config": "absent.yaml"}}, "launch.config: absent.yaml: no such file"),
         (
             {"restart": "optimizer", "train": {"lora": {"r": 4}}},

@@ -141,7 +141,7 @@ def test_other_settings_are_refused_and_free_ones_are_not(out: Path, model: Path
 
 
 @pytest.mark.parametrize("gone", ["segment-1/run/model", "segment-1/run/checkpoints/step-000002"])
-def test_a_segment_says_what_is_gone_of_the_one_before(gone: str, tmp_path: Path) -> None:
+def test_a_segment_states_what_is_gone_of_the_one_before(gone: str, tmp_path: Path) -> None:
     recipe = runs.recipe(runs.start_model(tmp_path / "start"))
     for name in {"segment-1/run/model", "segment-1/run/checkpoints/step-000002"} - {gone}:
         (tmp_path / name).mkdir(parents=True)
@@ -210,7 +210,7 @@ def test_models_and_references_of_the_second_segment(
 
 
 @pytest.mark.full
-def test_a_segment_without_a_usable_set_says_which_and_why(model: Path, tmp_path: Path) -> None:
+def test_a_segment_without_a_usable_set_states_which_and_why(model: Path, tmp_path: Path) -> None:
     recipe = runs.recipe(model, build={"rank": {"check": "support.online:never"}})
     with pytest.raises(
         InputError,

@@ -95,7 +95,7 @@ def test_kept_verdicts_go_when_the_build_succeeds(tmp_path: Path, monkeypatch: p
     assert all("[[" in row["answer"] for row in kept(tmp_path / "out").to_pylist())
 
 
-def test_a_judge_is_said_to_follow_places_only_if_it_does() -> None:
+def test_a_judge_is_reported_to_follow_places_only_if_it_does() -> None:
     counts = {"answers": 40, "questions": 40, "swapped": 20}
     fine = counts | {"first_wins": 22, "second_wins": 18, "same": 18, "flips": 2}
     assert "follows the place" not in summarize_judge("j", fine)

@@ -143,7 +143,7 @@ def test_prompts_to_generate_from_are_read(tmp_path: Path) -> None:
 
 def test_labels_that_are_read_are_no_completions(tmp_path: Path) -> None:
     rows = [{"prompt": "p", "completion": "c", "label": True, "is_good": "yes"}]
-    with pytest.raises(InputError, match="no choice") as caught:
+    with pytest.raises(InputError, match="at least two completions are needed") as caught:
         build(recipe(tmp_path, rows), tmp_path / "out")
     assert "--map" not in str(caught.value)
 

@@ -115,7 +115,7 @@ BEHIND: list[tuple[str, str | None]] = [
 ]
 
 
-def test_the_number_behind_so_the_answer_is() -> None:
+def test_the_number_after_so_the_answer_is() -> None:
     said = (f"There are 7.\nSo the answer is: 9\nSo the answer is{behind}" for behind, _ in BEHIND)
     assert numbers(said) == [number for _, number in BEHIND]
 

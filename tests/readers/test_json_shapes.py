@@ -71,7 +71,7 @@ def test_every_orientation_of_pandas_gives_the_same_rows(
 @pytest.mark.parametrize(
     ("orient", "number"), [("columns", str), ("index", str), ("split", int), ("table", int)]
 )
-def test_an_index_that_says_something_is_kept(tmp_path: Path, orient: Any, number: type) -> None:
+def test_an_index_with_content_is_kept(tmp_path: Path, orient: Any, number: type) -> None:
     path = tmp_path / "frame.json"
     pandas.DataFrame(ROWS)[3:5].to_json(path, orient=orient)
     assert rows_in(path) == [{**ROWS[3], "index": number(3)}, {**ROWS[4], "index": number(4)}]
@@ -105,7 +105,7 @@ def test_one_row_stays_one_row(tmp_path: Path, row: dict[str, Any], indent: int 
         assert rows_in(tmp_path / name) == [row]
 
 
-def test_what_is_said_of_all_rows_is_in_every_row(tmp_path: Path) -> None:
+def test_what_holds_for_all_rows_is_in_every_row(tmp_path: Path) -> None:
     own = {**ROWS[1], "system": "own"}
     around = {"version": 2, "topic": "T", "system": "S", "examples": [ROWS[0], own], "info": {"a": 1}}
     for name, indent in (("rows.json", None), ("rows.json", 1), ("rows.jsonl", None)):

@@ -89,7 +89,7 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"state\.json: not JSON \(.*\); get the folder again"):
         read(tmp_path)
     (folder / "state.json").unlink()
-    with pytest.raises(InputError, match="train: is named as a split, but is no saved dataset"):
+    with pytest.raises(InputError, match="train: is named as a split, but is not a saved dataset"):
         read(tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_all_methods_of_a_claim_have_as_many_settings_to_choose_from(row: Replic
 
 
 @ROWS
-def test_a_row_says_what_a_reader_needs(row: Replication) -> None:
+def test_a_row_states_what_a_reader_needs(row: Replication) -> None:
     assert row.claim.endswith(".")
     assert row.differs.count(". ") == 1
     assert not row.published.endswith(".")

@@ -15,7 +15,7 @@ from pairkit.engines.transformers import load_transformers
 from pairkit.errors import InputError
 from pairkit.replication.measured import Measured
 from pairkit.replication.measuring import effective_share, of_answers, own_entropy, pairs
-from pairkit.training.score import LOGPS
+from pairkit.training.logprobs.score_sets import LOGPS
 
 
 def logps(*rows: tuple[list[float], list[int]] | None) -> pa.Table:

@@ -85,7 +85,7 @@ def test_the_instructions_of_task_d_are_disjoint(machine: Path) -> None:
     ("name", "value", "message"),
     [
         (chat.MODEL, None, "task D needs SmolLM2-135M-Instruct: set PAIRKIT_SMOLLM2"),
-        (chat.MODEL, "nowhere", "PAIRKIT_SMOLLM2=nowhere: is no directory of a model"),
+        (chat.MODEL, "nowhere", "PAIRKIT_SMOLLM2=nowhere: is not a directory of a model"),
         (chat.DATA, None, "task D needs instructions: set PAIRKIT_TEST_DATA"),
         (chat.DATA, "nowhere", "PAIRKIT_TEST_DATA=nowhere: has no stanford_alpaca_sample.jsonl.gz"),
     ],

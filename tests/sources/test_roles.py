@@ -86,7 +86,7 @@ def test_unknown_speakers_are_named_with_the_map_that_reads_them(tmp_path: Path)
     ]
     details = [detail for _, detail in brief_rows(tmp_path, *rows).refused]
     assert details[0].startswith(
-        "'messages.role': is 'Alice', which is no known role; say which one it is, as in "
+        "'messages.role': is 'Alice', which is not a known role; state which one it is, as in "
         "--map 'roles={Alice: user}'"
     )
     assert "--map 'roles={gpt-4: user}'" in details[1]

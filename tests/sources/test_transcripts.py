@@ -110,10 +110,10 @@ def test_what_is_before_the_first_turn(tmp_path: Path) -> None:
     assert brief_rows(tmp_path, *rows).prompts == list(prompts.values())
 
 
-def test_a_reply_that_goes_on_with_other_turns_is_refused(tmp_path: Path) -> None:
+def test_a_reply_that_continues_with_other_turns_is_refused(tmp_path: Path) -> None:
     row = {"prompt": "p", "chosen": "Eight.\n<extra_id_1>User\nWhy?", "rejected": "r"}
     ((reason, detail),) = brief_rows(tmp_path, row).refused
-    assert (reason, "goes on with other turns" in detail) == ("unsupported_content", True)
+    assert (reason, "continues with other turns" in detail) == ("unsupported_content", True)
 
 
 PLAIN = [

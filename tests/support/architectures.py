@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax
 
 from pairkit.training.logprobs import head, target_logp
 from pairkit.training.logprobs.selection import Scored, SetSelection
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 VOCABULARY = 67
 SMALL = {

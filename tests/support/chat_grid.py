@@ -15,7 +15,7 @@ from support.chat_templates import TOOLS, Case, cases, templates, tokenizer
 
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.schema import SETS
-from pairkit.training.tokens.sets import Refused, TokenSet
+from pairkit.training.tokens.token_set import Refused, TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
 PAGE = Path(__file__).parents[2] / "docs" / "chat-templates.md"

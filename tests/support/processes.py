@@ -46,11 +46,12 @@ from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.plan import Plan, plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.segment import Segment
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
+from pairkit.training.step.segment import Segment
 from pairkit.training.tokens.store import TokenStore
 from pairkit.training.tokens.tokenize import token_batches
 

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from pairkit.training.output import checkpoint
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 
 def segments_of(lengths: Sequence[int], folder: Path) -> list[tuple[Path, Segment]]:

@@ -20,11 +20,12 @@ from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.plan import plan
-from pairkit.training.step.batch import StepModel, prepare
-from pairkit.training.step.objective import Averages
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.order import StepOrder, draw_seeds
+from pairkit.training.step.prepare import prepare
 from pairkit.training.step.training_set import observe_training_set
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS_PER_STEP = 7  # uneven for two processes
 SHARPER = 4

@@ -36,7 +36,7 @@ from pairkit.training.logprobs.mode import set_training
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.loop import _checkpoint_activations
-from pairkit.training.output.directory import save_model
+from pairkit.training.output.save import save_model
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train

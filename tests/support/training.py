@@ -24,7 +24,7 @@ from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, split_for
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 
 def recipe(data: Path, model: Path, loss: str | dict[str, Any] = "dpo", **fields: Any) -> TrainRecipe:

@@ -53,7 +53,7 @@ def test_names_of_paths_are_those_of_directories() -> None:
         (["loss.beta=0.1,0.10"], "loss.beta has the value 0.1 twice"),
         (["seed"], "cannot read 'seed': write KEY=VALUE,VALUE"),
         (["seed="], "seed has no value to try"),
-        (["seed=0", "seed=1"], "seed is set twice: write all of its values behind one"),
+        (["seed=0", "seed=1"], "seed is set twice: write all of its values after one"),
         (["seed=[0"], "cannot read the value"),
     ],
 )

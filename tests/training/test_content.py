@@ -164,7 +164,7 @@ def test_a_note_in_the_model_card_changes_no_run(stopped: Path) -> None:
     shutil.rmtree(stopped / "run" / "model")
 
 
-def test_a_run_of_an_earlier_version_resumes_and_says_what_is_not_known(
+def test_a_run_of_an_earlier_version_resumes_and_states_what_is_not_known(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(stopped / "run", tmp_path / "run")

@@ -18,7 +18,7 @@ from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*tie_word_embeddings.*:UserWarning"),  # peft, of tied layers

@@ -22,7 +22,7 @@ from pairkit.training.output.metrics import read_metrics
 from pairkit.training.output.trackers import RECORD, continue_trackers
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 
 def kill_after(forks: Server, file: Path, out: Path, saved: int) -> None:

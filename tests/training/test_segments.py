@@ -25,8 +25,8 @@ from pairkit.errors import ExistingOutputError, InputError
 from pairkit.training.output import checkpoint
 from pairkit.training.output.metrics import join_metrics, read_entries, read_metrics
 from pairkit.training.run import train
-from pairkit.training.segment import Segment
 from pairkit.training.step.learning_rate import learning_rate
+from pairkit.training.step.segment import Segment
 
 LENGTHS = (3, 3, 6)  # steps of 8 of 24 sets: one epoch, one, two
 TOTAL = sum(LENGTHS)

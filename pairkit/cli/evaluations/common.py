@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 
@@ -54,7 +54,7 @@ UntilFlag = Annotated[
     Step, typer.Option(help="The last step: answers are generated, then judged, then scored.")
 ]
 LimitFlag = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results say so.")
+    int | None, typer.Option(min=1, metavar="N", help="Use only the first N questions; results state it.")
 ]
 OtherVersionFlag = Annotated[
     bool,
@@ -82,7 +82,7 @@ def recipe_of(context: typer.Context, model: type[Recipe], flags: Mapping[str, A
     """
     from pairkit import recipes
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = given_flags(flags)
     if isinstance(given.get("judge"), str):
         given["judge"] = {"model": given["judge"]}
     # KEY=VALUE wins over a flag, as in the other commands.

@@ -56,8 +56,8 @@ def gsm8k(
 ) -> None:
     """Measure accuracy on math problems whose answer is a number.
 
-    Zero-shot and greedy with the prompt of MinorDPO, whose number behind "So the answer is" is read; without
-    these words, the one behind ####, behind A:, or the last one. Answers that are cut off count as wrong.
+    Zero-shot and greedy with the prompt of MinorDPO, whose number after "So the answer is" is read; without
+    these words, the one after ####, after A:, or the last one. Answers that are cut off count as wrong.
 
     Examples:
 

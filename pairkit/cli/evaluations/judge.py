@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.mapping import mapping
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 
@@ -86,7 +86,7 @@ def judge(
     from pairkit.evaluation.plan import rehearsal
 
     fields = {"model": model, "prompt": prompt, "protocol": protocol}
-    flags = {key: value for key, value in fields.items() if value is not None}
+    flags = given_flags(fields)
     # KEY=VALUE wins over a flag, as in the other commands.
     content = recipes.merge(flags, overrides(context, EvalJudgeRecipe))
     if content.get("protocol") == "pairwise":

@@ -74,7 +74,7 @@ def matrix(
 
     A judge compares the answers of every pair in both orders; a tie counts 1/2, and so does a prompt whose two
     orders contradict each other. Next to the matrix: mean win rates, Bradley-Terry strengths, cycles. "Better"
-    is printed for pairs whose difference stands after correction for the number of pairs (Holm).
+    is printed for pairs whose difference remains after correction for the number of pairs (Holm).
 
     Examples:
 
@@ -150,7 +150,7 @@ def _print_matrix(entry: Mapping[str, Any]) -> None:
 
 
 def _print_cell(cell: Mapping[str, Any], corrected: str, only_clear: bool) -> None:
-    """Say whether a difference was shown; of several pairs only where one was."""
+    """State whether a difference was shown; of several pairs only where one was."""
     if cell["significant"]:
         names = (cell["row"], cell["column"]) if cell["value"] > 50 else (cell["column"], cell["row"])
         say(f"{names[0]} is better than {names[1]} (p = {cell['p_holm']:.2g}{corrected})")

@@ -10,7 +10,7 @@ import typer
 
 from pairkit.cli.evaluations.common import DryRunFlag, OutFlag, RetryFlag, SeedFlag
 from pairkit.cli.mapping import mapping
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.cli.tables import print_table
 from pairkit.errors import UsageError, unknown
@@ -101,7 +101,7 @@ def ranker(
     from pairkit.trust import only_trusted
 
     flags = {"rankers": _rankers(rankers or []), "subset": subset, "seed": seed}
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = given_flags(flags)
     # KEY=VALUE wins over a flag, as in the other commands.
     content = recipes.merge(given, overrides(context, EvalRankerRecipe))
     context.with_resource(only_trusted(content))

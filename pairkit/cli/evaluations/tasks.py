@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pairkit.cli.evaluations.common import LimitFlag, NameFlag, OutFlag, SeedFlag, print_results
-from pairkit.cli.overrides import overrides
+from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
 
@@ -61,7 +61,7 @@ def tasks(
 
     flags: dict[str, Any] = {"model": model, "tasks": tasks, "name": name, "fewshot": fewshot, "seed": seed}
     flags["apply_chat_template"] = apply_chat_template or None
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = given_flags(flags)
     recipe = recipes.validate(TasksRecipe, recipes.merge(given, overrides(context, TasksRecipe)))
     local = read_files(recipe, _files(data or []))
     if dry_run:

@@ -36,7 +36,7 @@ class Fault(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """The content of an answer: its completions, and what the server says of its tokens."""
+    """The content of an answer: its completions, and what the server reports of its tokens."""
 
     completions: tuple[Completion, ...]
     usage: Usage
@@ -57,7 +57,7 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "top_p": sampling.top_p,
         LIMIT: sampling.max_tokens,
         "seed": sampling.seed,
-        # Left out where it says nothing, because some servers refuse it whatever it is.
+        # Left out where it has nothing, because some servers refuse it whatever it is.
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
         "logprobs": None if request.top_logprobs is None else True,
         "top_logprobs": request.top_logprobs,
@@ -132,7 +132,7 @@ def _completion(
     """Build the completion of a message. `spent`: it has all the tokens that it may have."""
     asked = sampling_of(body)
     reason: FinishReason = message.reason
-    # The server does not say that it cut the answer, but its count of tokens does.
+    # The server does not report that it cut the answer, but its count of tokens does.
     if spent and not message.known_end:
         reason = "length"
     texts = (message.text, message.thought, message.tool_calls)

@@ -176,7 +176,7 @@ class Client:
             raise mix_refused(where, name, why, place)
         new = learned.without(self._dialect)
         self._dialect = self._dialect.also(learned)
-        # Requests that were in flight learn the same; it is said once.
+        # Requests that were in flight learn the same; it is logged once.
         for line in new.described():
             (warn if new.removed else log)(f"{where}, {self._recipe.model}: {line} ({why})")
 
@@ -203,14 +203,14 @@ class Client:
             after = chat_api.retry_after(headers.get("Retry-After"))
             if 300 <= status < 400:
                 if self.succeeded or "Location" not in headers:
-                    return Fault(f"HTTP {status}, which is no answer")
+                    return Fault(f"HTTP {status}, which is not an answer")
                 raise self._redirected(status, headers)
             if status >= 300:
                 return server_error(status, content, self._secrets)._replace(after=after)
             # A part of an answer (206) would be taken for the whole.
             if status not in ANSWERED:
                 self.spending.add(most)
-                return Fault(f"HTTP {status}, which is no answer")
+                return Fault(f"HTTP {status}, which is not an answer")
             parsed = chat_api.parse(content, body, self._secrets)
             if isinstance(parsed, ServerError):
                 return parsed._replace(after=after)
@@ -218,7 +218,7 @@ class Client:
             return parsed
 
     def _pay(self, parsed: Parsed | Fault, most: Tokens) -> None:
-        """Count the tokens of an answer, as many as it may have where it says nothing that can be true."""
+        """Count the tokens of an answer, as many as it may have where it reports nothing that can be true."""
         if isinstance(parsed, Parsed):
             said = parsed.usage
             most = Tokens(

@@ -1,7 +1,7 @@
 """The dialect of a server: which fields of a request it takes, learned from what it refuses.
 
 Models that reason take `max_completion_tokens` and no temperature, other servers no `seed` or no `n`. A
-server says so when it is asked for the first time; from then on requests are written as it takes them.
+server reports it when it is asked for the first time; from then on requests are written as it takes them.
 Fields that the recipe's `extra_body` sets are never changed: those are the user's.
 """
 
@@ -95,7 +95,7 @@ class Dialect(NamedTuple):
         return {name: value for name, value in written.items() if name not in self.removed}
 
     def described(self) -> list[str]:
-        """Say what each part changes, a line each."""
+        """Describe what each part changes, a line each."""
         lines = []
         for name in sorted(self.removed - {"stream_options"}):
             lines.append(f"{name} is not sent, and recorded as null")

@@ -107,7 +107,7 @@ class OpenAIEngine:
     def drain(self) -> list[Done]:
         """Return results that may not have been stored, and await the answers to calls in flight.
 
-        Calls that still wait for their turn are cancelled.
+        Calls that still wait for their turn are canceled.
         """
         self._run(self._wind_down())
         results, self._results = self._results, {}

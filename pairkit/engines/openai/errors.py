@@ -230,5 +230,5 @@ def _status(labels: list[str], said: str) -> int:
         for pattern, status in _STATUSES:
             if re.search(pattern, text, re.IGNORECASE):
                 return status
-    # Nothing says that it is the request's fault, so another try may succeed.
+    # Nothing shows that it is the request's fault, so another try may succeed.
     return 502

@@ -40,7 +40,7 @@ class Received(NamedTuple):
 
 
 def sent(recipe: EngineRecipe, request: Request) -> dict[str, Any]:
-    """Return the fields of a request's body that depend on the prompt; None is no field.
+    """Return the fields of a request's body that depend on the prompt; None leaves the field out.
 
     Tools, calls and arguments of the template are the objects that their JSON texts stand for. Raises
     `PromptRefused` for texts that stand for none, and for a system turn that cannot be folded.
@@ -76,13 +76,13 @@ def received(choice: Any) -> Received | None:
     refusal = message["refusal"] if isinstance(message.get("refusal"), str) else refusal
     if refusal and not content:
         content, reason = refusal, "refused"
-    # A content filter, a tool call and a thought up to the limit leave no text, which is no fault.
+    # A content filter, a tool call and a thought up to the limit leave no text, which is not a fault.
     if content is None and (reason != "stop" or calls or thought):
         content = ""
     # Without a reason and without a text, nothing shows that the answer was complete.
     if content is None or (name is None and not (content or calls or thought)):
         return None
-    # A thought that no answer follows was cut, even if the server does not say so.
+    # A thought that no answer follows was cut, even if the server does not report it.
     if name is None and not (content or calls):
         reason = "length"
     if not isinstance(calls, list) or not all(map(_is_call, calls)):

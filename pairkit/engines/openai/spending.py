@@ -93,7 +93,7 @@ class Spending:
         return ", ".join(f"{value:,} {name}" for name, value in bounds.items())
 
     def _affordable(self, most: Tokens) -> bool:
-        # With all that is in flight, because a limit that is passed when the answers come is no limit.
+        # With all that is in flight, because a limit that is passed when the answers come limits nothing.
         reserved = [*self._reserved, most]
         total = Tokens(
             self._prompt + sum(tokens.prompt for tokens in reserved),

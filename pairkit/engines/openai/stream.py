@@ -152,13 +152,13 @@ def _read(whole: Mapping[str, Any]) -> dict[str, Any]:
 def _object(value: Any) -> Mapping[str, Any]:
     """Return an object, empty for null. Raises `ValueError` for anything else."""
     if value is not None and not isinstance(value, Mapping):
-        raise ValueError(f"{str(value)[:80]!r} is no object")
+        raise ValueError(f"{str(value)[:80]!r} is not an object")
     return value or {}
 
 
 def _list(value: Any) -> list[Any]:
     if value is not None and not isinstance(value, list):
-        raise ValueError(f"{str(value)[:80]!r} is no list")
+        raise ValueError(f"{str(value)[:80]!r} is not a list")
     return value or []
 
 

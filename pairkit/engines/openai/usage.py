@@ -1,4 +1,4 @@
-"""The token counts of an answer, as far as they can be true: a budget is not lifted by what a server says."""
+"""Token counts of an answer, as far as they can be true: what a server reports lifts no budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUN = re.compile(r"\s+|(\W)\1+")
 
 
 class Usage(NamedTuple):
-    """The tokens of a request that the server reports; None where it says nothing that can be true."""
+    """The tokens of a request that the server reports; None where it reports nothing that can be true."""
 
     prompt: int | None
     completion: int | None

@@ -12,7 +12,7 @@ length_control  the length-controlled win rate and its error
 head_to_head    predicted win rates between models that were not compared
 agreement       how far two judges agree
 scores          both of them for a model, as metrics
-about           what results say beside the numbers
+about           what results hold next to the numbers
 recipe, inputs  the settings, and the files
 run             the three steps
 plan            what would be asked

@@ -1,4 +1,4 @@
-"""What results say beside the numbers: lengths, the judge's biases, and sentences that qualify them."""
+"""What results hold next to the numbers: lengths, the judge's biases, and sentences that qualify them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pairkit.evaluation.alpaca_eval.judging import read_prompt
 from pairkit.evaluation.alpaca_eval.questions import QUESTIONS, REFERENCE, Reference
 from pairkit.evaluation.alpaca_eval.scores import Scores, public_numbers
 from pairkit.evaluation.alpaca_eval.verdicts import Judged
-from pairkit.intervals import wilson
-from pairkit.rankers.judge.statistics import judge_rates
+from pairkit.evaluation.win_rates import longer_wins
+from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 
 def statistics(
@@ -24,7 +24,7 @@ def statistics(
     entries: dict[str, Any] = {
         "as_published": public_numbers(found),
         "answers": _answers(reference, texts),
-        "judge_statistics": {**_rates(judged), **_longer(reference, texts, found)},
+        "judge_statistics": rates_by_name(judge_rates(judged.counts)) | _longer(reference, texts, found),
     }
     if found.controlled is not None:
         entries["length_control"] = {"weights": found.controlled.weights._asdict()}
@@ -32,7 +32,7 @@ def statistics(
 
 
 def details(reference: Reference, texts: Mapping[str, str], found: Scores) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a question: lengths in characters, and whether texts are equal."""
+    """Return what scores.parquet holds of a question: lengths in characters, and whether texts are equal."""
     return {
         question.prompt_id: {
             "length": len(texts[question.prompt_id]),
@@ -51,7 +51,7 @@ def notes(
     judge: Mapping[str, Any],
     gamed: Gamed | None,
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(reference),
         *_of_verdicts(found),
@@ -157,20 +157,9 @@ def _answers(reference: Reference, texts: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _rates(judged: Judged) -> dict[str, Any]:
-    return {
-        rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()}
-        for rate in judge_rates(judged.counts)
-    }
-
-
 def _longer(reference: Reference, texts: Mapping[str, str], found: Scores) -> dict[str, Any]:
-    """Return how often the longer answer won, of the comparisons with a winner and a longer answer."""
-    won = of = 0
-    for question, points in zip(reference.questions, found.points, strict=True):
-        key = question.prompt_id
-        longer = len(texts.get(key, "")) - len(reference.answers[key])
-        if key in texts and longer and not np.isnan(points) and points != 0.5:
-            of += 1
-            won += bool(points > 0.5) == (longer > 0)
-    return {"longer_wins": {"number": won, "of": of, **wilson(won, of)._asdict()}} if of else {}
+    return longer_wins(
+        (len(texts[question.prompt_id]) - len(reference.answers[question.prompt_id]), points)
+        for question, points in zip(reference.questions, found.points, strict=True)
+        if question.prompt_id in texts
+    )

@@ -1,7 +1,7 @@
 """Verdicts in AlpacaEval's own format, `annotations.json`: read and written.
 
 A `preference` is 1 + the probability that the model (output_2) wins, so that 1.5 is a draw, for which older
-files have 0; null is no verdict.
+files have 0; null is not a verdict.
 """
 
 from __future__ import annotations

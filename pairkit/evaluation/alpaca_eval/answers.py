@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairkit.engines.base import Problem
-from pairkit.errors import InputError
 from pairkit.evaluation.alpaca_eval.questions import prompt_id
 from pairkit.evaluation.answers import (
     Answer,
@@ -16,7 +15,7 @@ from pairkit.evaluation.answers import (
     add_answer,
     is_own,
     matched,
-    one_model,
+    one_name,
     read_own,
 )
 from pairkit.evaluation.rows import DataFile, read_rows, text_field
@@ -29,7 +28,7 @@ MODEL_OUTPUTS = "model_outputs.json"
 def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, DataFile]:
     """Read a model's answers in AlpacaEval's format or pairkit's: its name, the answers, the file.
 
-    The name is "" where the file has no `generator`; an `output` of null is no answer.
+    The name is "" where the file has no `generator`; an `output` of null is not an answer.
 
     Raises `InputError` for answers to other instructions, two answers to one, or answers of two models.
     """
@@ -51,7 +50,7 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
         add_answer(found, prompt_id(instruction), answer, path, number)
         if prompt_id(instruction) not in wanted:
             others.append(instruction)
-    return one_model(models, path), matched(found, questions, path), file.leaving_out(others)
+    return one_name(models, path), matched(found, questions, path), file.leaving_out(others)
 
 
 def write_model_outputs(
@@ -67,12 +66,3 @@ def write_model_outputs(
         row = {"instruction": instruction, "output": output, "generator": model}
         rows.append({"dataset": question.category, **row} if question.category else row)
     write_text(path, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
-
-
-def text_of(answer: Answer | Problem, thoughts: Thoughts) -> str | None:
-    """Return the text that is judged, or None for no answer. Raises `InputError` for several turns."""
-    if isinstance(answer, Problem):
-        return None
-    if len(answer.texts) != 1:
-        raise InputError(f"an answer of {len(answer.texts)} turns; AlpacaEval's questions have one")
-    return answer.shown(thoughts)[0]

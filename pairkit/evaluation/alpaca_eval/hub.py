@@ -18,7 +18,7 @@ _INSTEAD = {
 def hub_file(name: str) -> Path:
     """Return a file of the dataset, downloaded or from the Hub's cache.
 
-    Raises `HubError` in one sentence that says which flag takes a file instead.
+    Raises `HubError` in one sentence that names the flag takes a file instead.
     """
     from huggingface_hub import hf_hub_download
 

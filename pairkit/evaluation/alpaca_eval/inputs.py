@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.alpaca_eval.annotations import NO_ANNOTATION, Annotations, read_annotations
-from pairkit.evaluation.alpaca_eval.answers import read_model_outputs, text_of
+from pairkit.evaluation.alpaca_eval.answers import read_model_outputs
 from pairkit.evaluation.alpaca_eval.gamed import Gamed, read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import Published, read_weights
 from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
 from pairkit.evaluation.alpaca_eval.judging import read_prompt
 from pairkit.evaluation.alpaca_eval.questions import QUESTIONS, Reference, read_reference
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
-from pairkit.evaluation.answers import Answer, Answers
+from pairkit.evaluation.answers import Answer, Answers, only_text
 from pairkit.evaluation.prompts import Prompt
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.versions import check_version
@@ -100,7 +100,7 @@ def read_inputs(
         _check_same(annotations, answers, thoughts)
     model = recipe.shown_name or named
     if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
+        raise RecipeError("the answers do not name their model: give --name")
     prompt = read_prompt(recipe.judge_prompt)
     return Inputs(
         model, reference, gamed, prompt, answers, annotations, other_judge, published, thoughts, data
@@ -127,7 +127,7 @@ def _judged_answers(annotations: Annotations, reference: Reference) -> Answers:
 
 def _check_same(annotations: Annotations, answers: Answers, thoughts: Thoughts) -> None:
     """Raise `InputError` for verdicts on other answers than these."""
-    others = [key for key, text in annotations.answers.items() if text_of(answers[key], thoughts) != text]
+    others = [key for key, text in annotations.answers.items() if only_text(answers[key], thoughts) != text]
     if others:
         raise InputError(
             f"{annotations.file.file}: {len(others):,} of its {len(annotations.answers):,} verdicts are on "

@@ -142,7 +142,7 @@ def _moved(loss: Callable[[Floats], float], weights: Floats, direction: Floats, 
 def predicted_win_rate(first: Weights, second: Weights, difficulty: Floats) -> float:
     """Predict the share that `first` would win against `second`, from their weights against one reference.
 
-    `difficulty` is that of the instructions, `[n]`. It is no measurement: no judge has compared the two.
+    `difficulty` is that of the instructions, `[n]`. It is not a measurement: no judge has compared the two.
     """
     theta, psi = first.model - second.model, first.difficulty - second.difficulty
     return float(_sigmoid(theta + psi * difficulty).mean())

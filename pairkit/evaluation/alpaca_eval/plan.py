@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pairkit.evaluation.alpaca_eval.answers import text_of
 from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.alpaca_eval.verdicts import ask_judge, games_of
-from pairkit.evaluation.answers import generate_answers
+from pairkit.evaluation.answers import generate_answers, only_text
 from pairkit.evaluation.plan import Planned, Rehearsal, by_prompt, planned
 
 
@@ -21,7 +20,7 @@ def plan_alpaca_eval(
         answers = generate_answers(running, engine, reference.questions, recipe.decoding, seed=recipe.seed)
         steps["answers"] = planned(engine)
     if until != "answers" and recipe.judge is not None and inputs.annotations is None:
-        known = {key: text_of(answer, inputs.thoughts) for key, answer in answers.items()}
+        known = {key: only_text(answer, inputs.thoughts) for key, answer in answers.items()}
         texts = {key: text for key, text in known.items() if text is not None}
         judge = running.judging(recipe.judge)
         games = games_of(reference, texts, inputs.prompt, recipe.verdict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pairkit.evaluation.alpaca_eval.judging import Protocol
-from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.recipe import BenchmarkRecipe
 
 
@@ -21,11 +20,3 @@ class AlpacaEvalRecipe(BenchmarkRecipe):
 
     verdict: Protocol = "logprobs"
     judge_prompt: Path | None = None
-
-    def decoding(self, question: Question | None = None) -> Decoding:
-        """Return how an instruction is answered."""
-        return Decoding(
-            0.0 if self.temperature is None else self.temperature,
-            1.0 if self.top_p is None else self.top_p,
-            self.max_tokens or 2048,
-        )

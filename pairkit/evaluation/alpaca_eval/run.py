@@ -13,7 +13,7 @@ from pairkit.engines.base import Problem
 from pairkit.evaluation.alpaca_eval.about import annotator, details, notes, statistics
 from pairkit.evaluation.alpaca_eval.agreement import agreement
 from pairkit.evaluation.alpaca_eval.annotations import ANNOTATIONS, NO_ANNOTATION, write_annotations
-from pairkit.evaluation.alpaca_eval.answers import MODEL_OUTPUTS, text_of, write_model_outputs
+from pairkit.evaluation.alpaca_eval.answers import MODEL_OUTPUTS, write_model_outputs
 from pairkit.evaluation.alpaca_eval.head_to_head import predictions
 from pairkit.evaluation.alpaca_eval.inputs import Inputs, Until
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
@@ -25,6 +25,7 @@ from pairkit.evaluation.answers import (
     Answer,
     Answers,
     generate_answers,
+    only_text,
     questions_sha256,
     write_answers,
 )
@@ -86,14 +87,14 @@ def _write_answers(inputs: Inputs, answers: Answers, out: Path) -> dict[str, str
     write_answers(out / ANSWERS, inputs.model, reference.questions, answers)
     write_answers(out / REFERENCE_ANSWERS, reference.generator, reference.questions, base)
     write_model_outputs(out / MODEL_OUTPUTS, inputs.model, reference.questions, answers, thoughts)
-    texts = {key: text_of(answer, thoughts) for key, answer in answers.items()}
+    texts = {key: only_text(answer, thoughts) for key, answer in answers.items()}
     return {key: text for key, text in texts.items() if text is not None}
 
 
 def _verdicts(
     recipe: AlpacaEvalRecipe, inputs: Inputs, texts: Mapping[str, str], running: Session
 ) -> tuple[Judged, dict[str, Any]]:
-    """Return the verdicts, and what results.json says of their judge."""
+    """Return the verdicts, and what results.json holds of their judge."""
     if inputs.annotations is not None:
         found = stored(inputs.annotations, inputs.reference, inputs.model)
         return found, {"name": inputs.annotations.judge or "unknown", "stored": True}
@@ -123,7 +124,7 @@ def _outcome(
     judge: Mapping[str, Any],
     engine: Mapping[str, Any] | None,
 ) -> Outcome:
-    """Score, and say everything about it. `engine` is the identity of the one that answered."""
+    """Score, and describe the result in full. `engine` is the identity of the one that answered."""
     reference = inputs.reference
     scored = scores(reference, texts, found.points, inputs.gamed)
     missing = {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}

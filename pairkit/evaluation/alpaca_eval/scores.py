@@ -95,7 +95,7 @@ def _controlled(keys: list[str], categories: list[str | None], found: Scores) ->
     influence = np.zeros(len(keys))
     influence[known] = found.controlled.influence
     value = found.controlled.value
-    # All wins or all ties vary in difficulty alone, which says nothing of the next comparison.
+    # All wins or all ties vary in difficulty alone, which tells nothing of the next comparison.
     interval = wilson_share(value, int(known.sum()))[1:] if alike(found.points[known]) else None
     yield Measured(
         "lc_win_rate",

@@ -14,7 +14,7 @@ style_control   the score at equal style, or by the public formula
 pool            other evaluations, for the public formula
 scores          all of these for a category, as metrics
 agreement       how far two judges agree
-about           what results say beside the numbers
+about           what results hold next to the numbers
 recipe, inputs  the settings, and the files
 run             the three steps
 plan            what would be asked

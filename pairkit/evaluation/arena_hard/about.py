@@ -1,4 +1,4 @@
-"""What results say beside the numbers: lengths, the judge's biases, and sentences that qualify them."""
+"""What results hold next to the numbers: lengths, the judge's biases, and sentences that qualify them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pairkit.evaluation.arena_hard.judgments import UNKNOWN
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
 from pairkit.evaluation.arena_hard.scores import CategoryScores
 from pairkit.evaluation.arena_hard.versions import BENCHMARKS
-from pairkit.intervals import wilson
-from pairkit.rankers.judge.statistics import judge_rates
+from pairkit.evaluation.win_rates import longer_wins
+from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 
 def statistics(
@@ -23,10 +23,7 @@ def statistics(
     counts: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return entries of results.json: lengths of the texts, by prompt_id, and how the judge behaves."""
-    rates = {
-        rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()}
-        for rate in judge_rates(counts)
-    }
+    rates = rates_by_name(judge_rates(counts))
     return {
         "answers": {
             "mean_length": _mean_length(own),
@@ -45,7 +42,7 @@ def notes(
     quoted: int,
     answers: Mapping[str, Any],
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(recipe, inputs),
         *_of_references(recipe, inputs),
@@ -128,13 +125,9 @@ def _mean_length(texts: Mapping[str, str]) -> float | None:
 def _longer_wins(
     found: Sequence[CategoryScores], own: Mapping[str, str], base: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return how often the longer answer won, of the prompts with a winner and a longer answer."""
-    won = of = 0
-    for scores in found:
-        for question, points in zip(scores.questions, scores.scored.points, strict=True):
-            key = question.prompt_id
-            longer = len(own.get(key, "")) - len(base.get(key, ""))
-            if key in own and key in base and longer and not np.isnan(points) and points != 0.5:
-                of += 1
-                won += bool(points > 0.5) == (longer > 0)
-    return {"longer_wins": {"number": won, "of": of, **wilson(won, of)._asdict()}} if of else {}
+    return longer_wins(
+        (len(own[question.prompt_id]) - len(base[question.prompt_id]), points)
+        for scores in found
+        for question, points in zip(scores.questions, scores.scored.points, strict=True)
+        if question.prompt_id in own and question.prompt_id in base
+    )

@@ -21,7 +21,8 @@ from pairkit.evaluation.answers import (
     is_own,
     leaving_out,
     matched,
-    one_model,
+    one_name,
+    only_text,
     read_own,
 )
 from pairkit.evaluation.arena_hard.questions import id_of
@@ -70,7 +71,7 @@ def read_answers(path: Path, questions: Sequence[Question]) -> Given:
         if stored is not None:
             tokens[key] = stored
     answers = matched(found, questions, path)
-    return Given(one_model(models, path), answers, tokens, leaving_out(file, found, questions))
+    return Given(one_name(models, path), answers, tokens, leaving_out(file, found, questions))
 
 
 def write_public(
@@ -84,7 +85,7 @@ def write_public(
     """Write answers, as they are judged, in the format of 2025; questions without one are left out."""
     lines = []
     for question in questions:
-        text = text_of(answers[question.prompt_id], thoughts)
+        text = only_text(answers[question.prompt_id], thoughts)
         if text is None:
             continue
         metadata: dict[str, Any] = dict(markdown(text).public())
@@ -106,15 +107,6 @@ def write_public(
 def public_name(model: str) -> str:
     """Return the name of a model's file in the public layout; names of models hold slashes."""
     return f"{model.replace('/', '_')}.jsonl"
-
-
-def text_of(answer: Answer | Problem, thoughts: Thoughts) -> str | None:
-    """Return the text that is judged, or None for no answer. Raises `InputError` for several turns."""
-    if isinstance(answer, Problem):
-        return None
-    if len(answer.texts) != 1:
-        raise InputError(f"an answer of {len(answer.texts)} turns; Arena-Hard's questions have one")
-    return answer.shown(thoughts)[0]
 
 
 def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, int | None]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from pairkit.intervals import Floats
+from pairkit.rankers.judge.bradley_terry import sigmoid
 
-# The last two in log-odds: a step that ends the search, and one after which there is an optimum. Towards an
+# The last two in log-odds: a step that ends the search, and one after which there is an optimum. Toward an
 # optimum at infinity steps stay near 1, but for the damping below, which more steps would let win.
 _STEPS, _HALVINGS, _END, _NEAR = 30, 30, 1e-9, 1e-6
 # Added to the diagonal of the curvature, relative to its mean: a column that is constant in a resample has
@@ -45,12 +46,6 @@ def curvature(design: Floats, theta: Floats, weights: Floats, ridge: float) -> F
     q = sigmoid(design @ theta)
     hessian: Floats = (design * (weights * q * (1 - q))[:, None]).T @ design + ridge * np.eye(len(theta))
     return hessian
-
-
-def sigmoid(x: Floats) -> Floats:
-    """Return 1 / (1 + e^-x) without overflow."""
-    value: Floats = 0.5 * (1 + np.tanh(x / 2))
-    return value
 
 
 def _newton(

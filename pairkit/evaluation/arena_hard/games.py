@@ -24,7 +24,7 @@ class Game(NamedTuple):
     """A game that was played.
 
     Attributes:
-        game: 0 or 1; None for a battle of a file that does not say which.
+        game: 0 or 1; None for a battle of a file that does not state which.
         label: the verdict in the judge's terms, None if there is none.
         answer: the judge's words, None if they were not kept.
         points: of the model, 1, 1/2 or 0; None without a verdict.

@@ -104,7 +104,7 @@ def read_inputs(
     if other_judge is not None:
         _check_same(other_judge, {*names, model}, references.names)
     if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
+        raise RecipeError("the answers do not name their model: give --name")
     pool = read_pool(files.pool, recipe.version, references.by_category(questions))
     return Inputs(
         model,

@@ -44,7 +44,7 @@ class Questions(NamedTuple):
 def read_prompts(path: Path | None) -> dict[str | None, Prompt]:
     """Return the prompt of each category: that of a file for all, or the benchmark's own.
 
-    Raises `InputError` for a file that is no judge prompt.
+    Raises `InputError` for a file that is not a judge prompt.
     """
     if path is not None:
         prompt = read_prompt_file(path, _PLACES)

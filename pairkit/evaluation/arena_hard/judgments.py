@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import Question, one_model
+from pairkit.evaluation.answers import Question, one_name
 from pairkit.evaluation.arena_hard.games import Game, game_of
 from pairkit.evaluation.arena_hard.labels import Version, label_of, read_label
 from pairkit.evaluation.arena_hard.questions import id_of
@@ -29,7 +29,7 @@ _WINNERS = {"model_a": 0.0, "model_b": 1.0, "tie": 0.5, "tie (bothbad)": 0.5}
 
 
 class Judgments(NamedTuple):
-    """Stored verdicts on one model; `judge` and `reference` are "" where the file does not say.
+    """Stored verdicts on one model; `judge` and `reference` are "" where the file does not name them.
 
     `references` are by prompt_id, in files that name them.
     """
@@ -81,8 +81,8 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
             f"{path}: none of its {len(rows):,} rows is about one of the {len(wanted):,} questions: give the "
             "verdicts on these questions, or another file of questions"
         )
-    judge = _one_judge(judges, path)
-    model = one_model(models, path)
+    judge = one_name(judges, path, "verdicts", "judge")
+    model = one_name(models, path)
     known = {key: name for key, name in references.items() if key in wanted}
     return Judgments(model, judge, known, games, file.leaving_out(others))
 
@@ -113,17 +113,6 @@ def write_judgments(
         }
         lines.append(json.dumps(line, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines))
-
-
-def _one_judge(judges: Mapping[str, int], path: Path) -> str:
-    if len(judges) > 1:
-        (first, _), (second, row) = list(judges.items())[:2]
-        raise InputError.at(
-            f"verdicts of {second!r} after those of {first!r}: a file holds the verdicts of one judge",
-            file=path,
-            row=row,
-        )
-    return next(iter(judges), "")
 
 
 def _games(row: Row, key: str, version: Version, path: Path, number: int) -> list[Game]:

@@ -25,7 +25,7 @@ class Won(NamedTuple):
 
 
 def label_of(text: str | None) -> str | None:
-    """Return one of `LABELS` for it or its mirror form; None for anything else, which is no verdict.
+    """Return one of `LABELS` for it or its mirror form; None for anything else, which is not a verdict.
 
     >>> label_of("A>B"), label_of("A<<B"), label_of("A>>A"), label_of(None)
     ('A>B', 'B>>A', None, None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pairkit.evaluation.answers import generate_answers
-from pairkit.evaluation.arena_hard.answers import text_of
+from pairkit.evaluation.answers import generate_answers, only_text
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
 from pairkit.evaluation.arena_hard.judging import ask_judge, questions_to_judge
 from pairkit.evaluation.arena_hard.recipe import ArenaHardRecipe
@@ -25,7 +24,7 @@ def plan_arena_hard(
         answers = generate_answers(running, engine, questions, recipe.decoding, seed=recipe.seed)
         steps["answers"] = planned(engine)
     if until != "answers" and recipe.judge is not None and inputs.judgments is None:
-        known = {key: text_of(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
+        known = {key: only_text(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
         texts = {key: text for key, text in known.items() if text is not None}
         asked = questions_to_judge(questions, texts, references.texts, inputs.prompts).asked
         judge = running.judging(recipe.judge)

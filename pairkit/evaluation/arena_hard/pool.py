@@ -70,7 +70,7 @@ def write_styles(out: Path, styles: Styles) -> None:
 def read_pool(paths: Sequence[Path], version: Version, references: Mapping[str | None, str]) -> list[PoolRun]:
     """Read finished evaluations of other models.
 
-    Raises `InputError` for what is no evaluation with Arena-Hard in this version against these references.
+    Raises `InputError` for anything but an evaluation with Arena-Hard in this version on these references.
     """
     return [_read(path, version, references) for path in paths]
 

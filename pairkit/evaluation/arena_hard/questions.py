@@ -14,7 +14,7 @@ from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 
 
 class Questions(NamedTuple):
-    """The questions of a file; `known` says whether all of them are those of the version."""
+    """The questions of a file; `known` tells whether all of them are those of the version."""
 
     questions: tuple[Question, ...]
     file: DataFile

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
-from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.style_control import StyleControl
 from pairkit.evaluation.recipe import BenchmarkRecipe
@@ -24,6 +24,8 @@ class ArenaHardRecipe(BenchmarkRecipe):
                    the files.
     """
 
+    usual_tokens: ClassVar[int] = 4096
+
     version: Version = "0.1"
     category: str | None = None
     judge_prompt: Path | None = None
@@ -35,11 +37,3 @@ class ArenaHardRecipe(BenchmarkRecipe):
         """The name of the tokenizer in results: of a local one without its folders."""
         name = self.tokenizer
         return name and public_name(name, local=is_local(name))
-
-    def decoding(self, question: Question | None = None) -> Decoding:
-        """Return how a question is answered."""
-        return Decoding(
-            0.0 if self.temperature is None else self.temperature,
-            1.0 if self.top_p is None else self.top_p,
-            self.max_tokens or 4096,
-        )

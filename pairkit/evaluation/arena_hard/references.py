@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import Question
-from pairkit.evaluation.arena_hard.answers import Given, read_answers, text_of
+from pairkit.evaluation.answers import Question, only_text
+from pairkit.evaluation.arena_hard.answers import Given, read_answers
 from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.versions import BENCHMARKS
 from pairkit.evaluation.rows import DataFile
@@ -70,7 +70,7 @@ def read_references(
             )
         answer = found.answers[key]
         if not isinstance(answer, Problem):
-            texts[key] = text_of(answer, thoughts) or ""
+            texts[key] = only_text(answer, thoughts) or ""
         if key in found.tokens:
             tokens[key] = found.tokens[key]
     return References(names, texts, tokens, [found.file for found in given])
@@ -87,7 +87,7 @@ def _of_category(category: str | None, given: Sequence[Given], version: Version)
     """Return the answers of the benchmark's reference for a category, else of one that is none of its own."""
     public = BENCHMARKS[version].categories
     own = [found for found in given if found.model == public[category]]
-    # o3-mini's file has answers to the prompts of creative writing, too, for which it is no reference.
+    # o3-mini's file has answers to the prompts of creative writing, too, for which it is not a reference.
     found = own or [found for found in given if found.model not in public.values()]
     if len(found) > 1:
         raise InputError(

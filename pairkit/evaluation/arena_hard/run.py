@@ -18,13 +18,14 @@ from pairkit.evaluation.answers import (
     Answers,
     Question,
     generate_answers,
+    only_text,
     questions_sha256,
     write_answers,
     write_prompts,
 )
 from pairkit.evaluation.arena_hard.about import notes, statistics
 from pairkit.evaluation.arena_hard.agreement import agreement
-from pairkit.evaluation.arena_hard.answers import public_name, text_of, write_public
+from pairkit.evaluation.arena_hard.answers import public_name, write_public
 from pairkit.evaluation.arena_hard.games import Game, games_table, judge_counts
 from pairkit.evaluation.arena_hard.inputs import Inputs, Until
 from pairkit.evaluation.arena_hard.judging import ask_judge, decoding_of, questions_to_judge
@@ -39,7 +40,7 @@ from pairkit.files import replacing
 
 
 class Judged(NamedTuple):
-    """The games, what results.json says of their judge, the judge's counts, and texts that held a verdict."""
+    """The games, their judge's entry of results.json, the judge's counts, and texts that held a verdict."""
 
     games: Sequence[Game]
     judge: Mapping[str, Any]
@@ -97,7 +98,7 @@ def _answers(recipe: ArenaHardRecipe, inputs: Inputs, running: Session) -> tuple
 
 
 def _texts(recipe: ArenaHardRecipe, answers: Answers | None) -> dict[str, str]:
-    texts = {key: text_of(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
+    texts = {key: only_text(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
     return {key: text for key, text in texts.items() if text is not None}
 
 
@@ -244,7 +245,7 @@ def _missing(
 
 
 def _details(styles: Styles, own: Mapping[str, str], base: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a prompt: lengths in characters, and the style of both answers."""
+    """Return what scores.parquet holds of a prompt: lengths in characters, and the style of both answers."""
     return {
         key: {
             "length": len(own[key]),

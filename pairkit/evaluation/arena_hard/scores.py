@@ -228,7 +228,7 @@ def _styled(
 
 
 def describe(found: CategoryScores) -> dict[str, Any]:
-    """Return what results.json says of a category besides its metrics, in percent."""
+    """Return what results.json holds of a category besides its metrics, in percent."""
     error = error_by_battle(found.battles)
     return {
         "battles": found.battles._asdict(),

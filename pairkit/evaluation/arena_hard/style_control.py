@@ -22,10 +22,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.evaluation.arena_hard.fit import NoMaximumError, curvature, fit, fits, sigmoid
+from pairkit.evaluation.arena_hard.fit import NoMaximumError, curvature, fit, fits
 from pairkit.evaluation.arena_hard.labels import Version
 from pairkit.evaluation.arena_hard.style import FEATURES
 from pairkit.intervals import Floats
+from pairkit.rankers.judge.bradley_terry import sigmoid
 
 StyleControl = Literal["equal", "pool"]
 RESAMPLES = 1000

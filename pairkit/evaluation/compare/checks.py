@@ -30,7 +30,7 @@ def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[s
     unless `allowed` names it.
     """
     runs = [(setting.name, run) for setting in settings for run in setting.runs]
-    # A number of one benchmark says nothing about another, so there is no way to allow it.
+    # A number of one benchmark means nothing for another, so there is no way to allow it.
     if told := _differing(runs, "benchmark"):
         raise InputError(f"the runs are of different benchmarks: {told}: compare runs of one benchmark")
     notes = []

@@ -24,7 +24,7 @@ def shown(pair: Mapping[str, Any]) -> str | None:
 
 
 def conclusion(pair: Mapping[str, Any]) -> str:
-    """Say what a difference shows, and why where its interval seems to say something else."""
+    """Describe what a difference shows, and why where its interval seems to show something else."""
     p = pair["p_holm"]
     if pair["shown"]:
         about = "" if pair["seed_se"] is None else ", as far as prompts are sampled"

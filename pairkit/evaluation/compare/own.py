@@ -1,4 +1,4 @@
-"""The value of a metric of one setting alone, and what its seeds say of it."""
+"""The value of a metric of one setting alone, and what its seeds show of it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def own_value(setting: Setting, name: str, *, seed: int = 0) -> dict[str, Any]:
 def mean_over_seeds(setting: Setting, name: str, *, seed: int = 0) -> tuple[Metric, list[float]]:
     """Return the mean of a metric over the runs of a setting, and the value of each run.
 
-    All of it is of the prompts that every run has a score of; for an estimator that is no weighted mean, of
-    the own prompts of each run. The interval is about prompts, and the spread over seeds is not in it.
+    All of it is of the prompts that every run has a score of; for an estimator that is not a weighted mean,
+    of the own prompts of each run. The interval is about prompts, and the spread over seeds is not in it.
     Raises `InputError` if the runs have no scored prompt in common.
     """
     runs = [run.measured[name] for run in setting.runs]

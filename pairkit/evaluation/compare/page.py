@@ -17,7 +17,7 @@ from pairkit.evaluation.compare.sides import common_prompts
 from pairkit.evaluation.measures import Measured
 from pairkit.evaluation.report.cases import Case, cases_section, extremes, judge_words
 from pairkit.evaluation.report.lengths import lengths_section, score_by_length
-from pairkit.evaluation.report.scores import by_prompt, interval_text, is_part
+from pairkit.evaluation.report.scores import by_prompt, interval_text, is_part, tile
 from pairkit.evaluation.report.texts import Text, read_texts
 from pairkit.evaluation.results import read_verdicts
 from pairkit.reports.html import Html, badge, join, page, paragraph, section, settings, table, text, tiles
@@ -46,14 +46,8 @@ def render(compared: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
             f"{headline['name']} of {len(compared)} settings, and their differences on common prompts. "
             "Differences are paired: what makes a prompt hard is the same for both and cancels out."
         ),
-        top=tiles(dict(_tile(entry) for entry in headline["settings"])),
+        top=tiles(dict(tile(entry) for entry in headline["settings"])),
     )
-
-
-def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the name of a setting with its interval, and its value."""
-    value, bracket, interval = interval_text(entry).partition(" [")
-    return f"{entry['name']}{bracket}{interval}", value
 
 
 def _notes(comparison: Mapping[str, Any]) -> Html | None:

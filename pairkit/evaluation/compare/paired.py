@@ -37,8 +37,8 @@ class Difference(NamedTuple):
 
     Attributes:
         n: the common prompts.
-        first_n: the prompts that `first_value` is of: the common ones; for an estimator that is no weighted
-            mean all that the setting has a score of. So for `second_n`.
+        first_n: the prompts that `first_value` is of: the common ones; for an estimator that is not a
+            weighted mean all that the setting has a score of. So for `second_n`.
         first_value: the metric of `first` on them, the mean over its seeds; so for `second_value`.
         low: of the 95 % interval, which is about prompts; seeds are not in it.
         se: standard error from the paired prompts; `unpaired_se` is what it would be on two sets of prompts.
@@ -132,7 +132,7 @@ def _directions(a: Side, b: Side) -> tuple[int, int, int]:
 
 def _error(influence: Floats) -> float | None:
     error = standard_error(influence)
-    # What is left of rounding where all prompts differ alike is no error.
+    # What is left of rounding where all prompts differ alike is not an error.
     return 0.0 if error is not None and error < 1e-12 else error
 
 

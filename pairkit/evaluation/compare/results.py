@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from itertools import combinations
 from typing import Any
 
-from pairkit import __version__
 from pairkit.errors import InputError
 from pairkit.evaluation.compare.checks import check_alike
 from pairkit.evaluation.compare.conclusions import shown
@@ -16,6 +15,7 @@ from pairkit.evaluation.compare.own import own_value
 from pairkit.evaluation.compare.paired import difference
 from pairkit.evaluation.compare.settings import Setting
 from pairkit.evaluation.holm import holm
+from pairkit.version import __version__
 
 
 def compare(settings: Sequence[Setting], allowed: Collection[str] = (), *, seed: int = 0) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def run_compare(
 ) -> dict[str, Any]:
     """Compare the evaluations in `paths` and write `out`; return the content of compare.json.
 
-    Raises `InputError` for what is no evaluation or was not measured alike (see `compare`), and
+    Raises `InputError` for what is not an evaluation or was not measured alike (see `compare`), and
     `ExistingOutputError` if `out` is an evaluation, whose page would be lost.
     """
     settings = read_settings(paths)
@@ -41,5 +41,5 @@ def _write(settings: Sequence[Setting], comparison: dict[str, Any], out: Path) -
     with replacing(out / "compare.png") as temporary:
         plot_differences(comparison, temporary)
     write_text(out / "report.html", render(settings, comparison))
-    # Last, because it says that the other files are there.
+    # Last, because it states that the other files are there.
     write_json(out / COMPARISON, comparison)

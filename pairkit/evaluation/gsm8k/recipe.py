@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.recipe import BenchmarkRecipe
 
 # MinorDPO, appendix: wording and grammar are the paper's.
@@ -17,17 +16,14 @@ INSTRUCTION = (
 class Gsm8kRecipe(BenchmarkRecipe):
     """A model and how it answers math problems: greedy, up to 512 tokens, unless it is set otherwise.
 
-    instruction     what stands before each question; null: the question alone.
+    instruction     what is before each question; null: the question alone.
     instruction_in  user: in the user's turn, in front of the question; system: as the system's turn.
     """
 
+    usual_tokens: ClassVar[int] = 512
+
     instruction: str | None = INSTRUCTION
     instruction_in: Literal["user", "system"] = "user"
-
-    def decoding(self, _: Question | None = None) -> Decoding:
-        """Return the decoding of every question."""
-        temperature = 0.0 if self.temperature is None else self.temperature
-        return Decoding(temperature, self.top_p or 1.0, self.max_tokens or 512)
 
     def prompt(self, question: str) -> str:
         """Return the user's turn."""

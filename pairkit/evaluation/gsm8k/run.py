@@ -12,11 +12,12 @@ from pairkit.evaluation.answers import (
     generate_answers,
     questions_sha256,
     read_own,
+    unanswered,
     write_answers,
 )
 from pairkit.evaluation.gsm8k.questions import QUESTIONS, Problems, read_problems
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
-from pairkit.evaluation.gsm8k.scoring import Scored, measured, missing, score
+from pairkit.evaluation.gsm8k.scoring import Scored, measured, score
 from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
@@ -111,7 +112,7 @@ def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scored: Scor
         None,
         inputs.model,
         measured(problems, scored),
-        missing(answers),
+        unanswered(answers),
         details,
         about,
         notes=_notes(problems),

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pairkit.engines.base import Problem
 from pairkit.evaluation.answers import Answer, Answers
 from pairkit.evaluation.gsm8k.questions import Problems, final_numbers
 from pairkit.evaluation.measures import Measured
@@ -75,8 +74,3 @@ def _share(name: str, problems: Problems, values: Mapping[str, bool]) -> Measure
     keys = [question.prompt_id for question in problems.questions]
     scores = np.array([float(values[key]) if key in values else np.nan for key in keys])
     return Measured(name, keys, scores, share=True)
-
-
-def missing(answers: Answers) -> dict[str, str]:
-    """Return why problems have no score, by prompt_id."""
-    return {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}

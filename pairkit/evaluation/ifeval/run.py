@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pairkit.errors import RecipeError
-from pairkit.evaluation.answers import ANSWERS, Answers, generate_answers, questions_sha256, write_answers
+from pairkit.evaluation.answers import (
+    ANSWERS,
+    Answers,
+    generate_answers,
+    questions_sha256,
+    unanswered,
+    write_answers,
+)
 from pairkit.evaluation.ifeval.questions import QUESTIONS, Prompts, read_prompts
 from pairkit.evaluation.ifeval.recipe import IfevalRecipe
 from pairkit.evaluation.ifeval.responses import RESPONSES, read_responses, write_responses
-from pairkit.evaluation.ifeval.scoring import details, kinds, measured, missing, require_known, verify
+from pairkit.evaluation.ifeval.scoring import details, kinds, measured, require_known, verify
 from pairkit.evaluation.plan import Planned, Rehearsal, planned
 from pairkit.evaluation.results import Outcome, write_outcome
 from pairkit.evaluation.rows import DataFile
@@ -50,7 +57,7 @@ def read_inputs(
     if answers is not None:
         named, given, data["answers"] = read_responses(answers, prompts.questions)
         if not (model := recipe.shown_name or named):
-            raise RecipeError(f"{answers}: its answers do not say whose they are: give --name")
+            raise RecipeError(f"{answers}: its answers do not name their model: give --name")
         return Inputs(model, prompts, given, data)
     if not recipe.model:
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
@@ -112,7 +119,7 @@ def _outcome(
         None,
         inputs.model,
         measured(prompts, verdicts, answers),
-        missing(answers),
+        unanswered(answers),
         details(prompts, verdicts),
         about,
         notes=notes(prompts),

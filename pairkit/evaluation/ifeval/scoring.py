@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pairkit.engines.base import Problem
 from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.answers import Answer, Answers
 from pairkit.evaluation.ifeval.questions import Prompts
@@ -118,7 +117,7 @@ def kinds(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, int]]:
 
 
 def details(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a prompt: its instructions, and which of them were followed."""
+    """Return what scores.parquet holds of a prompt: its instructions, and which of them were followed."""
     return {
         key: {
             "instructions": [instruction.kind for instruction in prompts.instructions[key]],
@@ -127,8 +126,3 @@ def details(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, Any]]:
         }
         for key, followed in verdicts.items()
     }
-
-
-def missing(answers: Answers) -> dict[str, str]:
-    """Return why prompts have no score, by prompt_id."""
-    return {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}

@@ -188,7 +188,7 @@ def _kappa(
 ) -> Measure | None:
     """Measure Cohen's kappa over the three labels; the bootstrap resamples whole groups."""
     rows = np.flatnonzero(both).tolist()
-    # With one label throughout, as in pairs of chosen and rejected, it is 0 whatever a judge says.
+    # With one label throughout, as in pairs of chosen and rejected, it is 0 whatever a judge answers.
     if len(np.unique(people[rows])) < 2:
         return None
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}

@@ -112,7 +112,7 @@ def _dialogue(text: str) -> list[Message]:
 
 
 def _messages(value: Any) -> list[Message] | None:
-    """Return messages with the usual names of roles and text as content; None for what is no such list."""
+    """Return messages with the usual names of roles and text as content; None for what is not such a list."""
     if not isinstance(value, list) or not value:
         return None
     messages = []
@@ -129,7 +129,7 @@ def _messages(value: Any) -> list[Message] | None:
 
 
 def _role(name: str) -> str:
-    # A call of a tool is no answer that could be shown.
+    # A call of a tool is not an answer that could be shown.
     return name if normal(name) in CALLERS else ROLE_NAMES.get(normal(name), name)
 
 

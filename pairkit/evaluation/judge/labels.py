@@ -48,8 +48,8 @@ class Pairs(NamedTuple):
 def read_pairs(path: Path, mapped: Mapping[str, str] | None = None, limit: int | None = None) -> Pairs:
     """Read the pairs in a file of any format that pairkit reads, from at most `limit` rows.
 
-    `Layout` says what columns may hold. Raises `InputError` for a file that cannot be read, has other columns
-    or contains no labeled pair; `RecipeError` for a field in `mapped` that is unknown or missing.
+    `Layout` names what columns may hold. Raises `InputError` for a file that cannot be read, has other
+    columns or contains no labeled pair; `RecipeError` for a field in `mapped` that is unknown or missing.
     """
     layout: Layout | None = None
     pairs = Pairs([], [], [], np.empty((0, 0)), [], 0, Counter(), [])
@@ -82,7 +82,7 @@ def majority(labels: Floats) -> Floats:
     counts = (~np.isnan(labels)).sum(axis=1)
     majorities = np.full(len(labels), np.nan)
     for label in (0.0, 0.5, 1.0):
-        # Twice the votes for it, so that a half is no majority and nothing is divided.
+        # Twice the votes for it, so that a half is not a majority and nothing is divided.
         majorities[2 * (labels == label).sum(axis=1) > counts] = label
     return majorities
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pairkit import __version__, schema
+from pairkit import schema
 from pairkit.engines import open_engine
 from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
@@ -39,6 +39,7 @@ from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import Rate, judge_rates, summarize_judge
 from pairkit.rankers.shown import shown_texts
 from pairkit.schema import StageResult
+from pairkit.version import __version__
 
 SOURCE = "labels"
 

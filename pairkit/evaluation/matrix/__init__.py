@@ -9,7 +9,7 @@ table           the matrix of win rates, with intervals, ties and flips
 strengths       Bradley-Terry strengths, with a bootstrap of all pairs together
 cycles          circles among models of which each is better than the next
 outcomes        what is written: of the matrix, and of each model
-about           what results say beside the numbers
+about           what results hold next to the numbers
 plot            the matrix as a picture
 page            the matrix, its pairs and strengths on the page
 run             the three steps

@@ -1,4 +1,4 @@
-"""What results say beside the numbers: the matrix, the judge's behavior, lengths, qualifications."""
+"""What results hold next to the numbers: the matrix, the judge's behavior, lengths, qualifications."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pairkit.evaluation.matrix.strengths import RESAMPLES, Strengths, names
 from pairkit.evaluation.matrix.table import Cell, matrix_of
 from pairkit.evaluation.measures import Metric
 from pairkit.evaluation.results import Verdict
-from pairkit.intervals import wilson
-from pairkit.rankers.judge.statistics import judge_rates
+from pairkit.evaluation.win_rates import longer_wins
+from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 from pairkit.rankers.judge.texts import harmless
 
 
@@ -83,26 +83,19 @@ def judge_statistics(verdicts: Sequence[Verdict], answered: Counter[str], texts:
             counts["swapped"] += 1
             counts["same"] += both[0] == both[1]
             counts["flips"] += abs(both[0] - both[1]) == 1
-    rates = {
-        rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()}
-        for rate in judge_rates(counts)
-    }
-    return rates | _longer_wins(verdicts, texts)
+    return rates_by_name(judge_rates(counts)) | _longer_wins(verdicts, texts)
 
 
 def _longer_wins(verdicts: Sequence[Verdict], texts: Texts) -> dict[str, Any]:
-    """Return how often the longer answer won, of the games with a winner and a longer answer."""
-    won = of = 0
+    games = []
     for verdict in verdicts:
         both = [
             texts.get(name or "", {}).get(verdict.prompt_id) for name in (verdict.model, verdict.reference)
         ]
         lengths = [len(text) for text in both if text is not None]
-        if verdict.points in (None, 0.5) or len(lengths) < 2 or lengths[0] == lengths[1]:
-            continue
-        of += 1
-        won += (lengths[0] > lengths[1]) == (verdict.points == 1)
-    return {"longer_wins": {"number": won, "of": of, **wilson(won, of)._asdict()}} if of else {}
+        if len(lengths) == 2:
+            games.append((lengths[0] - lengths[1], verdict.points))
+    return longer_wins(games)
 
 
 def lengths(answers: Mapping[str, Answers], texts: Texts) -> dict[str, Any]:
@@ -127,7 +120,7 @@ def lengths(answers: Mapping[str, Answers], texts: Texts) -> dict[str, Any]:
 def notes(
     prompts: Prompts, cells: Sequence[Cell], verdicts: Sequence[Verdict], entry: Mapping[str, Any]
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [*_of_prompts(prompts), *_of_games(cells, verdicts), *_of_cycles(entry["cycles"])]
 
 

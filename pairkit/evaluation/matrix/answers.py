@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_model
+from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_name
 from pairkit.evaluation.matrix.prompts import Prompts, dialogue_of, text_of
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 
@@ -41,7 +41,7 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
             f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "
             "answers to these, or another file of prompts"
         )
-    return one_model(models, path), matched(found, prompts.questions, path), file.leaving_out(others)
+    return one_name(models, path), matched(found, prompts.questions, path), file.leaving_out(others)
 
 
 def _own(row: Row, path: Path, number: int) -> Answer | Problem:

@@ -64,7 +64,7 @@ def read_inputs(recipe: MatrixRecipe, files: Files, until: Until, limit: int | N
         named, given, file = read_answers(path, prompts)
         name = name or named
         if not name:
-            raise InputError(f"{path}: the answers do not say whose they are: give --answers NAME={path}")
+            raise InputError(f"{path}: the answers do not name their model: give --answers NAME={path}")
         names.append(name)
         answers[name], data[f"answers/{name}"] = given, file
     models = _checked(names or list(stored.models if stored else ()))

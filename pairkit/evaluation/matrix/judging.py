@@ -85,7 +85,7 @@ def ask_judge(
 ) -> tuple[list[Verdict], Counter[str]]:
     """Ask all questions; return a verdict for each, and the counts of answers.
 
-    Each game stands alone: one that stays without a verdict takes nothing from the other order.
+    Each game counts alone: one that stays without a verdict takes nothing from the other order.
     """
     rounds = Rounds([game.case for game in games], {prompt.name: prompt}, recipe, ask, seed, lambda _: None)
     asked = [Asked(place, _SHOWN[game.number], prompt.name) for place, game in enumerate(games)]

@@ -129,7 +129,7 @@ def _missing(verdicts: Sequence[Verdict]) -> dict[str, str]:
 def _details(
     model: str, questions: Sequence[Question], over: Mapping[str, Floats], texts: Texts
 ) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a prompt: lengths in characters."""
+    """Return what scores.parquet holds of a prompt: lengths in characters."""
     found: dict[str, dict[str, Any]] = {}
     for question in questions:
         key = question.prompt_id

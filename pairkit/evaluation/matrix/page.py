@@ -1,4 +1,4 @@
-"""The sections of the page of a matrix: the matrix itself, and what its pairs and strengths say."""
+"""The sections of the page of a matrix: the matrix itself, and what its pairs and strengths show."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def dialogue_of(row: Row, path: Path, number: int) -> Dialogue:
 
 
 def _why_no_dialogue(value: list[Any], messages: list[Any]) -> str | None:
-    """Say what is wrong with the messages, the last of which are `value`; None for a dialogue."""
+    """Describe what is wrong with the messages, the last of which are `value`; None for a dialogue."""
     if len(value) > 1 and not all(map(_role, value)):
         return (
             f"has {len(value)} texts without roles: models are compared on one answer per prompt; give a "
@@ -97,7 +97,7 @@ def _why_no_dialogue(value: list[Any], messages: list[Any]) -> str | None:
         or None in texts
         or not (texts[-1] or "").strip()
     ):
-        return "is no prompt of a user"
+        return "is not a prompt of a user"
     for place, said in enumerate(messages):
         role = _role(said)
         if role not in (None, "user", "assistant") and (role, place) != ("system", 0):

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.recipe import BenchmarkRecipe, JudgeModel
 from pairkit.rankers.judge.prompt import Prompt, read_prompts
 from pairkit.rankers.judge.recipe import JudgeRecipe
@@ -29,14 +28,6 @@ class MatrixRecipe(BenchmarkRecipe):
             if name in self.model_fields_set and getattr(self, name):
                 raise ValueError(f"recipe key {name!r} is for one model: give models, as --models NAME=MODEL")
         return self
-
-    def decoding(self, _: Question | None = None) -> Decoding:
-        """Return how a prompt is answered."""
-        return Decoding(
-            0.0 if self.temperature is None else self.temperature,
-            1.0 if self.top_p is None else self.top_p,
-            self.max_tokens or 2048,
-        )
 
 
 def judge_recipe(judge: JudgeModel, prompt: str, thoughts: Thoughts) -> JudgeRecipe:

@@ -45,7 +45,7 @@ from pairkit.files import replacing
 
 
 class Verdicts(NamedTuple):
-    """The verdicts on all pairs, counts of the judge's answers, and what results.json says of the judge."""
+    """The verdicts on all pairs, counts of the judge's answers, and what results.json holds of the judge."""
 
     verdicts: Sequence[Verdict]
     answered: Counter[str]

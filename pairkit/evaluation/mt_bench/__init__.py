@@ -8,7 +8,7 @@ rating               the rating in a judge's words
 verdicts             asking the judge, or reading stored judgments
 agreement            how far two judges agree
 scores               the means over turns, questions and categories
-about                what results say beside the numbers
+about                what results hold next to the numbers
 recipe, inputs       the settings, and the files
 run                  the three steps
 plan                 what would be asked

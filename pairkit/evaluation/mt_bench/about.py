@@ -1,4 +1,4 @@
-"""What results say beside the numbers: missing ratings, the judge's behavior, lengths, qualifications."""
+"""What results hold next to the numbers: missing ratings, the judge's behavior, lengths, qualifications."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pairkit.evaluation.mt_bench.judgments import Judgments
 from pairkit.evaluation.mt_bench.questions import QUESTIONS, Questions
 from pairkit.evaluation.mt_bench.scores import ratings_of
 from pairkit.evaluation.mt_bench.verdicts import EMPTY, Judged, Texts
-from pairkit.rankers.judge.statistics import judge_rates
+from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 PUBLIC_JUDGE = "gpt-4"
 PUBLIC_REFERENCES = "gpt-4"
@@ -30,10 +30,7 @@ def statistics(questions: Sequence[Question], texts: Texts, judged: Judged) -> d
             "quoted_verdicts": judged.counts.get("quoted_verdicts", 0),
             "missing": {str(reason): count for reason, count in sorted(missing.items())},
         },
-        "judge_statistics": {
-            rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()}
-            for rate in judge_rates(judged.counts)
-        },
+        "judge_statistics": rates_by_name(judge_rates(judged.counts)),
     }
     if texts:
         entries["answers"] = _lengths(questions, texts, judged)
@@ -41,7 +38,7 @@ def statistics(questions: Sequence[Question], texts: Texts, judged: Judged) -> d
 
 
 def details(questions: Sequence[Question], texts: Texts, judged: Judged) -> dict[str, dict[str, Any]]:
-    """Return what scores.parquet says of a question: its ratings, and its answers' lengths in characters."""
+    """Return what scores.parquet holds of a question: its ratings, and its answers' lengths in characters."""
     ratings = ratings_of(questions, judged.verdicts)
     found: dict[str, dict[str, Any]] = {}
     for question, row in zip(questions, ratings, strict=True):
@@ -63,7 +60,7 @@ def missing(judged: Judged) -> dict[str, str]:
 def notes(
     questions: Questions, judged: Judged, judge: str, references: str | None, judgments: Judgments | None
 ) -> list[str]:
-    """Return sentences that qualify the numbers, shown beside them."""
+    """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(questions),
         *_of_judge(judge, references),

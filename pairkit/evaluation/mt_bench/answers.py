@@ -16,7 +16,7 @@ from pairkit.evaluation.answers import (
     is_own,
     leaving_out,
     matched,
-    one_model,
+    one_name,
     read_own,
 )
 from pairkit.evaluation.mt_bench.questions import TURNS, choice_of, question_id
@@ -53,7 +53,7 @@ def read_model_answers(path: Path, questions: Sequence[Question]) -> tuple[str, 
         add_answer(found, question_id(row, path, number), answer, path, number)
     answers = matched(found, questions, path)
     _check_turns(answers, path)
-    return one_model(models, path), answers, leaving_out(file, found, questions)
+    return one_name(models, path), answers, leaving_out(file, found, questions)
 
 
 def write_model_answers(

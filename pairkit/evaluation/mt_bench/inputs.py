@@ -90,7 +90,7 @@ def read_inputs(
     data |= {name: found.file for name, found in read.items() if found is not None}
     model = model or (judgments.model if judgments is not None else "")
     if not model:
-        raise RecipeError("the answers do not say whose they are: give --name")
+        raise RecipeError("the answers do not name their model: give --name")
     if until != "answers" and judgments is None:
         check_references(questions.listed, references)
     prompts = read_prompts(recipe.judge_prompts)

@@ -126,7 +126,7 @@ def _judge(row: Row, path: Path, number: int) -> str:
     judge = row.get("judge")
     if isinstance(judge, (list, tuple)) and judge and isinstance(judge[0], str):
         return judge[0]
-    raise InputError.at("field 'judge' is no list of a judge and its prompt", file=path, row=number)
+    raise InputError.at("field 'judge' is not a list of a judge and its prompt", file=path, row=number)
 
 
 def _turn(row: Row, path: Path, number: int) -> int:

@@ -115,7 +115,7 @@ def choice_of(row: Row, path: Path, number: int) -> tuple[str, ...]:
     """Return the texts of the one choice of an answer. Raises `InputError` for several or none."""
     choices = row.get("choices")
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
-        raise InputError.at("field 'choices' is no list of answers", file=path, row=number)
+        raise InputError.at("field 'choices' is not a list of answers", file=path, row=number)
     if len(choices) > 1:
         raise InputError.at(
             f"{len(choices)} answers to one question, of which one can be rated: keep one in 'choices'",
@@ -129,5 +129,5 @@ def choice_of(row: Row, path: Path, number: int) -> tuple[str, ...]:
 def texts_of(value: Any, path: Path, number: int, field: str) -> tuple[str, ...]:
     """Return a list of texts. Raises `InputError` for anything else."""
     if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-        raise InputError.at(f"field {field!r} is no list of texts", file=path, row=number)
+        raise InputError.at(f"field {field!r} is not a list of texts", file=path, row=number)
     return tuple(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pairkit.evaluation.answers import Decoding, Question
 from pairkit.evaluation.recipe import BenchmarkRecipe, JudgeModel
@@ -32,17 +32,18 @@ class MtBenchRecipe(BenchmarkRecipe):
     duplicates     of stored judgments of one turn. refuse: an error; last: the latest by `tstamp` counts.
     """
 
+    usual_tokens: ClassVar[int] = 1024
+
     judge_prompts: Path | None = None
     duplicates: Duplicates = "refuse"
 
-    def decoding(self, question: Question) -> Decoding:
+    def decoding(self, question: Question | None = None) -> Decoding:
         """Return how a question is answered."""
-        usual = _TEMPERATURES.get(question.category or "", _OTHER_TEMPERATURE)
-        return Decoding(
-            usual if self.temperature is None else self.temperature,
-            1.0 if self.top_p is None else self.top_p,
-            self.max_tokens or 1024,
-        )
+        usual = super().decoding(question)
+        if self.temperature is not None or question is None:
+            return usual
+        temperature = _TEMPERATURES.get(question.category or "", _OTHER_TEMPERATURE)
+        return usual._replace(temperature=temperature)
 
 
 def judge_decoding(judge: JudgeModel) -> Decoding:

@@ -82,7 +82,7 @@ def _answers(
 def _verdicts(
     recipe: MtBenchRecipe, inputs: Inputs, answers: Answers | None, running: Session
 ) -> tuple[Judged, dict[str, Any]]:
-    """Return the verdicts, and what results.json says of their judge."""
+    """Return the verdicts, and what results.json holds of their judge."""
     questions = inputs.questions.listed
     texts = {} if answers is None else texts_of(answers, recipe.thoughts)
     if inputs.judgments is not None:
@@ -114,7 +114,7 @@ def _outcome(
     judge: Mapping[str, Any],
     engine: Mapping[str, Any] | None,
 ) -> Outcome:
-    """Score, and say everything about it. `engine` is the identity of the one that answered."""
+    """Score, and describe the result in full. `engine` is the identity of the one that answered."""
     questions, references = inputs.questions.listed, inputs.references
     texts = {} if answers is None else texts_of(answers, recipe.thoughts)
     decodings = {str(question.category): recipe.decoding(question)._asdict() for question in questions}

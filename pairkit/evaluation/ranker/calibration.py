@@ -23,7 +23,7 @@ from pairkit.intervals import Floats, bootstrap_ratio, wilson_share
 
 ECE = "ece"
 _EDGES = np.linspace(0.5, 1, 11)
-_NONE = "none: its scores are no log-odds"
+_NONE = "none: its scores are not log-odds"
 
 
 class Bin(NamedTuple):

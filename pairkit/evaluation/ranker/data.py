@@ -94,7 +94,7 @@ def read_data(place: Place, out: Path, subset: str | None = None) -> RankedData:
         first = f"; the first: {details[0]}" if details else ""
         raise InputError(
             f"{place.data}: no set has two completions of different rank ({counts}){first}; a ranker is "
-            "measured on data that says which completion is better: with ranks, scores, or a choice"
+            "measured on data that states which completion is better: with ranks, scores, or a choice"
         )
     return RankedData(sets, _subsets(sets["metadata"].to_pylist(), subset, place), left_out, details, about)
 

@@ -29,7 +29,7 @@ from pairkit.evaluation.ranker.scores import margin_edges, measured_of
 from pairkit.evaluation.ranker.scoring import Scored, failures
 from pairkit.evaluation.results import Outcome
 from pairkit.pipeline.templates import published
-from pairkit.rankers.judge.statistics import Rate, judge_rates
+from pairkit.rankers.judge.statistics import Rate, judge_rates, rates_by_name
 from pairkit.rankers.shown import shown_content, shown_texts
 
 BENCHMARK = "ranker"
@@ -126,9 +126,7 @@ def _about(block: Any, scored: Scored, compared: Compared, rates: Sequence[Rate]
         "sets_without_score": failures(scored),
         "counts": dict(scored.counts),
         "margins": list(compared.edges),
-        "judge_statistics": {
-            rate.name: {"number": rate.number, "of": rate.of} | rate.share._asdict() for rate in rates
-        },
+        "judge_statistics": rates_by_name(rates),
         "questions_sha256": questions_sha256(compared.questions),
     }
 

@@ -200,7 +200,7 @@ def _calibrations(
     if not calibrations:
         return None
     without = [each["name"] for each in rankers if each["name"] not in calibrations]
-    none = f" None for {', '.join(without)}, whose scores are no log-odds." if without else ""
+    none = f" None for {', '.join(without)}, whose scores are not log-odds." if without else ""
     return section(
         "Calibration",
         figures(*[calibration_plot(name, bins) for name, bins in calibrations.items()]),

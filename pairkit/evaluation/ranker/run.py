@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairkit import __version__
 from pairkit.errors import InputError, RecipeError
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.measures import Measured
@@ -26,6 +25,7 @@ from pairkit.evaluation.session import session
 from pairkit.files import replacing, write_json, write_text
 from pairkit.models.chat.settings import TemplateSettings
 from pairkit.rankers.judge.statistics import summarize_judge
+from pairkit.version import __version__
 
 TABLE = "rankers.json"
 # In the directory of a ranker.
@@ -101,7 +101,7 @@ def _entry(name: str, folder: Path, results: Mapping[str, Any], outcome: Outcome
 
 
 def _unscored(name: str, results: Mapping[str, Any], scored: Scored, folder: Path) -> list[str]:
-    """Return what to say of a ranker that scored nothing."""
+    """Return the note on a ranker that scored nothing."""
     if any(metric["value"] is not None for metric in results["metrics"]):
         return []
     reason, detail = next(iter(scored.problems.values()))
@@ -137,5 +137,5 @@ def _write_table(out: Path, table: dict[str, Any], calibrations: Mapping[str, Se
     from pairkit.evaluation.ranker.page import render
 
     write_text(out / REPORT, render(table, calibrations))
-    # Last, because it says that everything else is there.
+    # Last, because it states that everything else is there.
     write_json(out / TABLE, table)

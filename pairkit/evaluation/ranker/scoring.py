@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit import __version__
 from pairkit.engines.local import fingerprint
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.table import library_versions
@@ -31,6 +30,7 @@ from pairkit.progress import Advance, progress
 from pairkit.rankers import table
 from pairkit.rankers.shown import shown_texts
 from pairkit.schema import QUARANTINE, VERDICTS, StageResult, short_hash
+from pairkit.version import __version__
 
 # Few enough that a kill loses little, enough to fill batches.
 UNIT = 256

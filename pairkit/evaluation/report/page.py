@@ -18,10 +18,10 @@ from pairkit.evaluation.report.lengths import lengths_section, score_by_length
 from pairkit.evaluation.report.scores import (
     by_prompt,
     categories_section,
-    interval_text,
     judge_section,
     metrics_section,
     settings_section,
+    tile,
 )
 from pairkit.evaluation.report.texts import Prompt, Text, read_prompts, read_texts
 from pairkit.intervals import Floats
@@ -63,7 +63,7 @@ def render(
         prompts = read_prompts(out / PROMPTS)
         for one, of_model in _shown(out, measured, headline, texts, thoughts):
             parts += _extremes(one, of_model, reference, details, verdicts, prompts)
-    shown = dict(_tile(entry) for entry in results["metrics"][:_TILES])
+    shown = dict(tile(entry) for entry in results["metrics"][:_TILES])
     name = f"{results['benchmark']} {results['version'] or ''}".rstrip()
     return page(
         f"{model}: {name}",
@@ -90,12 +90,6 @@ def _shown(
         (one, read_texts(folder, thoughts, model=name))
         for one, name, folder in zip(of_models, names, folders, strict=True)
     ]
-
-
-def _tile(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the name of a metric with its interval, and its value."""
-    value, bracket, interval = interval_text(entry).partition(" [")
-    return f"{entry['name']}{bracket}{interval}", value
 
 
 def _summary(results: Mapping[str, Any], measured: Sequence[Measured]) -> str:

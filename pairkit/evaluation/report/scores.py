@@ -46,6 +46,12 @@ def interval_text(metric: Mapping[str, Any]) -> str:
     return f"{metric['value']:.2f}{unit} [{metric['low']:.2f}, {metric['high']:.2f}]"
 
 
+def tile(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a metric or setting with its interval, and its value."""
+    value, bracket, interval = interval_text(entry).partition(" [")
+    return f"{entry['name']}{bracket}{interval}", value
+
+
 def metrics_section(results: Mapping[str, Any]) -> Html:
     """Show the metrics with their intervals, what has no score, and what qualifies the numbers."""
     rows = [

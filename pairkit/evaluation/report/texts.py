@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.evaluation.answers import Answer
-from pairkit.files import undamaged
+from pairkit.files import read_json_lines, undamaged
 from pairkit.rankers.thoughts import Thoughts
 
 
@@ -42,9 +41,8 @@ def read_texts(file: Path, thoughts: Thoughts = "strip", *, model: str | None = 
     if not file.is_file():
         return {}
     found: dict[str, Text] = {}
-    with undamaged(file, "evaluate again"), file.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
+    with undamaged(file, "evaluate again"):
+        for row in read_json_lines(file, "evaluate again"):
             if model is None or row["model"] == model:
                 found[row["prompt_id"]] = _text(row, thoughts)
     return found
@@ -55,7 +53,7 @@ def read_prompts(file: Path) -> dict[str, Prompt]:
     if not file.is_file():
         return {}
     with undamaged(file, "evaluate again"):
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        rows = read_json_lines(file, "evaluate again")
         return {row["prompt_id"]: _prompt(row) for row in rows}
 
 

@@ -14,7 +14,7 @@ _PLAIN = "none"  # the filter of answers that are taken as they are
 
 
 class Scored(NamedTuple):
-    """The metrics of all tasks, in their order, what scores.parquet says of each prompt, and its text."""
+    """The metrics of all tasks, in their order, what scores.parquet holds of each prompt, and its text."""
 
     measured: list[Measured]
     details: dict[str, dict[str, Any]]
@@ -24,7 +24,7 @@ class Scored(NamedTuple):
 def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
     """Return every metric that has a number per prompt, named TASK:METRIC or TASK:METRIC,FILTER.
 
-    A prompt is known by its content: TASK/HASH, with a number behind it where a task has it twice.
+    A prompt is known by its content: TASK/HASH, with a number after it where a task has it twice.
     """
     measured: list[Measured] = []
     details: dict[str, dict[str, Any]] = {}

@@ -36,7 +36,7 @@ def advice(
 
 
 def _lacking(tools: Sequence[Any]) -> str:
-    """Say which fields of its function the first incomplete tool lacks; "" where none is incomplete."""
+    """Describe which fields of its function the first incomplete tool lacks; "" where none is incomplete."""
     for function in map(_function, tools):
         missing = [f"`{name}`" for name in _FIELDS if name not in function]
         if missing:

@@ -20,7 +20,7 @@ RESERVED = frozenset(
 
 
 def reserved(names: Iterable[str]) -> str | None:
-    """Say which of the names of arguments is taken, and what to do; None if none is."""
+    """Describe which of the names of arguments is taken, and what to do; None if none is."""
     name = next(iter(sorted(RESERVED.intersection(names))), None)
     if name is None:
         return None

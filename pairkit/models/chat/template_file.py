@@ -27,6 +27,6 @@ def read_template(file: str) -> str:
         raise RecipeError(f"template.file {file!r}: {error}") from error
     except jinja2.TemplateSyntaxError as error:
         raise RecipeError(f"template.file {file!r}, line {error.lineno}: {error.message}") from error
-    except Exception:  # of a program that runs, but not on this prompt, which is no mistake of the file
+    except Exception:  # of a program that runs, but not on this prompt, which is not a mistake of the file
         return text
     return text

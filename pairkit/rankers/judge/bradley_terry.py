@@ -37,8 +37,8 @@ def strengths(won: Floats) -> Floats:
     fitted = np.zeros(won.shape[:2])
     diagonal = np.arange(won.shape[1])
     for _ in range(_STEPS):
-        chance = _sigmoid(fitted[:, :, None] - fitted[:, None, :])
-        even = _sigmoid(fitted)
+        chance = sigmoid(fitted[:, :, None] - fitted[:, None, :])
+        even = sigmoid(fitted)
         slope = (won - games * chance).sum(axis=2) + 0.5 - even
         curvature = -games * chance * (1 - chance)
         curvature[:, diagonal, diagonal] = even * (1 - even) - curvature.sum(axis=2)
@@ -52,6 +52,7 @@ def strengths(won: Floats) -> Floats:
     return np.round(fitted, _DECIMALS) + 0.0
 
 
-def _sigmoid(x: Floats) -> Floats:
-    sigmoid: Floats = 0.5 * (1 + np.tanh(x / 2))
-    return sigmoid
+def sigmoid(x: Floats) -> Floats:
+    """Return 1 / (1 + e^-x) without overflow."""
+    value: Floats = 0.5 * (1 + np.tanh(x / 2))
+    return value

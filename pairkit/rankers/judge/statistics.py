@@ -7,7 +7,7 @@ the completion shown first against the one shown last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pairkit.intervals import Interval, wilson
@@ -40,6 +40,11 @@ class Rate(NamedTuple):
     number: int
     of: int
     share: Interval
+
+
+def rates_by_name(rates: Iterable[Rate]) -> dict[str, Any]:
+    """Return rates as results.json has them: name -> number, of, and the share with its interval."""
+    return {rate.name: {"number": rate.number, "of": rate.of, **rate.share._asdict()} for rate in rates}
 
 
 def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0.95) -> list[Rate]:

@@ -58,7 +58,7 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
 
 
 def why_unread(answer: str, header: Header) -> str:
-    """Say why an answer in which `read_verdict` finds none has no verdict; "" if it has none in any form."""
+    """Describe why `read_verdict` finds no verdict in an answer; "" if it has none in any form."""
     if len(answer) > LONGEST:
         return f"it is longer than {LONGEST:,} characters"
     text = spoken(answer)

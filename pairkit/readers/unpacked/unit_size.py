@@ -37,6 +37,6 @@ def fitting_rows(needs: Iterable[Needs], path: Path, rows: int) -> int:
         times = unpacked / size
         raise InputError(
             f"{path}: would unpack to about {unpacked:,.0f} bytes, {times:,.0f} times its size; "
-            "leave it out, or write the rows that you want to another file"
+            "leave it out, or write the rows that you need to another file"
         )
     return max(rows, 1)

@@ -138,7 +138,7 @@ class Values:
                 if self._ended or not self._may_go_on(error):
                     raise self.error(error.msg, error.pos) from error
             else:
-                # The digits of a number may go on.
+                # The digits of a number may continue.
                 if end < len(self._text) or self._ended:
                     return value, self._passed(end, most)
             self._read_more(most)

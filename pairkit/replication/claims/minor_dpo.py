@@ -88,7 +88,7 @@ ROWS = (
             ),
         ),
         falsified="a margin that does not fall with beta",
-        differs="It follows from the loss where training goes on long enough. Here there are two "
+        differs="It follows from the loss where training lasts long enough. Here there are two "
         "epochs at one rate.",
     ),
     Replication(

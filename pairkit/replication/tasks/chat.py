@@ -38,7 +38,7 @@ def available() -> None:
             "repository makes one), or leave out its replications"
         )
     if not (Path(model) / "config.json").is_file():
-        raise InputError(f"{MODEL}={model}: is no directory of a model (it has no config.json)")
+        raise InputError(f"{MODEL}={model}: is not a directory of a model (it has no config.json)")
     folder = os.environ.get(DATA)
     if not folder:
         raise InputError(f"task D needs instructions: set {DATA} to the directory with {FILE}")

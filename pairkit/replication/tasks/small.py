@@ -75,7 +75,7 @@ def taught(
     build(build_recipes.load(None, fields, {}), folder / "problems")
 
     def right(model: Path) -> float:
-        # Two answers each: only whether to go on depends on them.
+        # Two answers each: only whether to continue depends on them.
         return float(
             task.answered(load_transformers(str(model)), "tuning", size, seed, samples=2).values.mean()
         )

@@ -69,7 +69,7 @@ def by_name(
             told |= {"completions": "+".join(completions), "winner": sides[0], "loser": sides[1]}
             if "chosen" in mapped:
                 raise InputError(
-                    f"{path}: {sides[0]} and {sides[1]} are no texts, but name {told['completions']}; "
+                    f"{path}: {sides[0]} and {sides[1]} are not texts, but name {told['completions']}; "
                     f"give --map {written(told)}"
                 )
             return found, told

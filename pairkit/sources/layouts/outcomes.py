@@ -165,7 +165,7 @@ def _places(
     for field in ("model", "text"):
         others = _by_field(encoded, offsets, flat.field(field))
         place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), others, place)
-        # A model that is named "b", or a text "b", and stands first.
+        # A model that is named "b", or a text "b", and is first.
         place = np.where((place >= 0) & (others >= 0) & (others != place), UNCLEAR, place)
     return place
 

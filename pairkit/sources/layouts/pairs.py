@@ -38,7 +38,7 @@ def read_pairs(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, p
 
 
 def _with_thoughts(columns: Columns, fields: Mapping[str, Any], sets: pa.Array) -> pa.Array:
-    """Give each side of a pair the thought that stands next to it."""
+    """Give each side of a pair the thought next to it."""
     if not any(name in fields for name in THOUGHTS):
         return sets
     cuts, flat = flatten(sets)

@@ -1,7 +1,7 @@
 """Paths into raw rows: `input.messages`, `completions[0].text`, `generations[].text`.
 
 A name is a column or a key, `[0]` an item of a list (`[-1]` the last one), and `[]` every item. A column that
-is itself named `a.b` goes before the path. Where a text holds JSON, as in CSV, the path goes on inside it.
+is itself named `a.b` goes before the path. Where a text holds JSON, as in CSV, the path continues inside it.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
         for path in columns_of(value, columns):
             if not types_at(columns, path):
                 # The one field that is often the same for all rows.
-                constant = "; write a text that is no column in quotes: " if field == "system" else ""
+                constant = "; write a text that is not a column in quotes: " if field == "system" else ""
                 hint = f"""{constant}--map 'system="{value}"'""" if constant else ""
                 raise InputError(
                     f"{file}: map {field}={shortened(value)}: there is no {quoted(path)}; found columns "

@@ -279,7 +279,7 @@ def _report_others(items: Columns) -> None:
             roles = read_roles(items, [name])[1]
             spoken = present(items.arrays[name]) & ~mask(pc.equal(roles, "assistant"))
             items.report(
-                spoken, "unsupported_content", "is no assistant's message, and so no completion", name
+                spoken, "unsupported_content", "is not an assistant's message, and so not a completion", name
             )
     # pairkit wrote the others, whatever their texts look like.
     others = ~present(items.arrays["origin"]) if "origin" in items else np.ones(items.size, np.bool_)

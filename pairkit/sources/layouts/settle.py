@@ -90,7 +90,7 @@ def settle_winners(
     for column in columns:
         if any(pa.types.is_boolean(kind) for kind in types_at(survey.columns, column)):
             raise InputError(
-                f"{path}: {column} is true or false, which names no completion; say what they mean, as in "
+                f"{path}: {column} is true or false, which names no completion; state what they mean, as in "
                 "--map 'winners={true: first, false: second}'"
             )
     numbers = sorted(_numbers(path, columns, names))
@@ -102,7 +102,7 @@ def settle_winners(
         signed = f"; {_signed(columns[0])}" if numbers[0] < 0 else ""
         raise InputError(
             f"{path}: {', '.join(columns)} holds {shown}, which may count from 0 or from 1; "
-            f"say what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{signed}"
+            f"state what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{signed}"
         )
     return {"winners": {str(number): chr(ord("a") + number - start) for number in numbers}}
 
@@ -209,7 +209,7 @@ def settle_labels(path: Path, fields: Mapping[str, str]) -> dict[str, str]:
         prompt = fields.get("prompt") or fields.get("messages") or "COLUMN"
         raise InputError(
             f"{path}: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
-            "which is no preference data; if they are alternatives with a label each, give "
+            "which is not preference data; if they are alternatives with a label each, give "
             f"--map prompt={prompt},completions=completions,labels=labels"
         )
     return dict(fields)

@@ -1,4 +1,4 @@
-"""Stepwise supervision: a list of steps with a label each, which is no preference between completions."""
+"""Stepwise supervision: a list of steps with a label each, which is not a preference between completions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def check_steps(path: Path, columns: Types, fields: Mapping[str, str]) -> None:
     if steps and labels and fields.get("completions") == STEPS and LABELS not in fields.values():
         raise InputError(
             f"{path}: {STEPS} with a list of true and false in {LABELS} are the steps of one answer (TRL's "
-            "stepwise supervision), which is no preference data; if they are alternative answers of which "
+            "stepwise supervision), which is not preference data; if they are alternative answers of which "
             f"one is right, give --map prompt=COLUMN,completions={STEPS},flags={LABELS}"
         )

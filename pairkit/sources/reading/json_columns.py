@@ -18,6 +18,7 @@ from pairkit.json_depth import MAX_LEVELS, is_deep_text
 from pairkit.readers.json_rows import loads
 from pairkit.readers.written.exact_json import RepeatedKey
 from pairkit.readers.written.json_fields import json_text
+from pairkit.readers.written.typed_values import without_nulls
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
 
@@ -42,7 +43,7 @@ def as_texts(columns: Columns, name: str) -> pa.Array:
         values = values.storage
     if is_list(values.type) or pa.types.is_struct(values.type):
         # A Parquet file has one list of keys for all rows, so that those of other rows are null in this one.
-        rows = [None if row is None else json_text(_without_nulls(row)) for row in values.to_pylist()]
+        rows = [None if row is None else json_text(without_nulls(row)) for row in values.to_pylist()]
         return pa.array(rows, pa.string())
     if is_text(values.type):
         return values.cast(pa.string())
@@ -60,7 +61,7 @@ def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> 
         problems.append(problem)
     for problem in sorted({problem for problem in problems if problem}):
         bad = np.array([each == problem for each in problems] + [False])
-        # A null has the index of the last entry, which is no problem.
+        # A null has the index of the last entry, which is harmless.
         index = pc.fill_null(encoded.indices, len(problems)).to_numpy()
         columns.report(bad[index], "invalid_json", problem, name)
     return pa.array(kept, pa.string()).take(encoded.indices)
@@ -144,9 +145,3 @@ def _arguments(call: dict[str, Any]) -> Any:
     if isinstance(found, str) and is_deep_text(found):
         raise ValueError(f"holds a tool call whose arguments are {_TOO_DEEP}")
     return {} if found is None else found
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -66,7 +66,7 @@ def _lines(text: str) -> list[Any] | None:
 
 def _literal(text: str) -> Any:
     if len(text) > MAX_LITERAL:
-        raise ValueError(f"is no JSON, and longer than the {MAX_LITERAL:,} characters of a Python literal")
+        raise ValueError(f"is not JSON, and longer than the {MAX_LITERAL:,} characters of a Python literal")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes that Python does not know
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(name, str) for name in value):
-            raise ValueError("has keys that are no texts")
+            raise ValueError("has keys that are not texts")
         return {name: _plain(item) for name, item in value.items()}
     if value is None or isinstance(value, str | int | float):
         return value

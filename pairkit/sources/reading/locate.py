@@ -124,7 +124,7 @@ def _in_saved_splits(
 def _saved_split(folder: Path) -> list[Path]:
     files = saved_files(folder)
     if files is None:
-        raise InputError(f"{folder}: is named as a split, but is no saved dataset; get the folder again")
+        raise InputError(f"{folder}: is named as a split, but is not a saved dataset; get the folder again")
     return files
 
 

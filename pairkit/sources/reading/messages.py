@@ -47,7 +47,7 @@ class Conversation(NamedTuple):
 
 
 def with_thoughts(own: pa.Array, beside: pa.Array) -> pa.Array:
-    """Return thoughts that messages hold, or else those that stand next to them; a blank text is none."""
+    """Return thoughts that messages hold, or else those next to them; a blank text is none."""
     return pc.coalesce(own, pc.if_else(pc.equal(pc.utf8_trim_whitespace(beside), ""), None, beside))
 
 

@@ -107,7 +107,7 @@ def common_prompt(
     columns.report(several, "unsupported_content", detail, name)
     if column is not None:
         other = before & ~apart & ~several & ~_share_a_turn(column, shared)
-        columns.report(other, "diverging_prompts", "the prompt column is no turn of the dialogues", name)
+        columns.report(other, "diverging_prompts", "the prompt column is not a turn of the dialogues", name)
     otherwise = repeat([], columns.size, PROMPT) if column is None else column
     return pc.if_else(pa.array(before), shared, otherwise)
 

@@ -47,11 +47,11 @@ def normal_names(names: pa.Array) -> pa.Array:
 
 
 def unknown_role(name: str) -> str:
-    """Say that a name is no known role, and how to give it one."""
+    """Describe that a name is not a known role, and how to give it one."""
     shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
     # A quote or a brace would end the flow mapping of the advice.
     written = shown if re.fullmatch(r"[\w .-]+", shown) else "NAME"
     return (
-        f"is {shown!r}, which is no known role; say which one it is, as in "
+        f"is {shown!r}, which is not a known role; state which one it is, as in "
         f"--map 'roles={{{written}: user}}' (or system, assistant, tool)"
     )

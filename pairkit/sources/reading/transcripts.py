@@ -46,7 +46,7 @@ def transcript_in(text: str, *, reply: bool = False) -> list[Message] | None:
     if marked is not None:
         asked = text[: marked.start()].strip()
         if reply and asked:
-            raise OtherKind(f"goes on with other turns after {marked[0].strip()!r}; give the reply alone")
+            raise OtherKind(f"continues with other turns after {marked[0].strip()!r}; give the reply alone")
         first = [{"role": "user", "content": asked}] if asked else []
         return _without_open([*first, *_cut(text, _EXTRA)])
     begin, system = _beginning(text)

@@ -34,7 +34,7 @@ def warnings(planned: Plan) -> Iterator[str]:
 
 
 def imbalance(part: Loss, desirable: int, undesirable: int, key: str) -> Iterator[str]:
-    """Say that the labels of KTO are out of balance, with the weights that balance them.
+    """Describe that the labels of KTO are out of balance, with the weights that balance them.
 
     Args:
         desirable, undesirable: numbers of completions; a pair has one of each.

@@ -9,7 +9,7 @@ from torch import nn
 
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.models import snapshot
-from pairkit.training.output.directory import save_model
+from pairkit.training.output.save import save_model
 from pairkit.training.plan import Plan
 
 MODELS = "models"

@@ -27,9 +27,9 @@ from pairkit.training.export.source import find_source
 from pairkit.training.kinds import KINDS
 from pairkit.training.models import start_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, WEIGHTS_FILE
-from pairkit.training.output.directory import save_model
 from pairkit.training.output.layout import HASHES, MODEL, RECORD, RECORD_OF_EXPORT
 from pairkit.training.output.longer import shorter
+from pairkit.training.output.save import save_model
 from pairkit.training.plan import chat_format
 from pairkit.training.recipe import TrainRecipe
 

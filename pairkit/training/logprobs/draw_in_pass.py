@@ -34,7 +34,7 @@ from pairkit.training.logprobs.selection import (
     sum_tokens,
 )
 from pairkit.training.logprobs.turns import has_turns, turn_tokens, turns_of
-from pairkit.training.tokens.sets import Column
+from pairkit.training.tokens.token_set import Column
 
 Pick = Callable[
     [Logps], list[SetSelection]

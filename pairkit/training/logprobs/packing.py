@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from pairkit.training.logprobs.padding import ModelInputs
-from pairkit.training.tokens.sets import Ids, Mask
+from pairkit.training.tokens.token_set import Ids, Mask
 
 # Tokens of small sets that attend in one call: below it, products that a mask hides cost less than a call.
 BLOCK = 256

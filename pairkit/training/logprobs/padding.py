@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pairkit.training.tokens.sets import Ids, Mask
+from pairkit.training.tokens.token_set import Ids, Mask
 
 
 class ModelInputs(NamedTuple):

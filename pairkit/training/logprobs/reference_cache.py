@@ -26,7 +26,7 @@ from pairkit.progress import progress
 from pairkit.training.distributed.processes import ALONE, Processes
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SAVE_SECONDS = 60  # between two writes of the file while log-probs are being computed
 WINDOW = 4096  # sets whose texts share micro-batches

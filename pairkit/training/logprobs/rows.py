@@ -48,7 +48,7 @@ def check_rows(model: nn.Module) -> None:
     before = slice(0, len(TEXT) - 1)
     if differ(alone[before], changed[before], LATER):
         raise ModelError(
-            f"{name} is no causal language model: a later token changes its log-probs of earlier ones; "
+            f"{name} is not a causal language model: a later token changes its log-probs of earlier ones; "
             + _remedy(model)
         )
     if differ(short, padded, PADDING):

@@ -21,7 +21,7 @@ from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.logprobs.self_check import SETS, TOLERANCE
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 FACTORS = {"lora_B": "lora_A", "lora_embedding_B": "lora_embedding_A"}  # left and right, of one product
 ROUNDING = 1e-5  # of a product of factors that is 0, relative to their sizes

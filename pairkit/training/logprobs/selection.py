@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pairkit.losses import Logps
-from pairkit.training.tokens.sets import Column, Ids, TokenSet
+from pairkit.training.tokens.token_set import Column, Ids, TokenSet
 
 PER_TOKEN = frozenset({"token_kl", "alignment", "head_sum"})  # what a loss may need besides summed log-probs
 PASS_STATISTICS = PER_TOKEN | {"entropy"}  # what a pass can return besides summed log-probs

@@ -16,7 +16,7 @@ from pairkit.training.distributed.sharding import reshard
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS = 4  # how many are compared: the longest and the shortest
 # Nats per token. bfloat16 rounds each state to 3 digits, and passes of another shape round elsewhere.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.tokens.sets import Column, Mask, TokenSet
+from pairkit.training.tokens.token_set import Column, Mask, TokenSet
 
 TURNS = "turns_sum"  # what a pass is asked for: the field of `Logps`
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
-from torch import nn
 
-from pairkit import __version__
 from pairkit.dataset.card_settings import settings_of
 from pairkit.engines.table import library_versions
-from pairkit.errors import ExistingOutputError, Interrupted, OutputError, PairkitError, TrainingError
+from pairkit.errors import ExistingOutputError, Interrupted, PairkitError, TrainingError
 from pairkit.files import (
     LOCK,
     OnExisting,
@@ -25,25 +22,23 @@ from pairkit.files import (
     flat_keys,
     names_in,
     partial,
-    publish,
     read_json,
     sha256,
     write_json,
     write_text,
 )
 from pairkit.masking import masked
-from pairkit.models.resolve import resolve
 from pairkit.ownership import owned
 from pairkit.progress import log, warn
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
-from pairkit.training.kinds import KINDS
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
-from pairkit.training.output.layout import HASHES, RECIPE, RECORD, REFUSED, TAKEN
+from pairkit.training.output.layout import RECIPE, RECORD, REFUSED, TAKEN
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
 from pairkit.training.output.start import SEGMENT, segment_differences, segment_identity
 from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
+from pairkit.version import __version__
 
 # Those whose version, like pairkit's own, can change the bits of a result.
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "pyarrow")
@@ -283,48 +278,3 @@ def _discard(out: Path, complete: Finished | None) -> None:
         complete.put_back()
     elif not checkpoints(out / CHECKPOINTS) and not holds_model(out):
         _empty(out)
-
-
-def save_model(
-    model: nn.Module,
-    tokenizer: Any,
-    target: Path,
-    recipe: TrainRecipe,
-    *,
-    records: Mapping[str, Any] | None = None,
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    """Save model and tokenizer, and the hashes of their files, as a directory that appears whole.
-
-    What training did not change is as in the checkpoint that the recipe names (`models.carry`).
-
-    Args:
-        records: further files of JSON, by name.
-        check: raises if what was saved must not be published.
-    """
-    temporary = partial(target)
-    # Files that a killed run left here would be hashed and published with the others.
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        KINDS[recipe.trains].save(
-            model,
-            tokenizer,
-            temporary,
-            resolve(recipe.model, recipe.revision),
-            dtype=recipe.save_dtype,
-            own_tokenizer=recipe.tokenizer in (None, recipe.model),
-            trust_remote_code=recipe.trust_remote_code,
-        )
-        for name, content in (records or {}).items():
-            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
-        # Written into the directory, because a push compares the files with them before it sends them.
-        hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
-        (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
-        check()
-        publish(temporary, target)  # after which no start trains again
-    except (OSError, SafetensorError) as error:  # safetensors has its own for a failed write
-        shutil.rmtree(temporary, ignore_errors=True)
-        # Without the path in the error's text, because that is the temporary one.
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise OutputError(f"{target}: the model cannot be written: {reason}") from error

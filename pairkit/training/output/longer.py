@@ -46,6 +46,7 @@ class Finished:
         kept = _kept(self.out, self.steps)
         if not kept.exists() or set(checkpoints(self.out / CHECKPOINTS)) - self.saved:
             return
+        # From memory, because the start has written over them.
         for name, content in self.files.items():
             with replacing(self.out / name) as temporary:
                 temporary.write_bytes(content)
@@ -133,6 +134,7 @@ def has_more_to_do(out: Path, steps: int) -> bool:
         )
     # The last step of some epochs may have taken fewer sets than the same step of more epochs takes.
     if last == before < steps and record["recipe"].get("max_steps") is None:
+        # Its checkpoint would hide the step that has to be taken again.
         remove(saved.pop())
         last = steps_done(saved[-1]) if saved else 0
     if not complete:
@@ -143,6 +145,7 @@ def has_more_to_do(out: Path, steps: int) -> bool:
     # A copy, because the longer run takes some of these steps again, at other rates.
     if (out / METRICS).exists():
         shutil.copyfile(out / METRICS, _kept_metrics(out, done))
+    # By a rename, because a kill in between leaves either a complete run or one that continues.
     os.replace(model, kept)
     start = f"from the checkpoint of step {last}" if last else "from the start, because it has no checkpoint"
     log(f"{out}: the run had {done} steps and gets {steps}: it continues {start}; its model is now {kept}")

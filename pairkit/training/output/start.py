@@ -10,7 +10,7 @@ from pairkit.errors import InputError
 from pairkit.files import read_record
 from pairkit.training.output.checkpoint import RECORD_FILE, damage, steps_done
 from pairkit.training.output.layout import MODEL
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 SEGMENT = "segment"  # key of a run's record
 REMEDY = "put back what was there, or train the segment before it again"
@@ -23,6 +23,7 @@ def check_start(segment: Segment) -> None:
         return
     if not start.is_dir():
         raise InputError(f"{start}: the checkpoint that {segment.name} start from is missing; {REMEDY}")
+    # Read before anything is trained: damage that is found at the first step has cost a model's load.
     if changed := damage(start):
         raise InputError(
             f"{start}: the checkpoint that {segment.name} start from is damaged ({changed}); {REMEDY}"
@@ -38,6 +39,7 @@ def segment_identity(segment: Segment | None) -> dict[str, Any]:
     """
     if segment is None:
         return {}
+    # Hashes, because a directory that was moved is the same start, and another one in its place is not.
     start = segment.start and read_record(segment.start / RECORD_FILE, REMEDY)["files"]
     return {SEGMENT: {"first": segment.first, "steps": segment.steps, "total": segment.total, "start": start}}
 

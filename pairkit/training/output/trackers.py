@@ -16,7 +16,7 @@ from typing import Any
 
 from pairkit.errors import RecipeError
 from pairkit.files import read_json, undamaged, write_json
-from pairkit.training.segment import Segment
+from pairkit.training.step.segment import Segment
 
 PROJECT = "pairkit"
 RECORD = "trackers.json"

@@ -16,7 +16,7 @@ from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.logprobs.self_check import TOLERANCE
 from pairkit.training.pairrm.forward import pair_inputs, score_pairs
 from pairkit.training.pairrm.start import TrainedPairRM
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 COMPARED = 2  # pairs
 

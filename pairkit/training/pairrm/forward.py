@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pairkit.losses import Logps
 from pairkit.rankers.pairrm.text import PREFIX_AT
 from pairkit.training.logprobs.selection import Scored, SetSelection, lengths
-from pairkit.training.tokens.sets import Column, Ids
+from pairkit.training.tokens.token_set import Column, Ids
 
 
 def score_pairs(

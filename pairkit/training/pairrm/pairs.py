@@ -18,7 +18,8 @@ import torch
 from pairkit.losses.sampling import uniform
 from pairkit.rankers.pairrm.text import PREFIX_AT
 from pairkit.training.tokens.made_when_read import MadeWhenRead
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 Numbers = npt.NDArray[np.int64]
 LAST = 2**31  # the rank of noise, below any other

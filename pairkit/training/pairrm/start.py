@@ -159,7 +159,7 @@ def load_trained(
         weights = TrainedPairRM(start, _rows(name, revision, vocabulary)).state_dict()
         if not name.endswith(".json"):
             _fill_encoder(weights, place.base, place.revision)
-            log(f"{name}: is no PairRM yet; its head is made from seed {seed}")
+            log(f"{name}: is not a PairRM yet; its head is made from seed {seed}")
     with torch.device("meta"):
         model = TrainedPairRM(start, len(weights[EMBEDDINGS]))
     model.load_state_dict(weights, assign=True)

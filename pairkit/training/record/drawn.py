@@ -11,7 +11,7 @@ import torch
 from pairkit.progress import warn
 from pairkit.schema import short_hash
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 Draws = Counter[tuple[int, int]]  # of (number among the report's sets, completion)
 

@@ -28,7 +28,7 @@ from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.record.settings import PREFIX, SampleSettings
 from pairkit.training.record.texts import distinct_share, foreign_share, repeated_share, scripts_of
 from pairkit.training.step.batch import StepModel
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 SCHEMA = pa.schema(
     [

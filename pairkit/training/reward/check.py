@@ -18,7 +18,7 @@ from pairkit.training.logprobs.padding import pad_rows
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.self_check import PADDED, SHARED, TOLERANCE, sample
 from pairkit.training.reward.forward import score_rewards
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 
 @torch.no_grad()

@@ -12,11 +12,13 @@ from torch import nn
 from pairkit.losses import Logps
 from pairkit.training.distributed.processes import CPU
 from pairkit.training.logprobs.selection import Scored, SetSelection
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split, examples
 from pairkit.training.step.figures import Figures
-from pairkit.training.step.objective import Averages, apply, inputs, total
+from pairkit.training.step.objective import apply, inputs
 from pairkit.training.step.passes import usable_completions
+from pairkit.training.step.term_weights import total
 
 
 class ScoredSets(NamedTuple):

@@ -14,7 +14,7 @@ from pairkit.errors import InputError
 from pairkit.losses import Logps
 from pairkit.schema import short_hash
 from pairkit.training.logprobs.selection import SetSelection, Sums, as_logps
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 
 @dataclass(frozen=True)

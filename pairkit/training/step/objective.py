@@ -1,4 +1,4 @@
-"""From log-probs of sets to the number that is minimized, and to the numbers that are logged.
+"""From log-probs of sets to the terms of a loss: what it is called with, what it observes, its rows.
 
 Shapes: B sets of a (micro-)batch, K completions of the widest of them, R rows of a loss's view of the batch
 with C completions each (2 for a pair). Log-probs and rewards are in nats.
@@ -17,8 +17,7 @@ from torch import Tensor
 from pairkit.losses import Extras, Logps, Loss, Term, WeightedSum
 from pairkit.losses.listwise import ordered_pairs
 from pairkit.losses.types import comparable, log_ratio
-from pairkit.training.distributed.processes import Processes
-from pairkit.training.logprobs.selection import OF_POLICY, Logged, SetSelection, lengths
+from pairkit.training.logprobs.selection import SetSelection
 
 # For each part of a loss, tensors [B, K] by name; None for one that observes what it is called with.
 Observed = Sequence[Mapping[str, Tensor] | None]
@@ -221,56 +220,6 @@ def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Ob
     ]
 
 
-def term_weights(
-    loss: Loss | WeightedSum, work: Sequence[SetSelection], blank: Logps, observed: Observed
-) -> list[float]:
-    """Sum each term's weights over these sets.
-
-    Weights depend on lengths, masks and observations alone, so those of the whole global batch are known
-    before its first gradient pass, and every micro-batch can be normalized by them.
-
-    Args:
-        blank: `Logps` of `work` with the right lengths and mask, whatever its sums.
-    """
-    # Zeros for all that a loss may read: whatever it computes from them, the weights are the same.
-    zeros = torch.zeros_like(blank.sum)
-    logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
-    # The same zeros, because a loss that needs a reference refuses to run without one.
-    reference = logps if "reference" in loss.needs else None
-    applied = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observed])
-    return [float(term.weights.sum()) for term in applied.terms]
-
-
-def fixed_weights(
-    loss: Loss | WeightedSum, work: Sequence[SetSelection], observed: Observed
-) -> list[float] | None:
-    """Return `term_weights` if they do not depend on the lengths of the negatives, None if they do.
-
-    They are computed twice, with lengths that differ: the losses themselves tell, user-defined ones too.
-    """
-    length, mask = lengths(work)
-    # Only negatives become longer: completion 0 is the same whatever is drawn.
-    # 2n + 1 and not 2n, because a ratio of two negatives' lengths has to change too.
-    longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
-    zeros = torch.zeros(mask.shape)
-    weights, others = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
-    return weights if weights == others else None  # exactly: equal inputs round alike
-
-
-def total(terms: Sequence[Term], weights: Sequence[float]) -> Tensor:
-    """Reduce one micro-batch to a scalar, nats: its share of the objective of the global batch.
-
-    Args:
-        weights: those of the terms over the whole batch, so that the scalars of its micro-batches add up to
-            the objective. A weight of 0 has only zeros to divide.
-    """
-    parts = [
-        term.coefficient * term.values.sum() / (weight or 1.0)
-        for term, weight in zip(terms, weights, strict=True)
-    ]
-    return torch.stack(parts).sum()
-
-
 def _margins(view: Inputs, rewards: Tensor, beta: float) -> Tensor:
     """Subtract the rewards of a row's negatives from that of its chosen completion, `[R, C - 1]`.
 
@@ -320,58 +269,3 @@ def _key(completions: str, columns: Tensor) -> Tensor:
         # By the negative, because all pairs of a set share completion 0.
         columns[:, 1].clamp(min=0) if completions in ("pair", "labelled") else torch.zeros_like(columns[:, 0])
     )
-
-
-class Averages:
-    """Means over a batch that comes in parts: each is a sum and a count.
-
-    Args:
-        logged: what is reported of the chosen and of the rejected completions.
-    """
-
-    def __init__(self, logged: Logged = OF_POLICY) -> None:
-        self._logged = logged
-        self._sums: dict[str, list[float]] = {}  # name: [sum, count]
-
-    def add(self, name: str, values: Tensor) -> None:
-        """Add every element of `values` to the mean `name`."""
-        entry = self._sums.setdefault(name, [0.0, 0.0])
-        # In double, because the sum of many float32 depends on how they are cut into micro-batches.
-        entry[0] += float(values.double().sum())
-        entry[1] += values.numel()
-
-    def add_pass(self, tensors: Inputs, applied: Applied) -> None:
-        """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
-        policy = tensors.policy.detach()
-        # All but completion 0 is rejected, and so is a completion 0 that is labeled undesirable.
-        below = policy.mask.clone()  # [B, K]
-        below[:, 0] = ~tensors.labels
-        for name, number in self._logged.items():
-            values = number(policy)
-            self.add(f"chosen_{name}", values[:, 0][tensors.labels])
-            if below.any():
-                self.add(f"rejected_{name}", values[below])
-        for name, rewards in applied.labelled.items():
-            self.add(name, rewards)
-        if len(applied.margins):
-            margins = applied.margins
-            self.add("reward_margin", margins)
-            # A margin of 0 to rounding (policy equal to reference) is neither right nor wrong.
-            tie = margins.abs() <= applied.tie
-            self.add("reward_accuracy", torch.where(tie, 0.5, (margins > 0).double()))
-        for name, values in applied.metrics.items():
-            self.add(name, values)
-
-    def means(self, processes: Processes | None = None) -> dict[str, float]:
-        """Return every mean, over all processes; a name without any element is left out.
-
-        Sums and counts are added, not means, because processes have different numbers of sets.
-        """
-        sums: dict[str, list[float]] = {}
-        # In the order of ranks, so that the sum has the same bits on every process.
-        for partial in processes.collect(self._sums) if processes else [self._sums]:
-            for name, (total, count) in partial.items():
-                entry = sums.setdefault(name, [0.0, 0.0])
-                entry[0] += total
-                entry[1] += count
-        return {name: total / count for name, (total, count) in sums.items() if count}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pairkit.training.step.examples import Mismatched, Split
 from pairkit.training.tokens.made_when_read import MadeWhenRead
-from pairkit.training.tokens.sets import Lengths, TokenSet
+from pairkit.training.tokens.token_set import Lengths, TokenSet
 
 T = TypeVar("T")
 

@@ -18,8 +18,9 @@ from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.sampling import NEEDS_POLICY
 from pairkit.training.logprobs.selection import PER_TOKEN, SetSelection
 from pairkit.training.step.negatives import draws, longest
-from pairkit.training.step.objective import fixed_weights, observes, unobserved
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.objective import observes, unobserved
+from pairkit.training.step.term_weights import fixed_weights
+from pairkit.training.tokens.token_set import TokenSet
 
 
 class DrawInPass(NamedTuple):

@@ -42,7 +42,7 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable("no_choice", f"no completion stands above another; {_instead(wanted, 'one only')}")
+        raise Unusable("no_choice", f"all completions rank equally; {_instead(wanted, 'one only')}")
     if wanted in ORDERED:
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
@@ -66,7 +66,7 @@ def _rated(completions: Sequence[Completion]) -> list[Completion]:
 
 
 def _ordered(completions: Sequence[Completion], *, scored: bool) -> list[Completion]:
-    """Return what is ranked, and noise; the best one stands above another."""
+    """Return what is ranked, and noise; the best one ranks above another."""
     ranked = [c for c in completions if c["origin"] == "noise" or c["rank"] is not None]
     if not scored:
         return ranked

@@ -18,7 +18,8 @@ from pairkit.rankers.shown import shown_texts
 from pairkit.schema import COMPLETION
 from pairkit.training.tokens.choose import Completion, Unusable, Wanted, choose
 from pairkit.training.tokens.conversations import SHOWN
-from pairkit.training.tokens.sets import Column, Refused, TokenSet, record_batch
+from pairkit.training.tokens.sets import record_batch
+from pairkit.training.tokens.token_set import Column, Refused, TokenSet
 
 # What is counted of sets, and the reason of one whose completions are all the same to the model.
 CUT_PROMPTS, CUT_COMPLETIONS, SAME = "prompts_cut", "completions_cut", "identical_completions"

@@ -23,7 +23,8 @@ from pairkit.models.chat.messages import PromptRefused, from_json
 from pairkit.rankers.shown import shown_texts
 from pairkit.schema import COMPLETION
 from pairkit.training.tokens.choose import Completion, Unusable, Wanted, choose
-from pairkit.training.tokens.sets import Column, Refused, TokenSet, Whole, record_batch
+from pairkit.training.tokens.sets import record_batch
+from pairkit.training.tokens.token_set import Column, Refused, TokenSet, Whole
 from pairkit.training.tokens.writing import SAME
 
 # What a ranker calls the two settings of thoughts that fit a text without masks.
@@ -138,7 +139,7 @@ def _shared(conversations: Sequence[Sequence[int]]) -> int:
 
 
 def _ordered(completions: Sequence[Completion]) -> bool:
-    """Return whether one completion stands above another."""
+    """Return whether one completion ranks above another."""
     best, *others = completions
     return any(other["origin"] == "noise" or other["rank"] != best["rank"] for other in others)
 

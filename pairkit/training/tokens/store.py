@@ -2,7 +2,7 @@
 
 A file is named by a hash of everything its tokens depend on but the day: what changes a token changes the
 name. A template that writes today's date (`strftime_now`) keeps the day on which its tokens were made, so
-that a run that resumes another day goes on with the tokens that it has. It is a cache and may be deleted
+that a run that resumes another day continues with the tokens that it has. It is a cache and may be deleted
 at any time; a damaged file is written again.
 """
 

@@ -21,17 +21,9 @@ from pairkit.models.chat.messages import PromptRefused, from_json
 from pairkit.models.chat.settings import Template
 from pairkit.training.tokens.choose import Completion, Unusable, Wanted, choose, label
 from pairkit.training.tokens.dialogue import Turns, dialogue
-from pairkit.training.tokens.sets import (
-    Column,
-    Mask,
-    Refused,
-    Tokenized,
-    TokenSet,
-    Whole,
-    checked,
-    record_batch,
-)
+from pairkit.training.tokens.sets import Tokenized, record_batch
 from pairkit.training.tokens.thoughts import thought_length
+from pairkit.training.tokens.token_set import Column, Mask, Refused, TokenSet, Whole, checked
 from pairkit.training.tokens.truncation import distinct
 from pairkit.training.tokens.writing import SAME, Part, Prompt, Thoughts, part
 

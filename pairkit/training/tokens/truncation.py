@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.training.tokens.sets import Refused, Tokenized, TokenSet, Whole
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.token_set import Refused, TokenSet, Whole
 
 IDENTICAL = "identical_after_truncation"
 SHARE = 0.01  # of the texts, cut by the `max_length` that is proposed

@@ -90,7 +90,7 @@ def test_a_judge_is_named_with_what_it_does_otherwise(judge: dict[str, Any], nam
     assert annotator({"name": "j", **judge}) == name
 
 
-def test_another_table_of_gamed_runs_is_said(reference: Reference, table: Gamed) -> None:
+def test_another_table_of_gamed_runs_is_reported(reference: Reference, table: Gamed) -> None:
     words = "gamed.json has other values than AlpacaEval's table of gamed runs"
     assert words in said(reference, table, 40.0, 40.0)
     assert "other values" not in said(reference, table._replace(known=True), 40.0, 40.0)

@@ -26,7 +26,7 @@ from support.bad_input.running import matches
 from pairkit.engines.base import Problem
 from pairkit.errors import HubError, InputError
 from pairkit.evaluation.alpaca_eval.annotations import read_annotations, write_annotations
-from pairkit.evaluation.alpaca_eval.answers import read_model_outputs, text_of, write_model_outputs
+from pairkit.evaluation.alpaca_eval.answers import read_model_outputs, write_model_outputs
 from pairkit.evaluation.alpaca_eval.gamed import read_gamed
 from pairkit.evaluation.alpaca_eval.head_to_head import read_weights
 from pairkit.evaluation.alpaca_eval.hub import GAMED_FILE, REFERENCE_FILE, hub_file
@@ -36,7 +36,7 @@ from pairkit.evaluation.alpaca_eval.questions import (
     prompt_id,
     read_reference,
 )
-from pairkit.evaluation.answers import Answer, questions_sha256, write_answers
+from pairkit.evaluation.answers import Answer, only_text, questions_sha256, write_answers
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_model_outputs_load_in_the_public_tools_format_and_back(tmp_path: Path, 
     assert frame["dataset"].tolist() == DATASETS[:4]
     model, back, _ = read_model_outputs(file, reference.questions)
     assert model == "mine"
-    texts = [text_of(back[question.prompt_id], "strip") for question in reference.questions]
+    texts = [only_text(back[question.prompt_id], "strip") for question in reference.questions]
     assert texts == [*MODEL[:4], None]
     missing = back[prompt_id(QUESTIONS[4])]
     assert isinstance(missing, Problem)
@@ -145,7 +145,7 @@ def test_answers_that_are_refused(tmp_path: Path, reference: Reference) -> None:
     _, answers, _ = read_model_outputs(
         save(tmp_path / "model_outputs.json", [*rows[:4], rows[4] | {"output": None}]), reference.questions
     )
-    texts = [text_of(answers[question.prompt_id], "strip") for question in reference.questions]
+    texts = [only_text(answers[question.prompt_id], "strip") for question in reference.questions]
     assert texts == [*MODEL[:4], None]
 
 

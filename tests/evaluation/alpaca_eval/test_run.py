@@ -373,7 +373,7 @@ def test_a_dry_run_asks_nothing(engines: Engines) -> None:
         (("--answers", "none.json", "--judge", "j"), r"none.json: no such file"),
     ],
 )
-def test_what_is_missing_is_said_before_anything_is_asked(
+def test_what_is_missing_is_reported_before_anything_is_asked(
     folder: Path, words: tuple[str, ...], message: str
 ) -> None:
     save(folder / "nobody.json", [row | {"generator": None} for row in model_rows()])

@@ -11,8 +11,8 @@ from support.arena import BASE, KEYS, LABELS, OWN, PROMPTS, answers, judgments, 
 
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError, MissingExtraError, ModelError
-from pairkit.evaluation.answers import Answer, Question, write_answers
-from pairkit.evaluation.arena_hard.answers import public_name, read_answers, text_of, write_public
+from pairkit.evaluation.answers import Answer, Question, only_text, write_answers
+from pairkit.evaluation.arena_hard.answers import public_name, read_answers, write_public
 from pairkit.evaluation.arena_hard.judgments import read_judgments, write_judgments
 from pairkit.evaluation.arena_hard.questions import read_questions
 from pairkit.evaluation.arena_hard.references import read_references
@@ -53,7 +53,7 @@ def test_answers_go_out_and_come_back(tmp_path: Path) -> None:
     write_public(file, "org/mine", QUESTIONS, given, "strip", {"q0": 7})
     found = read_answers(file, QUESTIONS)
     assert (file.name, found.model, found.tokens) == ("org_mine.jsonl", "org/mine", {"q0": 7})
-    texts = [text_of(found.answers[key], "strip") for key in KEYS]
+    texts = [only_text(found.answers[key], "strip") for key in KEYS]
     assert texts == [OWN[0], None, OWN[2], ""]
     write_answers(tmp_path / "own.jsonl", "mine", QUESTIONS, given)
     assert read_answers(tmp_path / "own.jsonl", QUESTIONS).model == "mine"

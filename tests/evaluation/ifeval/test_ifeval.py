@@ -16,11 +16,11 @@ from support.ifeval import PROMPTS, responses, write_prompts
 from support.tiny import model_folder
 
 from pairkit.engines.base import Problem
-from pairkit.evaluation.answers import Answer, Answers
+from pairkit.evaluation.answers import Answer, Answers, unanswered
 from pairkit.evaluation.ifeval.questions import Prompts, read_prompts
 from pairkit.evaluation.ifeval.responses import read_responses, write_responses
 from pairkit.evaluation.ifeval.run import notes
-from pairkit.evaluation.ifeval.scoring import kinds, measured, missing
+from pairkit.evaluation.ifeval.scoring import kinds, measured
 from pairkit.evaluation.measures import measure
 from pairkit.rankers.ifeval import Followed
 
@@ -65,7 +65,7 @@ def test_answers_in_both_formats(prompts: Prompts, tmp_path: Path) -> None:
     ]
     name, found, file = read_responses(tmp_path / "responses.jsonl", prompts.questions)
     assert (name, file.rows, found["7"]) == ("", 2, Answer(("Cats.",)))
-    assert missing(found) == {"8": "no_answer"}
+    assert unanswered(found) == {"8": "no_answer"}
     fewer = [question for question in prompts.questions if question.prompt_id != "9"]
     _, _, file = read_responses(tmp_path / "responses.jsonl", fewer)
     assert (file.unused, file.unused_first) == (1, (PROMPTS[2]["prompt"],))
@@ -164,7 +164,7 @@ def test_prompts_that_cannot_be_verified_are_refused(
     [
         ([{"prompt": "Another?", "response": "Yes."}], "--name m", "none of its 1 answers is to one of the"),
         ([*responses("a", "b"), *responses("c")], "--name m", "prompt '7' is answered twice"),
-        (responses("a"), "", "do not say whose they are: give --name"),
+        (responses("a"), "", "do not name their model: give --name"),
     ],
 )  # fmt: skip
 def test_answers_that_do_not_belong_here_are_refused(

@@ -83,7 +83,7 @@ def test_results_are_written_and_repeated_from_the_cache(
 
 @pytest.mark.parametrize("prompt", ["mcpo", "mt_bench", "five_steps"])
 @pytest.mark.parametrize("form", ["tag", "brackets", "boxed", "json"])
-def test_what_a_rehearsed_judge_says_is_a_verdict(prompt: str, form: Form) -> None:
+def test_what_a_rehearsed_judge_answers_is_a_verdict(prompt: str, form: Form) -> None:
     header = read_prompt(prompt).header.model_copy(update={"verdict": form})
     assert read_verdict(a_verdict(header), header, 2) == (1.0, 0.0)
 

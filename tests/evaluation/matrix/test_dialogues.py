@@ -51,10 +51,13 @@ def test_a_dialogue_is_read_with_its_turns(field: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        (roles("user", "assistant"), "row 1: field 'prompt' is no prompt of a user"),
+        (roles("user", "assistant"), "row 1: field 'prompt' is not a prompt of a user"),
         (roles("user", "tool", "user"), "row 1: field 'prompt' has a message of 'tool' in place 2"),
         (roles("user", "system", "user"), "row 1: field 'prompt' has a message of 'system' in place 2"),
-        ([{"role": "user", "content": None}, *roles("user")], "row 1: field 'prompt' is no prompt of a user"),
+        (
+            [{"role": "user", "content": None}, *roles("user")],
+            "row 1: field 'prompt' is not a prompt of a user",
+        ),
         (["One?", "Two?"], "row 1: field 'prompt' has 2 texts without roles"),
     ],
 )

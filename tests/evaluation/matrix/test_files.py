@@ -54,8 +54,8 @@ def test_prompts_of_all_layouts(row: dict[str, Any], key: str, tmp_path: Path) -
         ({"prompt": "Two?", "id": 1}, "row 2: id '1' a second time"),
         ({"text": "Two?"}, "row 2: no prompt: none of the fields prompt, instruction"),
         ({"turns": ["Two?", "And?"]}, "row 2: field 'turns' has 2 texts without roles: models are"),
-        ({"prompt": [{"role": "system", "content": "s"}]}, "row 2: field 'prompt' is no prompt of a user"),
-        ({"prompt": " "}, "row 2: field 'prompt' is no prompt of a user"),
+        ({"prompt": [{"role": "system", "content": "s"}]}, "row 2: field 'prompt' is not a prompt of a user"),
+        ({"prompt": " "}, "row 2: field 'prompt' is not a prompt of a user"),
     ],
 )  # fmt: skip
 def test_prompts_that_are_refused(row: dict[str, Any], message: str, tmp_path: Path) -> None:

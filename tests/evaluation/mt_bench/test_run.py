@@ -219,7 +219,7 @@ def test_what_would_be_asked(engines: Engines) -> None:
     assert not Path("out").exists()
 
 
-def test_what_is_missing_is_said_before_anything_is_asked(engines: Engines) -> None:
+def test_what_is_missing_is_reported_before_anything_is_asked(engines: Engines) -> None:
     opened = engines(judge=rates_by_length)
     assert "no answers: give --model" in command("--judge", "judge", code=1)
     assert "no verdicts: give --judge" in command("--answers", "mine.jsonl", code=1)
@@ -232,7 +232,7 @@ def test_what_is_missing_is_said_before_anything_is_asked(engines: Engines) -> N
     assert not Path("out").exists()
 
 
-def test_another_version_of_the_questions_is_said(engines: Engines) -> None:
+def test_another_version_of_the_questions_is_reported(engines: Engines) -> None:
     rows = [
         {"question_id": n, "category": "writing", "turns": [f"First {n}?", f"Then {n}?"]} for n in range(80)
     ]

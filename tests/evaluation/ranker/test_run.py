@@ -99,7 +99,7 @@ def test_pages_show_the_table_and_what_the_ranker_chose(command: Command) -> Non
     command("four.jsonl", "--ranker", "length", "--ranker", "reward_model=rm", "--out", "o")
     whole = Page(Path("o/report.html").read_text()).text
     assert {"length", "reward_model", "By subset", "Calibration", "Math"} <= set(whole)
-    assert any("None for length, whose scores are no log-odds" in text for text in whole)
+    assert any("None for length, whose scores are not log-odds" in text for text in whole)
     own = Page(Path("o/length/report.html").read_text()).text
     assert {"Largest losses", "the data (reference)", "Question 2?", "xxxx"} <= set(own)
     assert "Calibration" not in own
@@ -179,7 +179,7 @@ def test_a_judge_is_measured_and_unread_verdicts_are_counted(
     assert np.isnan(run.measured["top_1"].scores[0])
     assert run.missing["top_1"] == {run.measured["top_1"].prompt_ids[0]: "unparsable_verdict"}
     assert run.results["judge_statistics"]["order_bias"]["mean"] == pytest.approx(0.5)
-    assert run.results["calibration"] == "none: its scores are no log-odds"
+    assert run.results["calibration"] == "none: its scores are not log-odds"
     asked = len(engine.asked)
     command(*words)
     assert len(engine.asked) == asked

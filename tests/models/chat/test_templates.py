@@ -19,7 +19,7 @@ from support.chat_templates import (
     tokenizer,
 )  # fmt: skip
 
-from pairkit.training.tokens.sets import Refused, TokenSet
+from pairkit.training.tokens.token_set import Refused, TokenSet
 
 CALLS = ("tool call", "no-think tool call")
 TOOLS = (*CALLS, "tool result")

@@ -319,7 +319,7 @@ def test_real_mt_bench_ratings_are_read(real_data: Path) -> None:
         ("", ""),
     ],
 )
-def test_why_an_answer_has_no_verdict_is_said(answer: str, why: str) -> None:
+def test_why_an_answer_has_no_verdict_is_reported(answer: str, why: str) -> None:
     assert read_verdict(answer, TAG, 2) is None
     assert why_unread(answer, TAG) == why
     scored, _ = judged(table(good(1, 2)), lambda asked: answer)

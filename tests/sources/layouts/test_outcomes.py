@@ -74,7 +74,7 @@ def test_numbers_that_are_no_preferences_are_refused(tmp_path: Path, values: tup
         read_rows(tmp_path, [alpaca_eval(value) for value in values])
 
 
-def test_a_map_replaces_what_a_layout_says_about_the_outcome(tmp_path: Path) -> None:
+def test_a_map_replaces_what_a_layout_states_about_the_outcome(tmp_path: Path) -> None:
     found = read_rows(tmp_path, [alpaca_eval(value) for value in (-1, 2)], strength="preference")
     assert found.brief("rank", "score") == [[(None, 1.0), (None, 0.0)], [(None, 0.0), (None, 2.0)]]
     row = {"prompt": "q", "response_0": "x", "response_1": "y", "better_response_id": 0}

@@ -16,11 +16,11 @@ ROW: dict[str, Any] = {"prompt": "p", "completions": ["a", "b"], "labels": [True
 def test_stepwise_supervision_is_refused_by_name(tmp_path: Path) -> None:
     rows = [ROW, ROW | {"completions": ["a", "b", "c"], "labels": [True, True, True]}]
     for options in ({}, {"layout": "sets"}, {"map": {"prompt": "prompt", "completions": "completions"}}):
-        with pytest.raises(InputError, match=r"stepwise supervision.* no preference data; if .*labels"):
+        with pytest.raises(InputError, match=r"stepwise supervision.* not preference data; if .*labels"):
             brief_rows(tmp_path, *rows, **options)
 
 
-def test_a_map_says_that_they_are_alternatives(tmp_path: Path) -> None:
+def test_a_map_states_that_they_are_alternatives(tmp_path: Path) -> None:
     mapped = {"prompt": "prompt", "completions": "completions", "flags": "labels"}
     (row,) = brief_rows(tmp_path, ROW, map=mapped).sets
     assert [(each["text"], each["rank"]) for each in row["completions"]] == [("a", 1), ("b", 2)]

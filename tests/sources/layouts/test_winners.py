@@ -121,7 +121,7 @@ def test_numbers_that_could_mean_two_things_are_refused(
         compare(tmp_path, values, ends, name)
 
 
-def test_a_map_says_what_values_mean(tmp_path: Path) -> None:
+def test_a_map_states_what_values_mean(tmp_path: Path) -> None:
     told = {1: "first", "2": "second", 0: "tie"}
     assert ranks(compare(tmp_path, [1, 1, 0], winners=told)) == [FIRST, FIRST, TIE]
     assert ranks(compare(tmp_path, [True, False], winners={True: "A", False: "B"})) == [FIRST, SECOND]

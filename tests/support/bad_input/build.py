@@ -159,8 +159,8 @@ CASES = [
     Case(
         "no set to choose in",
         f"{FILES} own.jsonl",
-        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
-        "is no choice (1 of 1 completions left); "
+        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: at least two "
+        "completions are needed (1 of 1 completions left); "
         "for --loss sft, or kto on labels, set mine.require_choice=false",
         {"own.jsonl": lines({"prompt": "p", "completion": "c"})},
     ),
@@ -174,7 +174,7 @@ CASES = [
         "unknown source", "build --source nectra", "unknown source 'nectra'; did you mean 'nectar'? Known: …"
     ),
     Case(
-        "misspelt flag",
+        "misspelled flag",
         f"{FILES} own.jsonl --limt 3",
         "unknown option '--limt'; did you mean '--limit'? Known: …",
         OWN,

@@ -12,7 +12,7 @@ def compared(**outcome: Any) -> dict[str, Any]:
 
 
 ALPACA = {"instruction": "Question?", "input": "", "output_1": "good", "output_2": "bad"}
-MEANING = "say what they mean, as in --map 'winners={1: first, 2: second, 0: tie}'"
+MEANING = "state what they mean, as in --map 'winners={1: first, 2: second, 0: tie}'"
 
 CASES = [
     Case(
@@ -31,7 +31,7 @@ CASES = [
     Case(
         "winners that are true or false",
         f"{FILES} own.jsonl",
-        "own.jsonl: winner is true or false, which names no completion; say what they mean, as in "
+        "own.jsonl: winner is true or false, which names no completion; state what they mean, as in "
         "--map 'winners={true: first, false: second}'",
         {"own.jsonl": lines(compared(winner=True))},
     ),
@@ -94,7 +94,7 @@ CASES = [
         "labels that may be those of steps",
         f"{FILES} own.jsonl",
         "own.jsonl: completions and labels may be the steps of one answer (TRL's stepwise supervision), "
-        "which is no preference data; if they are alternatives with a label each, give --map "
+        "which is not preference data; if they are alternatives with a label each, give --map "
         "prompt=prompt,completions=completions,labels=labels",
         {"own.jsonl": lines({"prompt": "Question?", "completions": ["a", "b"], "labels": [True, False]})},
     ),

@@ -57,9 +57,10 @@ CASES = [
     Case(
         "second completion in a column of another name",
         f"{FILES} own.jsonl",
-        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: one completion "
-        "is no choice (1 of 1 completions left); --map prompt=prompt,chosen=answer,rejected=bad_answer would "
-        "read more completions; for --loss sft, or kto on labels, set mine.require_choice=false",
+        "own.jsonl: no usable candidate set in 1 rows (1 one_completion); the first: set …: at least two "
+        "completions are needed (1 of 1 completions left); --map prompt=prompt,chosen=answer,"
+        "rejected=bad_answer would read more completions; for --loss sft, or kto on "
+        "labels, set mine.require_choice=false",
         ONE_OF_TWO,
     ),
     Case(
@@ -138,7 +139,7 @@ CASES = [
         "constant of `--map` without quotes",
         f"{FILES} own.jsonl --map system=Brief",
         "own.jsonl: map system=Brief: there is no 'Brief'; found columns prompt, chosen, rejected; write a "
-        "text that is no column in quotes: --map 'system=\"Brief\"'",
+        "text that is not a column in quotes: --map 'system=\"Brief\"'",
         OWN,
     ),
     Case(

@@ -50,7 +50,7 @@ CASES = [
     Case(
         "answers to IFEval without a name",
         f"{EVAL} --answers answers.jsonl",
-        "answers.jsonl: its answers do not say whose they are: give --name",
+        "answers.jsonl: its answers do not name their model: give --name",
         answers(*responses("a")),
     ),
 ]

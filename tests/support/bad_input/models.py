@@ -218,7 +218,7 @@ CASES = [
     Case(
         "`--loss pairrm` and sets of one completion",
         f"{PAIRRM} --data bad --model pairrm",
-        "bad: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; --loss "
+        "bad: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; --loss "
         "reward_mse learns scores)",
         prepare=lambda: (pairrm(), data("bad", completion("y", 1))),
     ),

@@ -26,7 +26,7 @@ CASES = [
         {"own.jsonl": LABELLED, "own.txt": JUDGE_PROMPT % b"{question} {answer_a}"},
     ),
     Case(
-        "judge prompt with a misspelt placeholder",
+        "judge prompt with a misspelled placeholder",
         f"{JUDGE} --prompt own.txt",
         "own.txt: unknown placeholder '{qestion}'; did you mean '{question}'? Known: …",
         {"own.jsonl": LABELLED, "own.txt": JUDGE_PROMPT % b"{qestion} {question} {answer_a} {answer_b}"},

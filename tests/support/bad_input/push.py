@@ -65,8 +65,8 @@ CASES = [
     Case(
         "license that the Hub does not know",
         "push data me/sets --card.license apache2",
-        "card.license: 'apache2' is no license that the hub knows; did you mean 'apache-2.0'? Else write an "
-        "identifier of huggingface.co/docs/hub/repositories-licenses, or other:NAME",
+        "card.license: 'apache2' is not a license that the hub knows; did you mean 'apache-2.0'? Else write "
+        "an identifier of huggingface.co/docs/hub/repositories-licenses, or other:NAME",
         rows=UNSENT,
     ),
     Case(

@@ -7,7 +7,7 @@ from support.tiny import completion
 
 EVAL = "eval ranker"
 NO_ORDER = (
-    "a ranker is measured on data that says which completion is better: with ranks, scores, or a choice"
+    "a ranker is measured on data that states which completion is better: with ranks, scores, or a choice"
 )
 WHY = "the first: set …: {}; " + NO_ORDER
 CASES = [

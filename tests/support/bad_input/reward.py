@@ -43,7 +43,7 @@ CASES = [
     Case(
         "sets of one completion for a reward model",
         f"{BT} --data single",
-        "single: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; "
+        "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
         "--loss reward_mse learns scores)",
         prepare=lambda: data("single", completion("a", 1)),
     ),

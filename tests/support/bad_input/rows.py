@@ -150,7 +150,7 @@ BAD_ROWS = [
     bad(
         "lone surrogate",
         "lone_surrogate",
-        ", field 'prompt': holds half of a surrogate pair, which is no character",
+        ", field 'prompt': holds half of a surrogate pair, which is not a character",
         prompt="\ud800",
     ),
     BadRow(
@@ -269,7 +269,7 @@ BAD_ROWS = [
     bad(
         "speaker of no known role",
         "unsupported_content",
-        ", field 'prompt.role': is 'Alice', which is no known role; say which one it is, as in "
+        ", field 'prompt.role': is 'Alice', which is not a known role; state which one it is, as in "
         "--map 'roles={Alice: user}' (or system, assistant, tool)",
         prompt=[{"role": "Alice", "content": "u"}],
     ),
@@ -283,7 +283,7 @@ BAD_ROWS = [
     bad(
         "message of a user as a completion",
         "unsupported_content",
-        ", field 'completions.role': is no assistant's message, and so no completion",
+        ", field 'completions.role': is not an assistant's message, and so not a completion",
         completions=[USER, REPLY],
     ),
     bad(
@@ -308,7 +308,7 @@ BAD_ROWS = [
     bad(
         "one completion",
         "one_completion",
-        "one completion is no choice (1 of 1 completions left)",
+        "at least two completions are needed (1 of 1 completions left)",
         completions=["a"],
         scores=[1],
     ),

@@ -96,7 +96,7 @@ CASES = [
     Case(
         "sets of one completion",
         f"{TRAIN} --data single",
-        "single: no set can be trained on: 1 sets no_choice (set …: no completion stands above another; "
+        "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
         "--loss sft needs one only)",
         prepare=lambda: data("single", completion("a", 1)),
     ),
@@ -307,8 +307,8 @@ CASES = [
     Case(
         "encoder that is not set up as a decoder",
         f"{TRAIN} --model encoder",
-        "BertLMHeadModel is no causal language model: a later token changes its log-probs of earlier ones; "
-        "set is_decoder: true in its config.json if it was trained to continue texts",
+        "BertLMHeadModel is not a causal language model: a later token changes its log-probs of earlier "
+        "ones; set is_decoder: true in its config.json if it was trained to continue texts",
         prepare=lambda: other_class("encoder", "bert"),
     ),
     Case(

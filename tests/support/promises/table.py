@@ -114,7 +114,7 @@ TABLE: Sections = {
         (
             "Work does not stop because nobody reads what it says.",
             (
-                "tests/cli/test_streams.py::test_a_build_goes_on_if_nobody_reads_what_it_says",
+                "tests/cli/test_streams.py::test_a_build_continues_if_nobody_reads_what_it_prints",
                 "tests/cli/test_streams.py::test_a_result_that_cannot_be_printed_is_one_line",
                 "tests/cli/test_streams.py::test_a_reader_that_leaves_early_is_no_error",
             ),

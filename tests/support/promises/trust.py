@@ -168,8 +168,8 @@ SECTIONS: Sections = {
             "A stranger's model runs nothing, asks nothing, and its errors are short.",
             (
                 "tests/models/test_hostile_files.py::test_a_hostile_model",
-                "tests/test_remote_code.py::test_every_load_says_whether_code_is_trusted",
-                "tests/test_remote_code.py::test_nothing_asks_or_runs_what_a_file_says",
+                "tests/test_remote_code.py::test_every_load_states_whether_code_is_trusted",
+                "tests/test_remote_code.py::test_nothing_asks_or_runs_what_a_file_holds",
                 "tests/test_remote_code.py::test_pickles_are_read_with_weights_only",
                 "tests/test_remote_code.py::test_no_library_is_told_to_trust",
                 "tests/models/test_hostile_files.py::"
@@ -189,7 +189,7 @@ SECTIONS: Sections = {
         (
             "No environment variable is sent to a server because a recipe file says so.",
             (
-                "tests/test_trust.py::test_a_key_is_sent_only_where_a_person_says",
+                "tests/test_trust.py::test_a_key_is_sent_only_where_a_person_allows_it",
                 "tests/cli/test_code.py::test_a_recipe_sends_no_variable_that_the_command_does_not_name",
             ),
         ),

@@ -29,11 +29,12 @@ from pairkit.training.lora import with_adapters
 from pairkit.training.models import policy
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import split_for
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import TokenSet
 
 
 @pytest.fixture(scope="module")

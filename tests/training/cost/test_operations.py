@@ -38,11 +38,12 @@ from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import Lora, four_bits, with_adapters
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import Batch, GradientResult, StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import Batch, GradientResult, StepModel
 from pairkit.training.step.examples import split_for
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS = 6
 

@@ -21,11 +21,12 @@ from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.draw_in_pass import score_drawn
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.step import passes
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
 from pairkit.training.step.negatives import longest
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
 
 COUNTS = ((3, 5, 1), (6, 4), (2, 8), (9, 1, 7, 3), (30, 20, 10))
 ARCHITECTURES = ("Llama", "GPT2", "GPTNeoX", "Gemma2", "Gemma3Text", "Mistral-window", "Mixtral", "Phi3")

@@ -30,7 +30,8 @@ from pairkit.training.logprobs.forward import score, score_all
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import PASS_STATISTICS, SetSelection, as_logps, lengths
 from pairkit.training.step.examples import mismatch, split_for
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
+from pairkit.training.tokens.sets import Tokenized, record_batch
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 QUICK = {("Llama", "block"), ("Llama", "segments"), ("Llama", "padded"), ("Mistral-window", "block"),
          ("Gemma3Text", "segments"), ("GPT2", "block"), ("Mixtral", "block"),

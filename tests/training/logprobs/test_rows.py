@@ -53,7 +53,7 @@ def fails(states: Tensor, mask: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (sees_later, "is no causal language model: a later token changes its log-probs of earlier ones; "),
+        (sees_later, "is not a causal language model: a later token changes its log-probs of earlier ones; "),
         (counts_positions, "cannot be trained in batches: padding after a text changes its log-probs; "),
         (samples, "cannot be trained: two passes over one text give other log-probs; "),
         (fails, r"cannot be trained: it fails on a plain text \(ValueError: expected pixel_values\); "),

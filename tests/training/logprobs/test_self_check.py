@@ -94,13 +94,13 @@ def test_a_run_stops_before_its_first_step_and_share_prompts_false_runs(
         return None if passes else bias(self, *given)
 
     monkeypatch.setattr(packing.Packed, "bias", wrong)
-    tokens = forward._token_statistics
+    tokens = forward.statistics_of_tokens
 
     def noted(*arguments: Any) -> Any:
         passes.append(arguments[-1])
         return tokens(*arguments)
 
-    monkeypatch.setattr(forward, "_token_statistics", noted)
+    monkeypatch.setattr(forward, "statistics_of_tokens", noted)
     plain = recipe(tmp_path)
     with pytest.raises(TrainingError, match="train it with share_prompts=false"):
         train(plain, tmp_path / "run")

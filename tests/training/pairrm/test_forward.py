@@ -18,9 +18,10 @@ from pairkit.training.pairrm.check import check_pairs
 from pairkit.training.pairrm.forward import score_pairs
 from pairkit.training.pairrm.start import TrainedPairRM, load_trained
 from pairkit.training.plan import Plan, plan
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import Split
-from pairkit.training.step.objective import Averages
+from pairkit.training.step.prepare import prepare
 
 
 def loaded(model: Path) -> TrainedPairRM:

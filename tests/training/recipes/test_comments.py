@@ -54,7 +54,7 @@ def test_every_paper_has_its_recipes() -> None:
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_it_says_what_is_published_and_what_is_not(name: str) -> None:
+def test_it_states_what_is_published_and_what_is_not(name: str) -> None:
     comment = PAPERS[name]
     for field in REQUIRED:
         assert comment.texts.get(field), f"{name}: {field} is missing"

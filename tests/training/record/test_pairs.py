@@ -22,7 +22,7 @@ from pairkit.training.record.drawn import Drawn
 from pairkit.training.record.recording import report_sets
 from pairkit.training.record.settings import Record
 from pairkit.training.run import train
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 ALL = {"figures": True, "pairs": True}
 

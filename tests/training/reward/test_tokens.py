@@ -20,7 +20,7 @@ from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 TEMPLATES = {
     "plain": DEFAULT_TEMPLATE,

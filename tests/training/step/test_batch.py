@@ -17,12 +17,12 @@ from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.probe import packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.plan import plan
-from pairkit.training.step.batch import prepare
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split, examples
 from pairkit.training.step.negatives import draw
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
 
 # One of each kind: pairs, sets, single completions, a draw under the policy, statistics of the batch, a live
 # reference, statistics per token.

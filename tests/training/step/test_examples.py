@@ -24,11 +24,14 @@ from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import SetSelection, Sums
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.step.batch import StepModel, prepare
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.examples import examples, mismatch, partners, split_for
-from pairkit.training.step.objective import Averages, apply, inputs, term_weights, total
+from pairkit.training.step.objective import apply, inputs
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.step.term_weights import term_weights, total
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 
 @pytest.fixture(scope="module")

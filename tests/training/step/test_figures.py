@@ -18,12 +18,12 @@ from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.step.batch import prepare
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.evaluate import evaluate, evaluation, score_sets
 from pairkit.training.step.figures import Figures
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import TokenSet
 
 SETS = 7
 BUDGETS = (10**6, 300, 1)
@@ -233,7 +233,7 @@ def test_without_a_reference_there_are_no_log_ratios(tmp_path: Path, material: A
     assert given["contrastive_logit"] == pytest.approx(given["reward_margin"] / built.beta)
 
 
-def test_a_reference_beside_the_policy_gives_divergences_and_leaves_the_loss(
+def test_a_reference_next_to_the_policy_gives_divergences_and_leaves_the_loss(
     tmp_path: Path, material: Any
 ) -> None:
     """Of a loss without one, and of one that takes stored log-probs."""

@@ -21,11 +21,12 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
-from pairkit.training.step.batch import prepare
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.evaluate import evaluate
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.sets import Tokenized, record_batch
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 BUDGETS = (10**6, 40, 1)
 QUICK = {

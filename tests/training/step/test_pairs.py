@@ -22,7 +22,7 @@ from pairkit.training.plan import plan
 from pairkit.training.run import train
 from pairkit.training.step.examples import Split
 from pairkit.training.step.pairs import PairSets, as_pairs
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.tokens.token_set import TokenSet
 
 PAIRS = 84  # of 24 sets of four ranked completions, every other one with noise too
 

@@ -8,7 +8,7 @@ import pytest
 from pairkit.losses import build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.step.passes import step_passes, usable_completions
-from pairkit.training.tokens.sets import Column, TokenSet
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 
 def token_sets(completions: int) -> list[TokenSet]:

@@ -33,9 +33,10 @@ from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
-from pairkit.training.step.batch import StepModel, prepare
-from pairkit.training.step.objective import Averages
+from pairkit.training.step.averages import Averages
+from pairkit.training.step.batch import StepModel
 from pairkit.training.step.order import draw_seeds
+from pairkit.training.step.prepare import prepare
 from pairkit.training.step.router import routers_of
 
 COMMON = {

@@ -23,13 +23,14 @@ from pairkit.losses.building import sampler_settings
 from pairkit.training.cost.operations import token_load
 from pairkit.training.logprobs import hidden, packing
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.step.batch import prepare
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.evaluate import evaluate
 from pairkit.training.step.examples import Split
-from pairkit.training.step.objective import Averages
 from pairkit.training.step.order import draw_seeds
 from pairkit.training.step.pairs import PairSets, as_pairs
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet, record_batch
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.sets import Tokenized, record_batch
+from pairkit.training.tokens.token_set import Column, TokenSet
 
 BUDGETS = (10**6, 60, 1)
 LAYOUTS = ("block", "segments", "own logits")

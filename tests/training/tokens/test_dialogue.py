@@ -18,7 +18,8 @@ from pairkit.losses.types import output, set_mean
 from pairkit.models.chat.settings import Template, TemplateSettings
 from pairkit.recipes import validate
 from pairkit.training.recipe import TrainRecipe
-from pairkit.training.tokens.sets import Column, Tokenized, TokenSet
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.token_set import Column, TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
 FILES = {path.stem: path for path in all_templates()}

@@ -89,7 +89,7 @@ def test_an_answer_that_never_closes_the_thought_is_not_masked_whole(name: str) 
         assert len(run(plain, name, thoughts="mask", kwargs={"enable_thinking": False}).sets) == 1
 
 
-def test_a_prompt_that_opens_a_thought_says_what_closes_it() -> None:
+def test_a_prompt_that_opens_a_thought_states_what_closes_it() -> None:
     """Found by trying: an argument of any name that templates have, the prefill, or another template."""
 
     def details(template: str, **settings: Any) -> str:

@@ -30,7 +30,7 @@ def thinking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model_folder(tmp_path_factory.mktemp("model") / "thinking", template=THINKING)
 
 
-def test_a_run_says_what_the_template_would_write_before_an_answer(data: Path, thinking: Path) -> None:
+def test_a_run_states_what_the_template_would_write_before_an_answer(data: Path, thinking: Path) -> None:
     (note,) = plan(recipe(data, thinking)).notes
     assert note == (
         "the template writes '<think>\\n\\n</think>' before an answer, which is not added: a completion is "

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, checked, record_batch
+from pairkit.training.tokens.sets import Tokenized, record_batch
+from pairkit.training.tokens.token_set import Column, Refused, TokenSet, checked
 
 
 def column(size: int, mask: list[bool] | None = None) -> Column:

@@ -29,8 +29,9 @@ from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.tokens import store as token_store
-from pairkit.training.tokens.sets import Column, Refused, Tokenized, TokenSet, record_batch
+from pairkit.training.tokens.sets import Tokenized, record_batch
 from pairkit.training.tokens.store import TokenStore, tokens_key
+from pairkit.training.tokens.token_set import Column, Refused, TokenSet
 
 
 def recipe(data: Path, model: Path, **fields: Any) -> TrainRecipe:

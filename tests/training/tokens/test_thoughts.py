@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.settings import TemplateSettings
-from pairkit.training.tokens.sets import Column, Tokenized
+from pairkit.training.tokens.sets import Tokenized
+from pairkit.training.tokens.token_set import Column
 from pairkit.training.tokens.tokenize import tokenize
 
 FILES = {path.stem: str(path) for path in all_templates()}

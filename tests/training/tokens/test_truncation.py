@@ -97,7 +97,7 @@ def test_a_fixed_prompt_length_is_not_made_up_for_by_a_longer_text(model: Path) 
     assert counts.one_percent_length == longest
 
 
-def test_a_run_says_what_it_cut_before_and_after(
+def test_a_run_states_what_it_cut_before_and_after(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_data(tmp_path / "data", pairs())

@@ -19,10 +19,10 @@ from pairkit.models.chat.settings import TemplateSettings
 from pairkit.training.cost.report import report
 from pairkit.training.plan import plan
 from pairkit.training.run import train
-from pairkit.training.step.batch import prepare
-from pairkit.training.step.objective import Averages
+from pairkit.training.step.averages import Averages
 from pairkit.training.step.order import draw_seeds
-from pairkit.training.tokens.sets import TokenSet
+from pairkit.training.step.prepare import prepare
+from pairkit.training.tokens.token_set import TokenSet
 from pairkit.training.tokens.tokenize import tokenize
 
 FILES = {path.stem: path for path in all_templates()}

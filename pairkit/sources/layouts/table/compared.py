@@ -263,7 +263,7 @@ COMPARISONS = (
     ),
     Layout(
         name="compared",
-        summary="a column per completion, with scores or which one is better if that is said",
+        summary="a column per completion, with scores or which one is better if that is given",
         shape="sets",
         fields={"prompt": ASKED, "messages": MESSAGES, **COMPARED, **ALWAYS},
         origin="JudgeBench (https://huggingface.co/datasets/ScalerLab/JudgeBench), "

@@ -1,4 +1,4 @@
-"""Label Studio: annotations of several people, some of them cancelled, of which most decide."""
+"""Label Studio: annotations of several people, some of them canceled, of which most decide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANCELLED = "annotations[].was_cancelled"
 def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     """Return `selected`: what most annotations of a row select, a tie where several are as many.
 
-    Cancelled annotations do not count. One that selects two things names no winner.
+    Canceled annotations do not count. One that selects two things names no winner.
     """
     size = len(next(iter(columns.values())))
     selected, cancelled = (values_at(columns, path, size) for path in (SELECTED, CANCELLED))

@@ -1,0 +1,129 @@
+"""Recipes as pydantic models: what they are made of, and the one line about the first mistake in one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pairkit import yaml12
+from pairkit.errors import RecipeError, unknown
+from pairkit.yaml12 import check_values
+
+# Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
+NAMES = "names"
+
+
+class Strict(BaseModel):
+    """The base of every recipe model: unknown keys are refused, and values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Recipe = TypeVar("Recipe", bound=Strict)
+
+
+def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
+    """Validate `content` as a recipe of that model; its first mistake is a `RecipeError`."""
+    try:
+        check_values(content)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    try:
+        recipe = model.model_validate(content)
+        _check_numbers(content, recipe, "")
+        return recipe
+    except ValidationError as error:
+        # The first mistake only, because the others often follow from it.
+        first = error.errors()[0]
+        absent = first["type"] in ("missing", "extra_forbidden")
+        place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
+        if first["type"] == "union_tag_not_found":
+            key = first["ctx"]["discriminator"].strip("'")
+            raise RecipeError(f"recipe key '{place}.{key}' is required") from error
+        if first["type"] == "union_tag_invalid":
+            # pydantic has the tags only within its message.
+            tags = re.findall("'([^']+)'", first["ctx"]["expected_tags"])
+            raise unknown(first["ctx"]["discriminator"].strip("'"), first["ctx"]["tag"], tags) from error
+        if first["type"] == "extra_forbidden":
+            # Without itself: the key exists, but in the block of another kind.
+            raise unknown(
+                "recipe key", place, [key for key in _meant(place, model) if key != place]
+            ) from error
+        if first["type"] == "missing":
+            raise RecipeError(f"recipe key {place!r} is required") from error
+        # A plain value where a block belongs is the most common slip in YAML.
+        if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
+            problem = f"must be a mapping of keys to values, got {first['input']!r}"
+            raise RecipeError(f"recipe key {place!r} {problem}") from error
+        ours = first.get("ctx", {}).get("error")
+        if isinstance(ours, ValueError):  # the message of a validator of the model itself
+            raise RecipeError(str(ours)) from error
+        raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _check_numbers(content: Any, made: Any, place: str) -> None:
+    """Refuse a text that became a number and is none in YAML 1.2, as 1_000. Raises `RecipeError`."""
+    if isinstance(made, BaseModel):
+        made = {name: getattr(made, name) for name in type(made).model_fields}
+    if isinstance(content, Mapping) and isinstance(made, Mapping):
+        for key in content.keys() & made.keys():
+            _check_numbers(content[key], made[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(content, (list, tuple)) and isinstance(made, (list, tuple)):
+        for index, (value, became) in enumerate(zip(content, made, strict=False)):
+            _check_numbers(value, became, f"{place}.{index}")
+    elif not isinstance(content, str) or isinstance(made, bool) or not isinstance(made, (int, float)):
+        return
+    elif not yaml12.NUMBER.fullmatch(content.strip()):
+        raise RecipeError(f"recipe key {place!r} must be a number, got the text {shortened(content)!r}")
+
+
+def shortened(text: str) -> str:
+    """Return a text that an error quotes."""
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list[str | int]:
+    """Return where in `content` an error is, without what pydantic adds, such as the kind of a block.
+
+    `absent`: the last part is a key that does not exist.
+    """
+    place = []
+    for index, part in enumerate(location):
+        last = absent and index == len(location) - 1
+        if isinstance(content, Mapping) and (part in content or last):
+            content = content.get(part)
+        elif isinstance(content, Sequence) and isinstance(part, int) and part < len(content):
+            content = content[part]
+        else:
+            continue
+        place.append(part)
+    return place
+
+
+def _meant(place: str, model: type[BaseModel]) -> list[str]:
+    """Return the keys of that name in other mappings, else the keys next to `place`."""
+    keys = [tuple(key.split(".")) for key in _known_keys(model)]
+    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # an index is not a key
+    namesakes = [key for key in keys if key[-1] == name]
+    siblings = [key for key in keys if key[:-1] == tuple(mapping)]
+    return [".".join(key) for key in namesakes or siblings]
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        for kind in models_in(field.annotation):
+            keys += _known_keys(kind, f"{prefix}{name}.")
+    # A model may occur in several places of a union.
+    return list(dict.fromkeys(keys))
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field may hold, directly or in a union, a list or a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in models_in(part)]
