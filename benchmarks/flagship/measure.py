@@ -28,15 +28,16 @@ HERE = Path(__file__).parent
 RECIPE = HERE / "train.yaml"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 START = "start"
-# Settings of each loss that differ from pairkit's default; those are of larger models and longer replies.
+# What a loss is trained with beside its defaults; pairs are the best completion and a random worse one.
+RANDOM = ("--negatives.sampling", "random")
 ARMS = {
-    "dpo": ("--loss.beta", "0.1"),
+    "dpo": ("--loss.beta", "0.1", *RANDOM),
     "mcpo": ("--loss.beta", "0.1"),
-    "simpo": (),
-    "stapo": (),
-    "spo": (),
-    "alpha_dpo": (),
-    "minor_dpo": ("--loss.beta", "0.1"),
+    "simpo": RANDOM,
+    "stapo": RANDOM,
+    "spo": RANDOM,
+    "alpha_dpo": RANDOM,
+    "minor_dpo": ("--loss.beta", "0.1", *RANDOM),
 }
 MAX_TOKENS = 256  # of an answer to a prompt of IFEval
 
