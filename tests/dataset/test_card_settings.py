@@ -120,7 +120,7 @@ def test_values_of_prose_on_a_command_line_are_text() -> None:
 @pytest.mark.parametrize(
     ("card", "problem"),
     [
-        ({"license": "apache2"}, "card.license: 'apache2' is no license .* did you mean 'apache-2.0'"),
+        ({"license": "apache2"}, "card.license: 'apache2' is not a license .* did you mean 'apache-2.0'"),
         ({"license": "MIT"}, "did you mean 'mit'"),
         ({"license": "other"}, "or other:NAME"),
         ({"license": "other: "}, "or other:NAME"),

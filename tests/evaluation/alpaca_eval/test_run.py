@@ -369,7 +369,7 @@ def test_a_dry_run_asks_nothing(engines: Engines) -> None:
         ((), "no answers: give --model, or stored answers"),
         (("--answers", "outputs.json"), "no verdicts: give --judge"),
         (("--annotations", "all.json", "--judge", "j"), "two sources of verdicts"),
-        (("--answers", "nobody.json", "--judge", "j"), "whose they are: give --name"),
+        (("--answers", "nobody.json", "--judge", "j"), "do not name their model: give --name"),
         (("--answers", "none.json", "--judge", "j"), r"none.json: no such file"),
     ],
 )
