@@ -86,6 +86,7 @@ TABLE: Sections = {
                 "tests/cli/test_bursts.py::test_later_signals_wait_until_the_first_is_handled",
                 "tests/cli/test_bursts.py::test_a_stop_waits_until_what_is_imported_is_whole",
                 "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
+                "tests/cli/test_bursts.py::test_a_stop_in_a_destructor_is_not_lost",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
                 "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_an_export",
