@@ -1,6 +1,6 @@
 """Write docs/models.md from the stored results of the sweep over model classes: `python docs/models.py`.
 
-A test fails when the page differs from the results, and, with the mark `slow`, when a result differs from
+A test fails when the page differs from the results, and, with the mark `full`, when a result differs from
 what pairkit makes of the class. `PYTHONPATH=tests:. python -m support.sweep` examines all classes again.
 """
 

@@ -135,9 +135,9 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 def as_before() -> Iterator[None]:
     """Undo what a command that ran in this process did to its signals and streams."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    streams = sys.stdout, sys.stderr, sys.excepthook
+    streams = sys.stdout, sys.stderr, sys.excepthook, sys.unraisablehook
     yield
-    sys.stdout, sys.stderr, sys.excepthook = streams
+    sys.stdout, sys.stderr, sys.excepthook, sys.unraisablehook = streams
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -110,7 +110,7 @@ def ifeval(model: str, name: str, arguments: argparse.Namespace) -> dict[str, An
     ]
     run("eval", "ifeval", *asked, "--out", str(out))
     metrics = json.loads((out / "results.json").read_text(encoding="utf-8"))["metrics"]
-    shares = {metric: value for metric, value in metrics.items() if "/" not in metric}
+    shares = {metric["name"]: metric for metric in metrics if "/" not in metric["name"]}
     rows = pq.read_table(out / "scores.parquet").to_pylist()
     details = [json.loads(row["details"]) for row in rows if row["metric"] == "prompt_level_strict"]
     return {

@@ -62,7 +62,7 @@ def row(name: str, results: list[Result], start: list[Result]) -> str:
         for level in (by_prompt, by_instruction)
         for reading in READINGS
     ]
-    cut = f"{100 * mean(results, 'ifeval', 'truncated', 'value'):.1f}"
+    cut = f"{mean(results, 'ifeval', 'truncated', 'value'):.1f}"
     others = [
         f"{mean(results, *path):.{places}f}"
         if results is not start or path[0] == "replies_nll_per_token"

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
+from threading import Thread, Timer
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -54,6 +54,7 @@ def raise_on_stops() -> None:
     _stopping = _Stopping()
     _handle(_interrupt)
     sys.excepthook = _uncaught
+    sys.unraisablehook = _unraisable
     # Registered before all others, and so called last, after the threads have ended.
     atexit.unregister(_ignore)
     atexit.register(_ignore)
@@ -153,6 +154,14 @@ def _hold(number: int, frame: FrameType | None) -> None:
         _stopping.noticed = True
         with suppress(OSError):
             os.write(2, b"\nstopping; to end at once, try again in ten seconds\n")
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    # In a destructor Python drops the exception: the signal is sent again, when the destructor has returned.
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        Timer(0.01, os.kill, (os.getpid(), _stopping.received[-1] if came() else signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:

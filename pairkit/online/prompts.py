@@ -14,15 +14,19 @@ from pairkit.dataset.layout import QUARANTINE_FILE
 from pairkit.dataset.parquet import open_writer
 from pairkit.engines.columns import drop_completions
 from pairkit.errors import InputError
-from pairkit.files import replacing, undamaged
+from pairkit.files import replacing, sha256, undamaged, write_json
 from pairkit.online.plan import Counts, Part
 from pairkit.online.recipe import OnlineRecipe
 from pairkit.pipeline.stages import identified, split_by_prompt
 from pairkit.progress import progress
 from pairkit.schema import QUARANTINE, SETS, StageResult
 from pairkit.sources import Opened
+from pairkit.training.output.layout import HASHES
+from pairkit.training.output.saved import check_saved
 
 PROMPTS = "prompts.parquet"
+_FILES = (PROMPTS, QUARANTINE_FILE)
+_AGAIN = "use --on-existing delete to start over"
 
 
 def distinct(recipe: OnlineRecipe, opened: Opened) -> Iterator[StageResult]:
@@ -56,11 +60,19 @@ def count(recipe: OnlineRecipe, opened: Opened) -> Counts:
     return _some(total, opened)
 
 
-def write(recipe: OnlineRecipe, opened: Opened, out: Path) -> None:
-    """Write the distinct prompts and the rows that cannot be used to `out`, both whole or not at all.
+def ensure(recipe: OnlineRecipe, opened: Opened, out: Path) -> None:
+    """Write the distinct prompts and the rows that cannot be used to `out`, or find that they are as written.
 
-    Raises `InputError` if no row can be used.
+    Raises `InputError` if no row can be used, or if one of the files is another one.
     """
+    # What is missing is written again: the source has the content with which the training began.
+    if not all((out / name).exists() for name in (*_FILES, HASHES)):
+        write(recipe, opened, out)
+    check_saved(out, _AGAIN)
+
+
+def write(recipe: OnlineRecipe, opened: Opened, out: Path) -> None:
+    """Write them, each whole or not at all, and their hashes. Raises `InputError` if no row can be used."""
     total = Counts(0, 0, 0, 0)
     with (
         replacing(out / PROMPTS) as temporary,
@@ -73,11 +85,12 @@ def write(recipe: OnlineRecipe, opened: Opened, out: Path) -> None:
             quarantine.write_table(result.quarantine)
             total = _add(total, result, recipe.build.test_fraction)
         _some(total, opened)
+    write_json(out / HASHES, {name: sha256(out / name) for name in _FILES})
 
 
 def counts(recipe: OnlineRecipe, out: Path) -> Counts:
-    """Count the prompts that `write` has written."""
-    with undamaged(out / PROMPTS, "use --on-existing delete to start over"):
+    """Count the prompts that `ensure` has written."""
+    with undamaged(out / PROMPTS, _AGAIN):
         ids = pq.read_table(out / PROMPTS, columns=["prompt_id"])
         refused = pq.read_metadata(out / QUARANTINE_FILE).num_rows
     train = split_by_prompt(ids, recipe.build.test_fraction)["train"].num_rows
@@ -86,7 +99,7 @@ def counts(recipe: OnlineRecipe, out: Path) -> Counts:
 
 def write_part(recipe: OnlineRecipe, out: Path, part: Part, target: Path) -> None:
     """Write the prompts of a segment to the file `target`."""
-    with undamaged(out / PROMPTS, "use --on-existing delete to start over"):
+    with undamaged(out / PROMPTS, _AGAIN):
         every = pq.read_table(out / PROMPTS, schema=SETS)
     rows = positions(every.num_rows, recipe.seed, part.begin, part.prompts)
     with replacing(target) as temporary, open_writer(temporary, SETS) as writer:

@@ -37,7 +37,7 @@ from pairkit.online.recipe import OnlineRecipe, folder_of
 from pairkit.online.segment import AS_SAVED, CACHE, DATA
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
-from pairkit.training.output.layout import METRICS, MODEL, RECIPE
+from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECIPE
 from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import RESUMABLE_FIELDS
 from pairkit.version import __version__
@@ -129,7 +129,7 @@ def _empty(out: Path) -> None:
     """Delete an online training and nothing else, its record last: until then what is left is known."""
     segments = [path for path in out.glob("segment-*") if path.name.removeprefix("segment-").isdigit()]
     calls = out.glob(f"{CACHE}*")
-    names = (MODEL, METRICS, SEGMENTS, PROMPTS, QUARANTINE_FILE, RECIPE, RECORD)
+    names = (MODEL, METRICS, SEGMENTS, HASHES, PROMPTS, QUARANTINE_FILE, RECIPE, RECORD)
     for path in [*segments, *calls, *(out / name for name in names)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -2,7 +2,8 @@
 
 OUT/online.json        recipe, and hashes of what it names
     recipe.yaml        the recipe
-    prompts.parquet    the distinct prompts of the source; quarantine.parquet: rows that cannot be used
+    prompts.parquet    the distinct prompts of the source; quarantine.parquet: rows that cannot be used;
+                       hashes.json: of both
     calls.sqlite       the cache of calls
     segment-1/         prompts.parquet, data/ (a dataset), with mix: mixed/, run/ (a training run)
     segment-2/ ...
@@ -77,8 +78,7 @@ def _segments(recipe: OnlineRecipe, out: Path, opened: Opened) -> Path:
     if model.exists():
         log(f"{out}: already complete")
         return model
-    if not (out / prompts.PROMPTS).exists():
-        prompts.write(recipe, opened, out)
+    prompts.ensure(recipe, opened, out)
     counts = prompts.counts(recipe, out)
     parts, total = plan.parts(recipe, counts), plan.steps_of(recipe, counts)
     for part in parts[len(lines) :]:

@@ -67,7 +67,8 @@ class Segment:
         )
         self._check_before()
         self.folder.mkdir(exist_ok=True)
-        if not (self.folder / PROMPTS).exists():
+        # Again, unless a dataset was made of them: what is there is not known to be what was written.
+        if survey(self.folder / DATA) != "complete":
             write_part(recipe, self.out, part, self.folder / PROMPTS)
         try:
             self._build()

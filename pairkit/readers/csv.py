@@ -24,7 +24,7 @@ from pairkit.readers.blocks import (
     refuse_duplicates,
 )
 from pairkit.readers.csv_dialect import Dialect, dialect_of
-from pairkit.readers.csv_rows import CSV_BLOCK, Watched, hide_undecodable_rows, loose_rows
+from pairkit.readers.csv_rows import CSV_BLOCK, ReadAhead, Watched, hide_undecodable_rows, loose_rows
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
@@ -48,7 +48,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
         )
         return "skip"
 
-    with open_text(path, compression) as stream:
+    with open_text(path, compression) as opened, ReadAhead(opened) as stream:
         # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
         parse = pacsv.ParseOptions(
@@ -86,7 +86,7 @@ def _advice(path: Path, error: ValueError) -> str:
 
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:
-    with open_text(path, compression) as stream:
+    with open_text(path, compression) as opened, ReadAhead(opened) as stream:
         # Bad rows are skipped here without a record, because reading the file records them.
         parse = pacsv.ParseOptions(
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"

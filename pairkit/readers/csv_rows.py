@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import islice
+from threading import RLock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,6 +33,33 @@ def hide_undecodable_rows() -> None:
 
     hook.hides_undecodable_rows = True  # type: ignore[attr-defined]  # so that it is put there once
     sys.unraisablehook = hook
+
+
+class ReadAhead:
+    """A stream that pyarrow reads ahead in a thread of its own, and no longer than the block lasts.
+
+    A thread that is still reading when Python ends would abort the process.
+    """
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        # The same thread may end the block while it reads, if the collector of garbage does.
+        self._reading = RLock()
+        self._ended = False
+
+    def __enter__(self) -> ReadAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._reading:
+            self._ended = True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes of the stream, none after the block."""
+        with self._reading:
+            return b"" if self._ended else bytes(self._stream.read(size))
 
 
 class Watched:

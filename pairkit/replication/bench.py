@@ -27,7 +27,7 @@ from pairkit.quickstart.run import small_and_quiet
 from pairkit.recipes import merge, validate
 from pairkit.replication.design import Arm
 from pairkit.replication.measured import START, Measured
-from pairkit.replication.measuring import measure
+from pairkit.replication.measuring import hash_of, measure
 from pairkit.replication.tasks.base import Size, Task
 from pairkit.training.export.model import export_model
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoint_path
@@ -56,6 +56,16 @@ class Bench:
         with self._threads():
             return self.task.start(self.task, self.folder, self.seed, self.size)
 
+    @property
+    def start_hash(self) -> str | None:
+        """The hash of the start's files; None if they are not there, with which nothing else is made."""
+        model = self.folder / "sft" / MODEL
+        return self._start_hash if model.is_dir() else None
+
+    @cached_property
+    def _start_hash(self) -> str:
+        return hash_of(self.folder / "sft" / MODEL)
+
     def data(self, kind: str) -> Path:
         """Return candidate sets, built if they are not there."""
         target = self.folder / "sets" / kind
@@ -71,7 +81,7 @@ class Bench:
             self.begin()
             with self._threads():
                 self._run(arm, files, split)
-        return {step: Measured.load(file) for step, file in files.items()}
+        return {step: Measured.load(file, self.start_hash) for step, file in files.items()}
 
     def is_measured(self, arm: Arm, split: str) -> bool:
         """Return whether an arm needs no time any more."""
@@ -86,7 +96,7 @@ class Bench:
             with self._threads():
                 measured = self._measure(self.start, kind, split)
             self._keep(measured, time.monotonic() - started, file)
-        return Measured.load(file)
+        return Measured.load(file, self.start_hash)
 
     def _file(self, name: str, split: str) -> Path:
         return self.folder / "measured" / f"{name}-{split}.npz"
@@ -121,9 +131,8 @@ class Bench:
         references = self.folder / "references"
         return measure(self.task, model, self.start, self.data(kind), references, split, self.size, self.seed)
 
-    @staticmethod
-    def _keep(measured: Measured, seconds: float, file: Path) -> None:
-        Measured(measured.problems, measured.pairs, seconds).save(file)
+    def _keep(self, measured: Measured, seconds: float, file: Path) -> None:
+        Measured(measured.problems, measured.pairs, seconds, self.start_hash or "").save(file)
 
     def _mark(self, arm: Arm, step: int) -> Path:
         return self.folder / "marks" / f"{arm.key}-{step}"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pairkit.errors import InputError
 from pairkit.files import replacing, undamaged
 from pairkit.intervals import Floats
 
@@ -23,7 +24,8 @@ PAIRS = (
     *("set", "chosen", "rejected", "chosen_logp", "rejected_logp", "chosen_length", "rejected_length"),
     "effective",
 )
-_PROBLEM, _PAIR, _SECONDS = "problem_", "pair_", "seconds"
+_PROBLEM, _PAIR, _SECONDS, _START = "problem_", "pair_", "seconds", "start"
+_ADVICE = "remove it, and the model is measured again"
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Measured:
             `chosen_length` and `rejected_length` (tokens), `effective` (share of its set's negatives that the
             kernel of MC-PO at beta 0.01 has in effect).
         seconds: that the run and its measurement took.
+        start: hash of the model that the run started from; "" of versions that kept none.
         drawn_problems, drawn_pairs: a resample; None: all, once.
     """
 
     problems: Mapping[str, Floats]
     pairs: Mapping[str, Floats]
     seconds: float = 0.0
+    start: str = ""
     drawn_problems: Indices | None = None
     drawn_pairs: Indices | None = None
 
@@ -63,19 +67,36 @@ class Measured:
         named |= {_PAIR + name: values for name, values in self.pairs.items()}
         # A handle, because numpy adds an ending to a name.
         with replacing(path) as temporary, temporary.open("wb") as file:
-            values: dict[str, Any] = {**named, _SECONDS: np.array(self.seconds)}
+            values: dict[str, Any] = {
+                **named,
+                _SECONDS: np.array(self.seconds),
+                _START: np.array(self.start),
+            }
             np.savez_compressed(file, **values)
 
     @classmethod
-    def load(cls, path: Path) -> Measured:
-        """Read what `save` wrote. Raises `InputError` for a damaged file."""
-        with undamaged(path, "remove it, and the model is measured again"):
+    def load(cls, path: Path, start: str | None = None) -> Measured:
+        """Read what `save` wrote.
+
+        Args:
+            start: hash of the model that arms start from now; None: it is not there to be compared.
+
+        Raises `InputError` for a damaged file, or one of a run from another start.
+        """
+        with undamaged(path, _ADVICE):
             values = _read(path)
             _check(values)
+            of_start = str(values.get(_START, ""))
+            if start and of_start and start != of_start:
+                raise InputError(
+                    f"{path}: was measured with another start than the model that is there now; put that "
+                    "model back, or remove the directory of its seed, and everything in it is made again"
+                )
             return cls(
                 {n.removeprefix(_PROBLEM): v for n, v in values.items() if n.startswith(_PROBLEM)},
                 {n.removeprefix(_PAIR): v for n, v in values.items() if n.startswith(_PAIR)},
                 float(values[_SECONDS]),
+                of_start,
             )
 
 

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 from pairkit.dataset.reader import open_data
 from pairkit.engines.generate import no_progress
 from pairkit.engines.transformers import TransformersEngine, load_transformers
-from pairkit.files import replacing
+from pairkit.files import replacing, undamaged
+from pairkit.hashing import sha256_of
 from pairkit.intervals import Floats
 from pairkit.progress import silenced
 from pairkit.replication.measured import Measured
 from pairkit.replication.tasks.base import Size, Task
+from pairkit.schema import short_hash
 from pairkit.training.logprobs.forward import score_all
 from pairkit.training.logprobs.score_sets import score_sets
 from pairkit.training.logprobs.selection import SetSelection
@@ -96,11 +98,22 @@ def of_pairs(
 ) -> dict[str, Floats]:
     """Return the numbers of `Measured.pairs` of the first training sets."""
     table = pa.concat_tables(open_data(str(data), "train").tables("train", size.pairs))
-    stored = references / f"{data.name}-{size.pairs}.parquet"
+    # Named by content: log-probs of another start, or of other pairs, are not taken.
+    of = short_hash([hash_of(start), hash_of(data)])[:10]
+    stored = references / f"{data.name}-{size.pairs}-{of}.parquet"
     if not stored.exists():
         with replacing(stored) as temporary:
-            pq.write_table(_scored(task, start, table), temporary)
-    return pairs(table, _scored(task, model, table), pq.read_table(stored))
+            pq.write_table(_scored(task, start, table), temporary, write_page_checksum=True)
+    with undamaged(stored, "remove it, and the start is scored again"):
+        reference = pq.read_table(stored, page_checksum_verification=True)
+    return pairs(table, _scored(task, model, table), reference)
+
+
+def hash_of(folder: Path) -> str:
+    """Return the hash of all files of a model or a dataset."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = sha256_of(files, f"checking {folder}")
+    return short_hash([[path.relative_to(folder).as_posix(), hashes[path]] for path in files])
 
 
 def pairs(table: pa.Table, policy: pa.Table, reference: pa.Table) -> dict[str, Floats]:

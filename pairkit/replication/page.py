@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pairkit.files import read_record, undamaged, write_text
+from pairkit.errors import ExistingOutputError, UsageError
+from pairkit.files import names_in, read_record, stoppable, undamaged, write_text
+from pairkit.ownership import none_empty, outside_others, owned_name
 from pairkit.replication.claims.table import REPLICATIONS
 from pairkit.replication.design import SCALES, Replication
 from pairkit.replication.figures import figure
@@ -17,6 +21,7 @@ from pairkit.replication.tasks.base import FULL, Size
 from pairkit.replication.tasks.table import TASKS
 
 PAGE = "replication.md"
+_OURS = "<!-- written by `pairkit replicate"
 _ADVICE = "remove it, and `pairkit replicate` writes it again"
 
 INTRODUCTION = """\
@@ -38,6 +43,32 @@ last lines of each section say what could make it differ at full size.
   *Did not hold* if one is below 0, or within plus or minus the smallest difference worth having. *Undecided*
   otherwise.
 """
+
+
+def check_page(folder: Path, out: Path) -> None:
+    """Find that the page of replications can be written to `folder`, hours before it is.
+
+    Raises `ExistingOutputError` for a page of others or the output of another command, `OutputError` for a
+    place where nothing can be written, `InputError` for damaged results, `UsageError` for `out` itself.
+    """
+    page = folder / PAGE
+    # Unlike `Path.resolve`, it takes links that lead back to themselves.
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(out)):
+        raise UsageError(f"--page {folder}: is in --out, which has the page anyway; leave out --page")
+    outside_others(page)
+    names_in(folder)
+    with undamaged(page, "choose another --page"):
+        if page.exists() and _OURS not in page.read_text(encoding="utf-8"):
+            raise ExistingOutputError(f"{page}: was not written by this command; choose another --page")
+    read_results(folder)
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[None]:
+    """Be the only process that writes the page in `folder` for the block."""
+    again = f"{folder}: stopped; the same command writes the page"
+    with none_empty(folder), owned_name(folder / PAGE), stoppable(folder, lambda: again):
+        yield
 
 
 def write_page(folder: Path, size: Size) -> None:

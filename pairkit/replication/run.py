@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pairkit.progress import log
 from pairkit.replication.bench import Bench
 from pairkit.replication.design import MOST_SEEDS, TUNING_SEEDS, Arm, Replication
 from pairkit.replication.measured import START, Seed
-from pairkit.replication.page import write_page
+from pairkit.replication.page import check_page, publishing, write_page
 from pairkit.replication.plan import Work, work
 from pairkit.replication.record import RESULTS, check_ours, claim, claim_design
 from pairkit.replication.results import result
@@ -95,11 +94,14 @@ def replicate(
 
     Raises:
         InputError, RecipeError: a task cannot be run here.
-        ExistingOutputError: `out` contains something else, or runs of another design.
+        ExistingOutputError: `out` contains something else, or runs of another design; `page` is inside the
+            output of another command, or has a page that is none of these.
         Interrupted: SIGINT; the same command continues.
         PairkitError: whatever builds and trainings raise.
     """
     with only_named(_CHECKS):
+        if page is not None:
+            check_page(page, out)
         for task in {row.task.name: row.task for row in rows}.values():
             task.check()
         outside_others(out)
@@ -125,7 +127,10 @@ def replicate(
                 log(f"{row.id}: {found['verdict']}")
             write_page(out, size)
         if page is not None:
-            _publish(out, outcome, page)
+            with publishing(page):
+                for found in outcome.results:
+                    write_json(page / RESULTS / f"{found['id']}.json", found)
+                write_page(page, FULL)
         return outcome
 
 
@@ -182,13 +187,3 @@ def _measured(row: Replication, arms: dict[str, Arm], bench: Bench) -> Seed:
     models[START] = {0: bench.measured_start(first, "test")}
     asked = row.task.asked("test", bench.size)
     return Seed(bench.seed, models, {**sets, START: first}, row.task.groups(asked))
-
-
-def _publish(out: Path, outcome: Outcome, page: Path) -> None:
-    """Copy the results of this call to another folder, and write its page again."""
-    (page / RESULTS).mkdir(parents=True, exist_ok=True)
-    for found in outcome.results:
-        for ending in ("json", "svg"):
-            name = f"{found['id']}.{ending}"
-            shutil.copyfile(out / RESULTS / name, page / RESULTS / name)
-    write_page(page, FULL)

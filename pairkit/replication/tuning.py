@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pairkit.files import read_record, undamaged, write_json
+from pairkit.errors import InputError
+from pairkit.files import read_record, write_json
 from pairkit.replication.bench import Bench
 from pairkit.replication.design import TUNING_SEEDS, Arm
 from pairkit.replication.quantities import accuracy
@@ -16,6 +17,7 @@ from pairkit.replication.tasks.base import Size
 from pairkit.sweep.grid import Point, points
 
 METRIC = "accuracy on the tuning problems after the last step, mean over seeds"
+_AGAIN = "remove it, and settings are chosen again"
 
 
 class Tuned(NamedTuple):
@@ -28,7 +30,7 @@ class Tuned(NamedTuple):
 
 
 def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> Tuned:
-    """Choose the settings of an arm that has a grid; the choice is written down, and read the next time.
+    """Choose the settings of an arm that has a grid; the choice is written down.
 
     Args:
         bench: the task at a seed.
@@ -39,19 +41,18 @@ def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> 
     candidates = points(arm.grid)
     if not size.tuned:
         return Tuned(arm.with_settings(candidates[0].fields), candidates[0].name, {})
+    tried = {point.name: _accuracies(arm, point, bench) for point in candidates}
+    # The first of equal ones.
+    best = max(candidates, key=lambda point: fmean(tried[point.name]))
+    now = {"metric": METRIC, "chosen": best.name, "tried": tried}
     if not record.exists():
-        tried = {point.name: _accuracies(arm, point, bench) for point in candidates}
-        # The first of equal ones.
-        best = max(tried, key=lambda name: fmean(tried[name]))
-        write_json(record, {"metric": METRIC, "chosen": best, "tried": tried})
-    made: dict[str, Any] = read_record(record, "remove it, and settings are chosen again")
-    with undamaged(record, "remove it, and settings are chosen again"):
-        point = {each.name: each for each in candidates}[made["chosen"]]
-        seconds = sum(
-            bench(seed).measured(candidate, "tuning")[arm.steps].seconds
-            for seed, candidate in runs_of(arm, size)
-        )
-        return Tuned(arm.with_settings(point.fields), point.name, made["tried"], seconds)
+        write_json(record, now)
+    if read_record(record, _AGAIN) != now:
+        raise InputError(f"{record}: is damaged, or not of the runs that are there; {_AGAIN}")
+    seconds = sum(
+        bench(seed).measured(candidate, "tuning")[arm.steps].seconds for seed, candidate in runs_of(arm, size)
+    )
+    return Tuned(arm.with_settings(best.fields), best.name, tried, seconds)
 
 
 def runs_of(arm: Arm, size: Size) -> list[tuple[int, Arm]]:

@@ -10,7 +10,7 @@ import transformers
 from support.sweep import Sweep, results, version
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-# One of each kind, which CI tries; the others repeat a kind. Dense, windows and softcaps, experts, experts
+# One of each kind; the others repeat a kind. Dense, windows and softcaps, experts, experts
 # that are sampled, latent, indexed and recurrent layers, a class that ignores `logits_to_keep`, positions of
 # its own, ALiBi, and those that are refused.
 QUICK = {
@@ -32,7 +32,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 @pinned
 @pytest.mark.filterwarnings("default")  # a class may warn of anything
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in STORED]
+    "case", [pytest.param(case, marks=[] if case in QUICK else pytest.mark.full) for case in STORED]
 )
 def test_a_class_computes_what_transformers_computes_or_is_refused(case: str, sweep: Sweep) -> None:
     assert sweep.examine(case) == STORED[case]

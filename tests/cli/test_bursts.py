@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -60,6 +61,32 @@ def test_a_stop_that_takes_too_long_ends_at_once(monkeypatch: pytest.MonkeyPatch
     os.kill(os.getpid(), signal.SIGINT)
     assert ended == [143]
     assert kept.value.args == (signal.SIGTERM,)
+
+
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from pairkit.cli import signals
+
+class Dropped:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)  # where the exception is raised that Python drops
+
+signals.raise_on_stops()
+try:
+    Dropped()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped", signals.exit_code())
+"""
+
+
+def test_a_stop_in_a_destructor_is_not_lost() -> None:
+    """Its exception was dropped with a traceback, and the command went on."""
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (ended.stdout, ended.stderr) == ("stopped 143\n", "")
 
 
 def import_and_wait(name: str) -> None:

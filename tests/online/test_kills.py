@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support import online as runs
 from support.forks import Server
@@ -82,3 +83,34 @@ def test_a_policy_that_has_changed_since_is_not_continued_with(
         online(runs.recipe(model), out)
     assert not (out / f"segment-{number + 1}" / "data").exists()
     assert not (out / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["prompts.parquet", pytest.param("quarantine.parquet", marks=full)])
+def test_prompts_that_have_changed_since_are_not_continued_with(
+    name: str, forks: Server, model: Path, tmp_path: Path
+) -> None:
+    """Others of the same form, which any reader would take."""
+    out = tmp_path / "out"
+    kill(forks, model, "before a line", out)
+    rows = pq.read_table(out / name)
+    pq.write_table(rows.slice(1) if rows.num_rows else rows, out / name)
+    with pytest.raises(
+        InputError, match=rf"{name}: is damaged, or not what .* saved; use --on-existing delete"
+    ):
+        online(runs.recipe(model), out)
+    assert not (out / "segment-3").exists()
+
+
+def test_prompts_of_a_segment_are_those_that_were_drawn(
+    forks: Server, model: Path, whole: Path, tmp_path: Path
+) -> None:
+    """Others that lie there before its dataset is made change nothing."""
+    out = tmp_path / "out"
+    kill(forks, model, "prompts", out)
+    (out / "segment-1").mkdir()
+    pq.write_table(
+        pq.read_table(whole / "segment-2" / "prompts.parquet"), out / "segment-1" / "prompts.parquet"
+    )
+    online(runs.recipe(model), out)
+    for name in ("segment-1/prompts.parquet", "model/model.safetensors"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()

@@ -26,7 +26,7 @@ from pairkit.recipes import validate
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
-from pairkit.training.step import objective
+from pairkit.training.step import term_weights
 
 TOLERANCE = 1e-5
 STEPS = 7
@@ -206,7 +206,7 @@ def test_micro_batches_normalized_by_themselves_would_be_noticed(
     """A mean of means, the usual mistake: its effect is far above the tolerance."""
 
     def alone(terms: Any, _: Any) -> Tensor:
-        return objective.total(terms, [float(term.weights.sum()) for term in terms]) / 2
+        return term_weights.total(terms, [float(term.weights.sum()) for term in terms]) / 2
 
     whole, out = folder / f"right-{loss}", folder / f"wrong-{loss}"
     run(folder, loss, WHOLE, whole)

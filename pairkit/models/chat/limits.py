@@ -23,6 +23,10 @@ CHARACTERS = 100_000_000  # of all texts that a rendering makes
 TEMPLATE = 1_000_000  # characters of a template; the longest of today's models have less than 50,000
 ITEMS = 1_000_000  # of nested lists that become a text, each counted as often as it is written
 BITS = 10_000  # of whole numbers
+FORMAT = 1_000  # characters of a format of dates
+# Filters and methods that look at each character in Python, which no step is counted in.
+_SLOW = frozenset({"title", "wordcount", "wordwrap", "urlize", "striptags", "pprint", "capitalize"})
+_SLOWER = 50  # times the time that a character of another text takes
 _OTHER = "set template.file to another template"
 
 
@@ -115,6 +119,9 @@ class Counting(ImmutableSandboxedEnvironment):
         method = getattr(obj, "__wrapped__", obj)  # the sandbox wraps `format`
         if isinstance(of := getattr(method, "__self__", None), str):
             _check(method.__name__, of, arguments, named)
+        elif getattr(obj, "__name__", "") == "strftime_now":
+            for each in (*arguments, *named.values()):
+                _check("strftime", each, (), {})
         return _counted(super().call(context, obj, *arguments, **named))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -186,7 +193,17 @@ def _check(name: str, value: Any, arguments: tuple[Any, ...], named: Mapping[str
                 budget.make(
                     len(items) * max([len(text) for text in (*texts, value) if isinstance(text, str)] or [0])
                 )
-    if name == "format" and isinstance(value, str):
+    if name in _SLOW and isinstance(value, str):
+        budget.make(_SLOWER * len(value))
+    if name == "wordwrap" and isinstance(value, str):
+        budget.make(len(value) * max(map(len, texts), default=0))
+    if name == "translate" and isinstance(value, str):
+        tables = [each for each in given if isinstance(each, dict)]
+        longest = [len(to) for table in tables for to in table.values() if isinstance(to, str)]
+        budget.make(len(value) * max(longest, default=0))
+    if name == "strftime" and isinstance(value, str) and len(value) > FORMAT:
+        budget.make(CHARACTERS + 1)
+    if name in ("format", "strftime") and isinstance(value, str):
         # A width has no more digits than this.
         digits = "".join(mark if mark.isdigit() else " " for mark in value).split()
         if any(len(each) > 6 for each in digits):

@@ -48,8 +48,10 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     mapped = fields_in(recipe.map)
     if not columns:
         return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
-    layout, fields = _read_as(recipe, path, columns, mapped)
-    if layout.shape == "pairs":
+    # A column without a value tells nothing, however many rows of it there are to read.
+    told = {name: kinds for name, kinds in columns.items() if survey.non_null[name]}
+    layout, fields = _read_as(recipe, path, columns, told, mapped)
+    if layout.shape == "pairs" and told.keys() >= {fields["chosen"], fields["rejected"]}:
         layout, fields = by_name(path, columns, layout, fields, recipe.map)
     before = dict(fields)
     fields = with_context(path, columns, layout, fields, mapped)
@@ -75,7 +77,7 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
 
 
 def _read_as(
-    recipe: SourceRecipe, path: Path, columns: Types, mapped: Mapping[str, str]
+    recipe: SourceRecipe, path: Path, columns: Types, told: Types, mapped: Mapping[str, str]
 ) -> tuple[Layout, dict[str, str]]:
     """Return the layout that is named, mapped or recognized, and its fields."""
     if recipe.layout is not None:
@@ -84,7 +86,7 @@ def _read_as(
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), dict(mapped)
     else:
-        layout, known = _recognized(columns, path)
+        layout, known = _recognized(columns, told, path)
         fields = _completed(layout, known, mapped)
     return layout, _one_prompt(fields, mapped)
 
@@ -136,9 +138,9 @@ def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[st
     return {name: value for name, value in fields.items() if name != other}
 
 
-def _recognized(columns: Types, path: Path) -> tuple[Layout, Types]:
+def _recognized(columns: Types, told: Types, path: Path) -> tuple[Layout, Types]:
     """Return the layout of a file, and the columns by which it was recognized."""
-    columns = with_typed_texts(path, columns, LAYOUTS.values())
+    columns = with_typed_texts(path, columns, told, LAYOUTS.values())
     layout = _first_fitting(tuple(columns.items()))
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.

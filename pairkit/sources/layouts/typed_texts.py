@@ -14,12 +14,13 @@ from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Types, first_column, parsed, values_in
 
 
-def with_typed_texts(path: Path, columns: Types, layouts: Iterable[Layout]) -> Types:
+def with_typed_texts(path: Path, columns: Types, told: Types, layouts: Iterable[Layout]) -> Types:
     """Return the columns of a file, where texts that a layout looks into have the types of what they hold.
 
     The whole file decides: a column with one text that is not a list, object or number stays one of texts.
+    Only columns in `told`, those with a value, are read.
     """
-    found = _held(path, _looked_into(columns, layouts))
+    found = _held(path, _looked_into(columns, layouts) & told.keys())
     return {name: found.get(name) or kinds for name, kinds in columns.items()}
 
 

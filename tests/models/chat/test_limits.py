@@ -62,6 +62,13 @@ SIZES = {
     "slices": "{{ [1] | slice(10 ** 10) | list }}",
     "a joined list": "{% set a = 'a' * 999999 %}{{ ([a] * 99999) | join }}",
     "a joined text": "{% set a = 'a' * 999999 %}{{ a.join(['b'] * 99999) }}",
+    "a table of letters": "{{ ('a' * 9999).translate({97: 'x' * 10 ** 6}) }}",
+    "words that are wrapped": "{{ ('ab ' * 999999) | wordwrap(1) }}",
+    "words that are wrapped with much": "{{ ('a' * 9999) | wordwrap(1, wrapstring='b' * 99999) }}",
+    "titles": "{{ ('a b ' * 9999999) | title }}",
+    "words that are counted": "{{ ('a ' * 9999999) | wordcount }}",
+    "a long format of dates": "{{ strftime_now('%c' * 10 ** 5) }}",
+    "a format of dates of a width": "{{ strftime_now('%9999999d') }}",
     "an indent of JSON": "{{ [[1]] | tojson(indent=10 ** 10) }}",
 }
 
@@ -94,7 +101,8 @@ def test_a_template_without_end(template: str, second: None) -> None:
 @pytest.mark.default(
     "a format", "a list times", "a width", "power", "zeros", "an old format of a width", "a filter's width",
     "an indent", "slices", "a loop with long output", "doubling with ~", "a joined text",
-    "an indent of JSON", "nested lists"
+    "an indent of JSON", "nested lists", "a table of letters", "words that are wrapped with much", "titles",
+    "a long format of dates"
 )  # fmt: skip
 @pytest.mark.parametrize("template", SIZES.values(), ids=SIZES.keys())
 def test_a_template_that_makes_too_much(template: str) -> None:
@@ -136,10 +144,10 @@ def test_usual_templates_render_as_without_limits() -> None:
         "{%- for m in messages -%}{{ part(m) }} {{ '%5s' % m.content }}{{ loop.index }}/{{ loop.length }}"
         "{{ ', ' if not loop.last }}{%- endfor -%}{{ {'a': [1, 'é']} | tojson(indent=2) }}"
         "{{ ['x', 'y'] | join('-') }}{% set b %}{{ 'q' | center(5) }}{% endset %}[{{ b }}]"
-        "{% for i in range(3) recursive %}{{ i }}{% endfor %}"
+        "{% for i in range(3) recursive %}{{ i }}{% endfor %}{{ 'a b' | title | wordwrap(1) }}"
         "{{ 'a,b'.split(',') }}{{ 'aXb'.replace('X', '--') }}"
     )
-    expected = "USER:6    Hi1/1" + '{\n  "a": [\n    1,\n    "é"\n  ]\n}' + "x-y[  q  ]012['a', 'b']a--b"
+    expected = "USER:6    Hi1/1" + '{\n  "a": [\n    1,\n    "é"\n  ]\n}' + "x-y[  q  ]012A\nB['a', 'b']a--b"
     assert render(template) == expected
     chat_template_utils._compile_jinja_template.cache_clear()
     texts, _ = chat_template_utils.render_jinja_template(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from support.layouts import read_rows
+from support.layouts import read_path, read_rows
 
 from pairkit.errors import InputError
+from pairkit.sources.layouts import named, paths
 
 TWO = {"prompt": "q", "response_a": "bad", "response_b": "good"}
 LIST = {"prompt": "q", "completions": ["bad", "good"]}
@@ -84,3 +88,31 @@ def test_a_map_that_reads_names_as_texts_is_refused_with_the_right_one(tmp_path:
 def test_names_of_a_list_with_scores_are_a_winner_too(tmp_path: Path) -> None:
     row = {**LIST, "scores": [1, 5], "chosen": "1", "rejected": "0"}
     assert read_rows(tmp_path, [row]).brief("rank", "score") == [[(2, 1.0), (1, 5.0)]]
+
+
+@pytest.mark.parametrize("empty", ["prompt", "chosen", "rejected"])
+def test_a_column_of_nulls_is_not_read_for_its_names(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kB of Parquet hold millions of nulls."""
+    names = ("prompt", "chosen", "rejected")
+    columns = {name: pa.array([None if name == empty else "a text"] * 3000, pa.string()) for name in names}
+    path = tmp_path / "nulls.parquet"
+    pq.write_table(pa.table(columns), path)
+    read: list[str] = []
+    for module in (named, paths):
+        monkeypatch.setattr(module, "blocks", _counted(module.blocks, read))
+    found = read_path(path)
+    assert found.layout == "pairs"
+    assert len(found.refused) == 3000
+    # A block of texts tells enough; of nulls, no block would.
+    assert len(read) <= 2
+
+
+def _counted(real: Callable[..., Iterator[Any]], read: list[str]) -> Callable[..., Iterator[Any]]:
+    def blocks(path: Path, rows: int) -> Iterator[Any]:
+        for block in real(path, rows):
+            read.append(path.name)
+            yield block
+
+    return blocks

@@ -28,6 +28,9 @@ TABLE: Sections = {
                 "tests/test_ownership.py::test_a_place_in_which_nothing_can_be_made",
                 "tests/run_report/test_report.py::test_a_table_of_others_is_not_replaced",
                 "tests/run_report/test_report.py::test_outputs_that_a_report_cannot_have",
+                "tests/replication/test_changed.py::test_a_page_has_one_writer",
+                "tests/replication/test_changed.py::test_a_page_of_others_is_left_alone",
+                "tests/replication/test_changed.py::test_a_place_where_no_page_can_be_is_one_line",
                 "tests/training/export/test_model.py::test_a_second_export_to_one_directory_is_refused",
                 "tests/training/export/test_model.py::test_an_export_that_fails_keeps_the_one_before",
                 "tests/evaluation/judge/test_command.py::test_a_second_evaluation_in_one_directory_is_refused",
@@ -83,6 +86,7 @@ TABLE: Sections = {
                 "tests/cli/test_bursts.py::test_later_signals_wait_until_the_first_is_handled",
                 "tests/cli/test_bursts.py::test_a_stop_waits_until_what_is_imported_is_whole",
                 "tests/cli/test_bursts.py::test_a_stop_that_takes_too_long_ends_at_once",
+                "tests/cli/test_bursts.py::test_a_stop_in_a_destructor_is_not_lost",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_a_build",
                 "tests/cli/test_bursts.py::test_bursts_at_any_moment_of_training",
                 "tests/cli/test_bursts_elsewhere.py::test_bursts_at_any_moment_of_an_export",
@@ -187,8 +191,23 @@ TABLE: Sections = {
             ("tests/pipeline/test_damaged_files.py::test_an_edited_manifest_is_no_complete_dataset",),
         ),
         (
-            "An online training continues with no policy that has changed since, and publishes none.",
-            ("tests/online/test_kills.py::test_a_policy_that_has_changed_since_is_not_continued_with",),
+            "An online training continues with no policy and no prompts that have changed since, and "
+            "publishes none.",
+            (
+                "tests/online/test_kills.py::test_a_policy_that_has_changed_since_is_not_continued_with",
+                "tests/online/test_kills.py::test_prompts_that_have_changed_since_are_not_continued_with",
+                "tests/online/test_kills.py::test_prompts_of_a_segment_are_those_that_were_drawn",
+            ),
+        ),
+        (
+            "A replication joins no numbers of other models, and takes no settings that were not chosen.",
+            (
+                "tests/replication/test_changed.py::test_numbers_of_another_start_are_not_taken",
+                "tests/replication/test_changed.py::test_numbers_of_another_seed_are_not_taken",
+                "tests/replication/test_changed.py::test_log_probs_of_another_start_are_not_taken",
+                "tests/replication/test_changed.py::test_a_flipped_bit_in_the_log_probs_is_found",
+                "tests/replication/test_changed.py::test_a_choice_that_was_not_made_is_one_line",
+            ),
         ),
         (
             "What was hashed is what is loaded, and no model is saved over weights that changed meanwhile.",

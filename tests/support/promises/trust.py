@@ -31,6 +31,8 @@ SECTIONS: Sections = {
                 "tests/readers/test_bounds.py::test_honest_files_that_repeat_a_text_are_read_in_small_units",
                 "tests/readers/test_bounds.py::test_far_too_many_columns_are_refused_in_a_short_message",
                 "tests/readers/test_bounds.py::test_one_long_text_of_a_dictionary_for_all_rows_is_refused",
+                "tests/readers/test_csv_ahead.py::test_a_file_that_is_not_wanted_to_its_end_is_read_no_further",
+                "tests/sources/layouts/test_named.py::test_a_column_of_nulls_is_not_read_for_its_names",
                 Tried(
                     "tests/readers/test_bounds.py::test_damaged_parquet_files_are_read_or_refused_and_end_no_process",
                     80,
