@@ -116,7 +116,7 @@ def generated(
             pad_token_id=int(stops[0]),
         )
     ended = torch.isin(output[:, width:], stops)
-    # The first end of each row counts, and what is behind it is padding.
+    # What follows a row's first end token is padding.
     lengths = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, ended.shape[1])
     return int(lengths.sum())
 

@@ -4,7 +4,7 @@
         --ifeval ifeval_input_data.jsonl --arms start dpo mcpo --seeds 0 1 2 --out runs/flagship
 
 An arm is a loss; `start` is the model before training. Each run leaves a file ARM-SEED.json under --results,
-which table.py reads; a run whose file is there is not made again, and one that was stopped goes on. Needs
+which table.py reads; a run that has one is not repeated, and a stopped one resumes. Needs
 pairkit[eval].
 """
 

@@ -1,7 +1,7 @@
 """A key-value cache with room for the tokens to come.
 
 transformers concatenates its cache with each new token, which copies all keys and values in every step. Here
-they lie in buffers longer than they are, and a token is written behind them.
+they lie in longer buffers, and a new token is written into the free space.
 
 Shapes: R rows, H heads of keys and values, T tokens so far, C tokens of a buffer, D values per head.
 """
@@ -24,7 +24,7 @@ def with_room(cache: Any) -> Any:
 
 
 def _roomy(layer: Any) -> Any:
-    # Exactly this type, because its subclasses keep other things beside keys and values.
+    # Exactly this type, because its subclasses store more than keys and values.
     if type(layer) is not DynamicLayer or not layer.is_initialized:
         return layer
     return RoomyLayer(layer.keys, layer.values)
@@ -42,7 +42,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write keys and values of new tokens, `[R, H, new, D]`, behind the others, and return all."""
+        """Write keys and values of new tokens, `[R, H, new, D]`, after the others, and return all."""
         start, new = self.keys.shape[-2], key_states.shape[-2]
         if start + new > self._buffers[0].shape[-2]:
             self._buffers = [_longer(states, new + ROOM) for states in (self.keys, self.values)]

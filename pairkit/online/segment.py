@@ -67,7 +67,7 @@ class Segment:
         )
         self._check_before()
         self.folder.mkdir(exist_ok=True)
-        # Again, unless a dataset was made of them: what is there is not known to be what was written.
+        # Written again until a dataset was built from it, because an existing file may have been changed.
         if survey(self.folder / DATA) != "complete":
             write_part(recipe, self.out, part, self.folder / PROMPTS)
         try:

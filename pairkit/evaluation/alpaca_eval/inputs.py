@@ -69,8 +69,8 @@ def read_inputs(
     """Read all files before anything is asked.
 
     Raises `InputError` for files that do not belong together, and for other questions than the benchmark's
-    unless `other_version`, `RecipeError` for a model or judge that is
-    needed and missing, `HubError` for a file that only the Hub has.
+    unless `other_version`, `RecipeError` for a model or judge that is needed and missing, `HubError` for a
+    file that only the Hub has.
     """
     _check_given(recipe, files, until)
     # Annotations hold the reference's answers, so that they alone are enough.

@@ -71,8 +71,8 @@ def read_inputs(
     """Read all files before anything is asked.
 
     Raises `InputError` for files that do not belong together, and for other questions than the benchmark's
-    unless `other_version`, `RecipeError` for a model, judge or reference
-    that is needed and missing, `ModelError` for a tokenizer that cannot be loaded.
+    unless `other_version`, `RecipeError` for a model, judge or reference that is needed and missing,
+    `ModelError` for a tokenizer that cannot be loaded.
     """
     _check_given(recipe, files, until)
     read = read_questions(files.questions, recipe.version, category=recipe.category, limit=limit)
