@@ -48,7 +48,8 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
         )
         return "skip"
 
-    with open_text(path, compression) as opened, ReadAhead(opened) as stream:
+    with open_text(path, compression) as opened:
+        watched = Watched(opened, dialect.delimiter)
         # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
         parse = pacsv.ParseOptions(
@@ -65,12 +66,12 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             )
-            watched = Watched(stream, dialect.delimiter)
-            reader = pacsv.open_csv(watched, read, parse, convert)
-            read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
-            tables = rebatch(read_tables, rows, UNIT_BYTES)
-            blocks = _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
-            yield from _without_loose_rows(blocks, watched, path, compression, dialect)
+            with ReadAhead(watched) as stream:
+                reader = pacsv.open_csv(stream, read, parse, convert)
+                read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
+                tables = rebatch(read_tables, rows, UNIT_BYTES)
+                blocks = _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
+                yield from _without_loose_rows(blocks, watched, path, compression, dialect)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter for the names of columns
             raise InputError(
                 f"{path}: not CSV in UTF-8 with a header ({shortened(str(error))}); {_advice(path, error)}"

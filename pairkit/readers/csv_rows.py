@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import islice
-from threading import RLock
+from threading import Event, RLock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -38,7 +38,9 @@ def hide_undecodable_rows() -> None:
 class ReadAhead:
     """A stream that pyarrow reads ahead in a thread of its own, and no longer than the block lasts.
 
-    A thread that is still reading when Python ends would abort the process.
+    A thread that is still in Python when Python ends would abort the process. So it must be the outermost
+    stream, and the end of the block waits until the thread has come back once more and found the end. It may
+    also have read as far ahead as it wants, and then it does not come: the wait is bounded.
     """
 
     closed = False
@@ -48,6 +50,7 @@ class ReadAhead:
         # The same thread may end the block while it reads, if the collector of garbage does.
         self._reading = RLock()
         self._ended = False
+        self._found_end = Event()
 
     def __enter__(self) -> ReadAhead:
         return self
@@ -55,11 +58,18 @@ class ReadAhead:
     def __exit__(self, *_: object) -> None:
         with self._reading:
             self._ended = True
+        self._found_end.wait(RETURN_SECONDS)
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes of the stream, none after the block."""
         with self._reading:
-            return b"" if self._ended else bytes(self._stream.read(size))
+            chunk = b"" if self._ended else bytes(self._stream.read(size))
+            if not chunk:
+                self._found_end.set()
+            return chunk
+
+
+RETURN_SECONDS = 0.2  # a thread that reads ahead is back at once, or waits for its consumer
 
 
 class Watched:

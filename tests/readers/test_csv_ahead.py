@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pairkit.errors import InputError
 from pairkit.readers import csv
+from pairkit.readers.csv_rows import ReadAhead, Watched
 from pairkit.readers.formats import blocks
 
 BLOCK = 1 << 14
@@ -65,3 +68,30 @@ def test_a_file_that_is_not_wanted_to_its_end_is_read_no_further(tmp_path: Path)
     assert next(found).size == 100
     found.close()
     check_no_reads()
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_refused_file_is_read_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Watched._may_be_loose
+
+    def slowly(watched: Watched, data: bytes) -> bool:
+        """What is done with a chunk after it was read takes a moment, too."""
+        Slow.flying += 1
+        time.sleep(0.02)
+        Slow.flying -= 1
+        return real(watched, data)
+
+    monkeypatch.setattr(Watched, "_may_be_loose", slowly)
+    path = tmp_path / "open.csv"
+    path.write_bytes(b"prompt,chosen,rejected\n" + ROW * BLOCK + b'p,"' + ROW * (10 * BLOCK))
+    # With its traceback, which keeps the reader of pyarrow alive as the report of an error does.
+    with pytest.raises(InputError, match="a quote is never closed") as refused:
+        list(blocks(path, 100))
+    check_no_reads()
+    assert refused.tb is not None
+
+
+def test_a_thread_that_does_not_come_back_is_not_waited_for() -> None:
+    with ReadAhead(io.BytesIO(b"x" * 100)) as stream:
+        assert stream.read(1) == b"x"
+    assert stream.read(1) == b""
