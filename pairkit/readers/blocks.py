@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pairkit.errors import InputError, listed, quoted
-from pairkit.readers.row_sizes import row_sizes
+from pairkit.readers.row_sizes import Sizes, row_sizes
 
 CHUNK = 4 << 20  # bytes per read
 # Of raw text. What is larger is cut or refused, because a stranger's file must not decide how much memory a
@@ -133,26 +133,35 @@ def rebatch(tables: Iterator[pa.Table], rows: int, most: int | None = None) -> I
 
     With `most`, a table ends also before the row that would give it more than so many bytes.
     """
-    waiting: list[pa.Table] = []
+    waiting: pa.Table | None = None
+    sizes = np.zeros(0, np.int64)
     for table in tables:
-        waiting.append(table)
-        while sum(part.num_rows for part in waiting) >= rows or (most is not None and _bytes(waiting) > most):
-            joined = pa.concat_tables(waiting)
-            count = rows if most is None else min(rows, _fitting(joined, most))
-            yield joined.slice(0, count)
-            waiting = [joined.slice(count)]
-    rest = pa.concat_tables(waiting) if waiting else None
-    if rest is not None and rest.num_rows:
-        yield rest
+        waiting = table if waiting is None else pa.concat_tables([waiting, table])
+        if most is not None:
+            # Once per table: a block of nothing but separators has millions of rows.
+            sizes = np.concatenate([sizes, row_sizes(table)])
+        start = 0
+        for count in _counts(waiting.num_rows, rows, sizes, most):
+            yield waiting.slice(start, count)
+            start += count
+        waiting, sizes = waiting.slice(start), sizes[start:]
+    if waiting is not None and waiting.num_rows:
+        yield waiting
 
 
-def _bytes(tables: Sequence[pa.Table]) -> int:
-    return sum(int(row_sizes(table).sum()) for table in tables)
-
-
-def _fitting(table: pa.Table, most: int) -> int:
-    """Return how many rows fit into `most` bytes, at least one."""
-    return max(1, int(np.searchsorted(np.cumsum(row_sizes(table)), most, side="right")))
+def _counts(number: int, rows: int, sizes: Sizes, most: int | None) -> Iterator[int]:
+    """Yield the numbers of rows of the tables that are full, of `number` rows with `sizes` in bytes."""
+    if most is None:
+        yield from [rows] * (number // rows)
+        return
+    ends = np.cumsum(sizes)
+    start, before = 0, 0
+    while number - start >= rows or (number > start and ends[-1] - before > most):
+        fitting = int(np.searchsorted(ends, before + most, side="right")) - start
+        count = min(rows, max(1, fitting))
+        yield count
+        start += count
+        before = int(ends[start - 1])
 
 
 def skip_rows(tables: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
