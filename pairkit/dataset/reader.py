@@ -163,6 +163,13 @@ class BuiltData:
 
     def _check_known(self, split: str) -> None:
         if split not in self.splits:
+            listed = self.manifest.get("files")
+            for name in listed if isinstance(listed, dict) else ():
+                if name.startswith("data/") and split_of(name) == split:
+                    raise InputError(
+                        f"{self.folder / name}: is missing, though {MANIFEST} lists it; put it back, or build "
+                        "the dataset again"
+                    )
             names = ", ".join(self.splits) or "none"
             raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.tiny import random_sets, write_data
 
+import pairkit
 from pairkit.dataset.reader import BuiltData, load, open_data
 from pairkit.errors import InputError, RecipeError
 
@@ -43,3 +44,20 @@ def test_an_empty_split_is_told_from_an_absent_one(data: BuiltData):
         open_data(str(data.folder), "dev")
     with pytest.raises(InputError, match=r"the split 'test' has no rows; splits with rows: train$"):
         open_data(str(data.folder), "test")
+
+
+def test_a_removed_file_is_told_from_an_absent_split(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n' * 3, encoding="utf-8")
+    pairkit.build({"source": {"name": "files", "path": str(path)}, "test_fraction": 0}, tmp_path / "out")
+    (file,) = (tmp_path / "out" / "data").iterdir()
+    file.unlink()
+    for ask in (
+        lambda: open_data(str(tmp_path / "out"), "train"),
+        lambda: load(tmp_path / "out").tables("train"),
+    ):
+        with pytest.raises(InputError) as refused:
+            ask()
+        assert str(refused.value) == (
+            f"{file}: is missing, though pairkit.json lists it; put it back, or build the dataset again"
+        )
