@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pairkit.engines.base import Engine, Unloaded
+    from pairkit.engines.base import BatchEngine, Engine, Unloaded
+    from pairkit.engines.cache import Cache
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 
@@ -28,6 +29,17 @@ def open_engine(
 
     open_named = import_own(ENGINES[recipe.engine].opens)
     engine: Engine = open_named(recipe, calls or CallSettings(), name=name)
+    return engine
+
+
+def open_batches(recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str) -> BatchEngine:
+    """Open the engine of a recipe so that its calls are put into batches. Raises as `open_engine` does."""
+    from pairkit.engines.table import ENGINES
+    from pairkit.imports import import_own
+
+    path = ENGINES[recipe.engine].batches
+    assert path is not None, recipe.engine  # the recipe of a build has checked it
+    engine: BatchEngine = import_own(path)(recipe, calls, cache, name=name)
     return engine
 
 

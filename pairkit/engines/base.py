@@ -119,6 +119,11 @@ class Problem(NamedTuple):
 Result = tuple[Completion, ...] | Problem
 
 
+# The reason of a request whose answer comes with a batch: nothing is wrong with it, and it is never stored.
+IN_BATCH = "in_batch"
+PENDING = Problem(IN_BATCH, "the answer comes with a batch")
+
+
 class Call(NamedTuple):
     """Requests that an engine computes at once; the results depend on these requests alone.
 
@@ -178,6 +183,35 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release whatever the engine holds."""
+        ...
+
+
+class BatchEngine(Engine, Protocol):
+    """An engine that puts calls into batches and returns `PENDING` for them, until they are answered.
+
+    The answers of a batch go to the cache of calls, where whoever asks again finds them. Calls that a batch
+    has left unanswered are made directly, as those of `direct` are.
+    """
+
+    @property
+    def direct(self) -> Engine:
+        """The engine without batches: the same server, budget and counts."""
+        ...
+
+    def flush(self) -> None:
+        """Submit the batch that is being filled."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests in the batches with calls that were asked for."""
+        ...
+
+    def wait(self, advance: Callable[[int], None]) -> bool:
+        """Wait for these batches; return whether there is anything to ask again.
+
+        `advance` is called with the number of requests that are done.
+        """
         ...
 
 

@@ -25,6 +25,8 @@ class EngineRow:
         libraries: the libraries that determine its answers, each with the packages that may contain it.
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
         local: whether it loads the model itself, so that the model's files identify a build.
+        batches: the function `module:name` that opens it for batches (`calls.batch`), if it has any; called
+            with what `opens` is called with, and the cache.
     """
 
     help: str
@@ -34,6 +36,7 @@ class EngineRow:
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: str | None = None
     local: bool = True
+    batches: str | None = None
 
 
 ENGINES: dict[str, EngineRow] = {
@@ -58,6 +61,7 @@ ENGINES: dict[str, EngineRow] = {
         "pairkit.engines.openai.engine:unloaded_openai",
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
         local=False,
+        batches="pairkit.engines.openai.batch.engine:open_batches",
     ),
 }
 # Fields that name where a server is, which changes no row and is not to be published.

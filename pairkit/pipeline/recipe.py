@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, mode
 from pairkit import recipes
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
-from pairkit.engines.recipe import CallSettings
+from pairkit.engines.recipe import CallSettings, check_batches
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
@@ -86,6 +86,8 @@ class BuildRecipe(Strict):
             advice = "give each a name" if nameable else "only one is possible"
             problem = f"{twice} occurs twice: {advice}" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
+        blocks = [*([] if self.generate is None else [self.generate]), *self.rankings]
+        check_batches(self.calls, blocks)
         if self.orders_by not in names:
             raise ValueError(
                 f"recipe key 'order': {self.order!r} is not one of the rankers: {', '.join(names)}"

@@ -19,7 +19,7 @@ from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
-from pairkit.engines.openai.usage import Usage, usage_of
+from pairkit.engines.openai.usage import Usage, fewest_tokens, usage_of
 from pairkit.engines.openai.wire import Unreadable, decoded, loads
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
@@ -86,12 +86,37 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     return Tokens(size // 3 + 8, limit * len(request.samplings))
 
 
+def used(parsed: Parsed | Fault, most: Tokens) -> Tokens:
+    """Return the tokens of an answer: as many as it may have where it reports nothing that can be true."""
+    # An answer that cannot be used is paid for too.
+    if isinstance(parsed, Fault):
+        return most
+    said = parsed.usage
+    return Tokens(
+        most.prompt if said.prompt is None else said.prompt,
+        most.completion if said.completion is None else said.completion,
+    )
+
+
 def parse(
     content: bytes, body: Mapping[str, Any], secrets: Secrets = NO_SECRETS
 ) -> Parsed | ServerError | Fault:
     """Read the completions of an answer with status 200 to a request; there may be fewer than `n`."""
     try:
         return _parse(content, body, secrets)
+    except Unreadable as error:
+        return Fault(str(error))
+
+
+def parse_object(
+    answer: Any, body: Mapping[str, Any], fewest: int, secrets: Secrets
+) -> Parsed | ServerError | Fault:
+    """Read an answer as `parse` does, of which the JSON was read and `wire.check_depth` was asked.
+
+    `fewest`: the fewest tokens of the request's prompt, whose messages `body` need not have.
+    """
+    try:
+        return _parsed(answer, body, fewest, secrets)
     except Unreadable as error:
         return Fault(str(error))
 
@@ -104,6 +129,12 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
         return Fault("the answer is not JSON" if content else "the answer is empty")
     if streamed and answer is None:
         return Fault("the stream broke off")
+    return _parsed(answer, body, fewest_tokens(body), secrets)
+
+
+def _parsed(
+    answer: Any, body: Mapping[str, Any], fewest: int, secrets: Secrets
+) -> Parsed | ServerError | Fault:
     answer = answer if isinstance(answer, Mapping) else {}
     if error := error_within(answer, secrets):
         return error
@@ -115,7 +146,7 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
     messages = [message for choice in _ordered(choices) if (message := received(choice)) is not None]
     if len(messages) < len(choices):
         return Fault("the answer holds a choice without a whole message")
-    usage = usage_of(answer.get("usage"), body, messages)
+    usage = usage_of(answer.get("usage"), fewest, messages)
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
     tokens = usage.completion if len(choices) == 1 else None
     limit = sampling_of(body).max_tokens
