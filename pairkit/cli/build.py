@@ -193,7 +193,7 @@ def build(
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.
     if dry_run:
-        say(describe.plan(resolved, out))
+        say(describe.plan(resolved, out, cache))
         return
     manifest = pipeline.build(
         resolved,

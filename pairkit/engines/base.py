@@ -215,6 +215,23 @@ class BatchEngine(Engine, Protocol):
         ...
 
 
+class PlannedEngine(Engine, Protocol):
+    """An engine that counts what would go into batches, for a dry run.
+
+    Attributes:
+        requests, size, batches: of what would be submitted: its requests, bytes and batches.
+        prompt, completion: its most tokens.
+        submitted: requests in batches of an earlier run.
+    """
+
+    requests: int
+    size: int
+    batches: int
+    prompt: int
+    completion: int
+    submitted: int
+
+
 def sample_seed(seed: int, set_id: str, index: int) -> int:
     """Return the seed of sample `index` of a set, below 2**53 because JSON readers keep that exactly."""
     # A hash and not a counter, because a set has to get the same seeds in any batch, order or resumed build.

@@ -27,6 +27,8 @@ class EngineRow:
         local: whether it loads the model itself, so that the model's files identify a build.
         batches: the function `module:name` that opens it for batches (`calls.batch`), if it has any; called
             with what `opens` is called with, and the cache.
+        plans: the function that opens it for a dry run, to count; called with the block, the `CallSettings`
+            and the cache's file.
     """
 
     help: str
@@ -37,6 +39,7 @@ class EngineRow:
     extra: str | None = None
     local: bool = True
     batches: str | None = None
+    plans: str | None = None
 
 
 ENGINES: dict[str, EngineRow] = {
@@ -62,6 +65,7 @@ ENGINES: dict[str, EngineRow] = {
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
         local=False,
         batches="pairkit.engines.openai.batch.engine:open_batches",
+        plans="pairkit.engines.openai.batch.plan:plan_batches",
     ),
 }
 # Fields that name where a server is, which changes no row and is not to be published.

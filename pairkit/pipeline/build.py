@@ -18,7 +18,6 @@ from pairkit.files import OnExisting, stoppable
 from pairkit.hashing import sha256_of
 from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
-    batches,
     closed_shards,
     describe,
     directory,
@@ -30,8 +29,9 @@ from pairkit.pipeline import (
     unit_store,
     validate,
 )
+from pairkit.pipeline.batches.passes import answer_in_batches
 from pairkit.pipeline.changes import differences
-from pairkit.pipeline.directory import BuildDirectory
+from pairkit.pipeline.directory import CACHE, BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.publish import publish
@@ -44,8 +44,6 @@ from pairkit.progress import Advance, log, progress
 from pairkit.schema import StageResult
 from pairkit.sources import Opened
 
-# The cache of calls unless another file is named: next to the datasets, one for all in a folder.
-CACHE = "calls.sqlite"
 # What continues a build that was stopped.
 _AGAIN = "run the same command again to continue"
 
@@ -166,7 +164,7 @@ def _write_shards(
     # By units and not by rows, because a unit is the smallest part that is written at once.
     raw = partial(opened.batches, start=first, rows=recipe.unit_rows)
     if recipe.calls.batch:
-        batches.answer(lambda: numbered(raw()), recipe, keys, folder, first, pool)
+        answer_in_batches(lambda: numbered(raw()), recipe, keys, folder, first, pool)
     read = ahead(numbered(inputs.reading(raw())), workers)
     # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
     # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.

@@ -2,10 +2,11 @@
 
     PYTHONPATH=tests python -m support.batch_server --port-file FILE [--plan FILE]
 
-A file is checked as OpenAI checks it: one request per line, to the endpoint of the batch, each with a custom_id
-of its own, within the limits. What no client should send is a violation (GET /stats). A batch is answered when
-it was looked at `--looks` times, by the answers that chat_server.py gives. `--plan` is a JSON file, read at each
-look: `{"1": {"status": "expired", "answer": 0.5, "lines": "wrong_ids"}, ...}` by the number of the batch.
+A file is checked as OpenAI checks it: one request per line, to the endpoint of the batch, each with a
+custom_id of its own, within the limits. What no client should send is a violation (GET /stats). A batch is
+answered when it was looked at `--looks` times, by the answers that chat_server.py gives. `--plan` is a JSON
+file, read at each look, of what becomes of batches by their number:
+`{"1": {"status": "expired", "answer": 0.5, "lines": "wrong_ids"}, ...}`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ LINES: dict[str, Callable[[list[str]], list[str]]] = {
         *lines[1:],
     ],
     # The second time with another answer, which must not replace the first.
-    "repeated": lambda lines: [*lines, *(line.replace('"content": "', '"content": "again ') for line in lines)],
+    "repeated": lambda lines: [
+        *lines,
+        *(line.replace('"content": "', '"content": "again ') for line in lines),
+    ],
     "oversized": lambda lines: [lines[0][:-1] + " " * 12_000_000 + "}", *lines[1:]],
     "not_json": lambda lines: [lines[0][:-20], "[1]", '"text"', "", *lines[1:]],
     "deep": lambda lines: ["[" * 100_000, *lines],
@@ -106,7 +110,13 @@ class Batches(chat_server.Server):
         if wrong := self.wrong(self.files[asked["input_file_id"]]):
             return await self.refuse(writer, 400, wrong)
         name = f"batch_{len(self.batches) + 1}"
-        made = {"id": name, "object": "batch", "status": "validating", "number": len(self.batches) + 1, **asked}
+        made = {
+            "id": name,
+            "object": "batch",
+            "status": "validating",
+            "number": len(self.batches) + 1,
+            **asked,
+        }
         if self.lost_metadata:
             del made["metadata"]
         self.batches[name] = made

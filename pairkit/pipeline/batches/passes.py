@@ -38,13 +38,7 @@ class _Batching(EnginePool):
         return engine
 
 
-def in_batches(recipe: BuildRecipe) -> list[Any]:
-    """Return the blocks of a recipe whose calls go into batches."""
-    blocks = [recipe.generate, *recipe.rankings]
-    return [block for block in blocks if block is not None and _has_batches(block)]
-
-
-def answer(
+def answer_in_batches(
     units: Units, recipe: BuildRecipe, keys: Mapping[str, str], folder: Path, first: int, pool: EnginePool
 ) -> None:
     """Have the calls of all units answered in batches; the cache has the answers then.
@@ -56,7 +50,7 @@ def answer(
     Raises what `ask_models` raises.
     """
     hashes = tuple(keys.values())
-    judges = [block for block in table.asking(recipe.rankings) if _has_batches(block)]
+    judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
     batching = _Batching(pool.calls, pool.cache, pool.opened, pool.engines, pool.batching)
 
     def stored() -> Iterator[tuple[int, pa.Table]]:
@@ -66,7 +60,7 @@ def answer(
             yield done, (unit.result if result is None else result).sets
 
     if recipe.generate is not None:
-        if _has_batches(recipe.generate):
+        if has_batches(recipe.generate):
             engine = batching.engine(recipe.generate)
             generation = model_stages.open_generation(recipe.generate, recipe.seed, batching)
 
@@ -123,6 +117,7 @@ def _wait(engine: BatchEngine, what: str) -> bool:
             raise
 
 
-def _has_batches(block: Any) -> bool:
+def has_batches(block: Any) -> bool:
+    """Return whether the calls of a block can go into batches."""
     engine = getattr(block, "engine", None)
     return engine is not None and ENGINES[engine].batches is not None
