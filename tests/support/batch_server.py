@@ -139,7 +139,7 @@ class Batches(chat_server.Server):
                 return f"wrong line {sorted(each)}"
             if (each["method"], each["url"]) != ("POST", "/v1/chat/completions"):
                 return "wrong method or url"
-            if wrong := violation(each["body"]):
+            if wrong := violation(each["body"], self.schemas and each["body"].get("response_format")):
                 return wrong
             if each["body"]["model"] != self.model:
                 return "wrong model"
@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--plan", type=Path)
     for name in ("looks", "most_requests", "most_bytes", "lost_create"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Batches, name))
-    for name in ("judge", "longest", "no_batches", "lost_metadata"):
+    for name in ("judge", "longest", "schemas", "no_batches", "lost_metadata"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--key")
     arguments = vars(parser.parse_args())

@@ -12,9 +12,9 @@ from math import isnan
 from time import time
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
+from pairkit.engines.base import Completion, FinishReason, Request, SentSampling, Structure
 from pairkit.engines.openai import stream
-from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
+from pairkit.engines.openai.dialect import FORM, LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
@@ -50,9 +50,13 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
     if not request.prompt or isinstance(request.prompt[0], int):
         raise RecipeError("engine openai needs messages, not token ids; a server renders them itself")
     sampling = request.samplings[0]
+    # Where the server enforces no form, nothing of it is sent: the prompt names another one. A form that the
+    # user has set is theirs.
+    enforced = FORM not in dialect.removed and FORM not in recipe.extra_body
+    structure = request.structure if enforced else None
     fields = {
         "model": recipe.model,
-        **sent(recipe, request),
+        **sent(recipe, request if structure is None else request.instructed),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         LIMIT: sampling.max_tokens,
@@ -61,6 +65,7 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
         "logprobs": None if request.top_logprobs is None else True,
         "top_logprobs": request.top_logprobs,
+        FORM: None if structure is None else _form(structure),
     }
     fields = dialect.written(fields)
     if recipe.extra_body.get(NEW_LIMIT) is not None:
@@ -68,6 +73,11 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         fields.pop(LIMIT, None)
     fields |= recipe.extra_body
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _form(structure: Structure) -> dict[str, Any]:
+    about = {"name": structure.name, "strict": True, "schema": json.loads(structure.schema)}
+    return {"type": "json_schema", "json_schema": about}
 
 
 def sampling_of(body: Mapping[str, Any]) -> SentSampling:
@@ -81,7 +91,7 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
     texts = [text for message in messages for name, text in message.items() if name != "role"]
     # In bytes, because a character of other scripts than Latin is often several tokens.
-    size = sum(len(text.encode()) for text in [*texts, request.tools or ""])
+    size = sum(len(text.encode()) for text in [*texts, request.tools or "", *(request.structure or ())])
     limit = sampling_of(body).max_tokens or request.samplings[0].max_tokens
     return Tokens(size // 3 + 8, limit * len(request.samplings))
 
