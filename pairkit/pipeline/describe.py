@@ -19,6 +19,7 @@ from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import shell_quoted
 from pairkit.rankers.judge.statistics import describe_judges
+from pairkit.rankers.panel.agreement import describe_panel
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
 from pairkit.sources import Opened
@@ -125,7 +126,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
                 generated["truncated_dropped"] if name == "truncated_dropped" else 0
             )
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
-    lines += [f"  {line}" for line in describe_judges(manifest)]
+    lines += [f"  {line}" for line in (*describe_judges(manifest), *describe_panel(manifest))]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")
