@@ -61,7 +61,8 @@ CASES = [
     ),
     Case(
         "judge's prompt with a scale that is none",
-        f"{FILES} own.jsonl rank.ranker=judge rank.model=model rank.protocol=pointwise rank.aspects=[own.txt]",
+        f"{FILES} own.jsonl rank.ranker=judge rank.model=model rank.protocol=pointwise "
+        "rank.aspects=[own.txt]",
         "own.txt: scale must be two whole numbers, as in [1, 10], got '1-10'",
         {
             **OWN,
