@@ -17,7 +17,7 @@ from pairkit.engines.cache import Cache
 from pairkit.engines.openai.batch.api import BatchAPI
 from pairkit.engines.openai.batch.engine import OpenAIBatches
 from pairkit.engines.openai.batch.store import BatchStore
-from pairkit.errors import EngineError
+from pairkit.errors import EngineError, Interrupted
 
 PROBLEMS = 12
 CALLS = PER_PROBLEM * PROBLEMS
@@ -146,6 +146,25 @@ def test_a_killed_process_is_continued_by_the_same_command(
         (tmp_path / "plan.json").write_text("{}")
         assert batched(server.url, PROBLEMS, out) == direct
         assert lines(server) == [CALLS - 1]
+        check_once(server)
+
+
+def test_an_interrupt_names_what_stays_with_the_server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    direct: dict[str, Any],
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with batch_server(tmp_path) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("pairkit.engines.openai.batch.engine.time.sleep", interrupted)
+            with pytest.raises(Interrupted, match="run the same command again to continue"):
+                batched(server.url, PROBLEMS, tmp_path / "out", batches=TWO)
+        assert "35 requests stay in batches at the server: the same command" in capsys.readouterr().err
+        assert batched(server.url, PROBLEMS, tmp_path / "out", batches=TWO) == direct
         check_once(server)
 
 
