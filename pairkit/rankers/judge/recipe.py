@@ -67,8 +67,8 @@ class JudgeRecipe(EngineRecipe):
         if self.structured and not ENGINES[self.engine].structured:
             able = " or ".join(engine for engine, row in ENGINES.items() if row.structured)
             raise ValueError(
-                f"recipe key 'structured': engine {self.engine} cannot enforce the form of an answer: set "
-                f"engine={able}, or remove it"
+                f"recipe key '{self.place}structured': engine {self.engine} cannot enforce the form of an "
+                f"answer: set engine={able}, or remove it"
             )
         return self
 
