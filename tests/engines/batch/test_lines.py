@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from pairkit.engines.asking import complete
 from pairkit.engines.base import PENDING, Completion, Request, Sampling
 from pairkit.engines.cache import Cache
 from pairkit.engines.openai.batch import lines as module
+from pairkit.engines.openai.batch.api import _file_of, _id_in, _Temporary
 from pairkit.engines.openai.batch.engine import OpenAIBatches
 from pairkit.engines.openai.batch.lines import Answer, read_answers
 from pairkit.engines.openai.batch.store import Row
 from pairkit.engines.openai.chat_api import Fault, Parsed
+from pairkit.engines.openai.dialect import ONE_BY_ONE
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import NO_TOKENS, Tokens
 from pairkit.engines.recipe import CallSettings
-from pairkit.errors import EngineError
+from pairkit.errors import EngineError, RecipeError
 
 SENT = json.dumps({"model": "m", "temperature": 1.0, "top_p": 1.0, "max_tokens": 8, "seed": 1})
 ROWS = {name: Row(name, name.encode(), SENT, 2, 100, 8) for name in ("a", "b")}
@@ -147,6 +150,18 @@ def test_two_builds_that_share_a_cache_submit_a_request_once(tmp_path: Path) -> 
             opened.close()
 
 
+def test_a_server_with_one_completion_per_request_needs_a_setting(tmp_path: Path) -> None:
+    with batch_server(tmp_path) as server:
+        opened = engine(server, tmp_path)
+        complete(opened, asked(1))
+        opened.direct.client.dialect = ONE_BY_ONE
+        (request,) = asked(1)
+        two = replace(request, samplings=(request.samplings[0]._replace(seed=7),) * 2)
+        with pytest.raises(RecipeError, match=r"one completion per request: set many_per_call=false"):
+            complete(opened, [two])
+        opened.close()
+
+
 def test_a_file_larger_than_all_answers_can_be_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,9 +175,7 @@ def test_a_file_larger_than_all_answers_can_be_is_refused(
         opened.close()
 
 
-def test_ids_that_are_none_are_not_put_into_urls(tmp_path: Path) -> None:
-    from pairkit.engines.openai.batch.api import _file_of, _id_in, _Temporary
-
+def test_ids_that_are_none_are_not_put_into_urls() -> None:
     for value in ("../files", "a/b", "a?b", "", "x" * 300, None, 7):
         assert _file_of(value) is None
         with pytest.raises(_Temporary):

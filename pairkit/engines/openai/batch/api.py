@@ -228,7 +228,7 @@ def _state(about: Mapping[str, Any]) -> State:
     listed = errors.get("data") if isinstance(errors, Mapping) else None
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
     return State(
-        str(about.get("status")),
+        str(about.get("status")).lower(),  # in capitals at some servers
         _file_of(about.get("output_file_id")),
         _file_of(about.get("error_file_id")),
         sum(number for number in numbers if isinstance(number, int) and 0 <= number < 10**9),

@@ -149,7 +149,7 @@ class BatchStore:
 
         A batch without an id is then of a process that was killed.
         """
-        path = self.path.with_name(f"{self.path.name}.batches.lock")
+        path = self.path.with_name(f".{self.path.name}.batches.lock")
         try:
             handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         except OSError as error:
