@@ -99,5 +99,10 @@ def _described(name: str, model: str, planned: PlannedEngine, calls: CallSetting
     if price := calls.prices.get(model):
         whole = (price.input * planned.prompt + price.output * planned.completion) / 1e6
         share = calls.batches.price
-        lines[-1] += f", at a cost of at most about {share * whole:,.2f} ({share:.0%} of {whole:,.2f})"
+        lines[-1] += f", at a cost of at most about {_money(share * whole)} ({share:.0%} of {_money(whole)})"
     return lines
+
+
+def _money(amount: float) -> str:
+    # Some digits of a small one too, which 0.00 would not show.
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
