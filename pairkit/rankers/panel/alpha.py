@@ -63,14 +63,12 @@ def _distances(values: Floats, totals: Floats, level: Level) -> Floats:
     """Return the squared difference of each two values, `[V, V]`."""
     first, second = values[:, None], values[None, :]
     if level == "nominal":
-        return (first != second).astype(float)
+        return np.not_equal(first, second).astype(np.float64)
     if level == "interval":
-        return np.asarray((first - second) ** 2)
+        return np.square(first - second)
     if level == "ratio":
         total = first + second
-        share: Floats = np.divide(first - second, total, out=np.zeros_like(total), where=total != 0)
-        return share**2
+        return np.square(np.divide(first - second, total, out=np.zeros_like(total), where=total != 0))
     # Ordinal: the values between the two, and half of both.
-    reached = np.cumsum(totals) - totals / 2
-    between: Floats = reached[:, None] - reached[None, :]
-    return between**2
+    reached: Floats = np.cumsum(totals) - totals / 2
+    return np.square(reached[:, None] - reached[None, :])
