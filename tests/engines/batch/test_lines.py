@@ -144,9 +144,34 @@ def test_two_builds_that_share_a_cache_submit_a_request_once(tmp_path: Path) -> 
         assert list(server.stats()["batches"].values()) == [4]
         assert complete(other, asked(5), caches[1])[2:] == [PENDING] * 3
         assert other.wait(lambda done: None)
+        # It finds that the answers are stored, and downloads nothing.
+        assert one.wait(lambda done: None)
         results = complete(one, asked(5), caches[0])
         assert all(isinstance(result, tuple) and isinstance(result[0], Completion) for result in results)
         for opened in (one, other, *caches):
+            opened.close()
+
+
+def test_a_batch_that_another_process_was_killed_in_is_finished_by_one_that_waits(tmp_path: Path) -> None:
+    """Its requests were found while it had no id yet."""
+    with batch_server(tmp_path) as server:
+        waiting, dying = engine(server, tmp_path), engine(server, tmp_path)
+        caches = [Cache(tmp_path / "calls.sqlite") for _ in range(2)]
+        complete(dying, asked(5), caches[0])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                OpenAIBatches, "_create", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt)
+            )
+            with pytest.raises(KeyboardInterrupt):
+                dying.flush()
+        dying.close()
+        complete(waiting, asked(5), caches[1])
+        assert server.stats()["batches"] == {}
+        assert waiting.wait(lambda done: None)
+        assert list(server.stats()["batches"].values()) == [4]
+        results = complete(waiting, asked(5), caches[1])
+        assert all(isinstance(result, tuple) and isinstance(result[0], Completion) for result in results)
+        for opened in (waiting, *caches):
             opened.close()
 
 

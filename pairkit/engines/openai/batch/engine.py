@@ -145,7 +145,9 @@ class OpenAIBatches:
         done: dict[str, int] = dict.fromkeys(self._waiting, 0)
         while self._waiting:
             for name, batch in list(self._waiting.items()):
-                assert batch.id is not None, name
+                if batch.id is None:
+                    self._find_again(batch)
+                    continue
                 state = self.direct.run(self._api.look(batch.id))
                 done[name] = min(state.done, batch.requests)
                 if state.status in _ENDED:
@@ -213,6 +215,16 @@ class OpenAIBatches:
             self._waiting[batch.name] = batch
             self.direct.run(self.direct.client.spending.hold_again(batch.most))
 
+    def _find_again(self, batch: Batch) -> None:
+        """Look at a batch that another process was submitting, when it has done that or was killed."""
+        self.mend()
+        found = [each for each in self.store.open_batches(self._server) if each.name == batch.name]
+        if found:
+            self._waiting[batch.name] = found[0]
+        else:
+            del self._waiting[batch.name]
+            self.direct.run(self.direct.client.spending.settle(batch.most, NO_TOKENS))
+
     def _elsewhere(self, row: Row) -> Batch | bool:
         return self.store.batch_of(row.key, self._server)
 
@@ -251,6 +263,10 @@ class OpenAIBatches:
     def _end(self, batch: Batch, batch_id: str, state: State) -> None:
         """Store the answers of a batch that has ended, and forget it."""
         rows = self.store.rows(batch.name)
+        if not rows:
+            # Another process that waited for it has stored its answers.
+            self.direct.run(self.direct.client.spending.settle(batch.most, NO_TOKENS))
+            return
         outcome = read_outcome(
             rows,
             state,
