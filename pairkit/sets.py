@@ -40,6 +40,16 @@ def completions(batch: pa.RecordBatch) -> pa.StructArray:
     return pc.list_flatten(batch["completions"])
 
 
+def named_scores(flat: pa.StructArray, name: str) -> npt.NDArray[np.float64]:
+    """Return the named score of each completion of `flat`; NaN is one that was given none."""
+    scores = pc.struct_field(flat, "scores")
+    entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
+    named = pc.equal(pc.struct_field(entries, "name"), name)
+    values = np.full(len(flat), np.nan)
+    values[owners.filter(named).to_numpy()] = pc.struct_field(entries, "value").filter(named).to_numpy()
+    return values
+
+
 def numbers(batch: pa.RecordBatch, flat: pa.StructArray) -> pl.DataFrame:
     """Return one row per completion of `flat`: `set` and `row` (indices), `rank`, `score`, `noise`."""
     return pl.DataFrame(

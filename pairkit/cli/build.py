@@ -153,7 +153,7 @@ def build(
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
-      pairkit build --recipe ultrafeedback --dry-run
+      pairkit build --recipe gsm8k generate.engine=openai generate.model=gpt-5-mini calls.batch=true --dry-run
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
@@ -193,7 +193,7 @@ def build(
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.
     if dry_run:
-        say(describe.plan(resolved, out))
+        say(describe.plan(resolved, out, cache))
         return
     manifest = pipeline.build(
         resolved,

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pairkit.engines.base import Engine, Unloaded
+    from pathlib import Path
+
+    from pairkit.engines.base import BatchEngine, Engine, PlannedEngine, Unloaded
+    from pairkit.engines.cache import Cache
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 
@@ -28,6 +31,28 @@ def open_engine(
 
     open_named = import_own(ENGINES[recipe.engine].opens)
     engine: Engine = open_named(recipe, calls or CallSettings(), name=name)
+    return engine
+
+
+def open_batches(recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str) -> BatchEngine:
+    """Open the engine of a recipe so that its calls are put into batches. Raises as `open_engine` does."""
+    from pairkit.engines.table import ENGINES
+    from pairkit.imports import import_own
+
+    path = ENGINES[recipe.engine].batches
+    assert path is not None, recipe.engine  # the recipe of a build has checked it
+    engine: BatchEngine = import_own(path)(recipe, calls, cache, name=name)
+    return engine
+
+
+def plan_batches(recipe: EngineRecipe, calls: CallSettings, cache: Path) -> PlannedEngine:
+    """Open the engine of a recipe so that it only counts what would go into batches."""
+    from pairkit.engines.table import ENGINES
+    from pairkit.imports import import_own
+
+    path = ENGINES[recipe.engine].plans
+    assert path is not None, recipe.engine
+    engine: PlannedEngine = import_own(path)(recipe, calls, cache)
     return engine
 
 

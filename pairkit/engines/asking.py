@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Call, Completion, Engine, Problem, Request, Result
+from pairkit.engines.base import PENDING, Call, Completion, Engine, Problem, Request, Result
 from pairkit.engines.cache import Cache, call_key
 
 # Numbers of calls. Never used twice, because an engine may still hold a call of an earlier `Asking`.
@@ -49,7 +49,7 @@ class Asking:
         if kind is None or kind is GeneratorExit or self.cache is None:
             return
         for number, results in self.engine.drain():
-            if number in self._in_flight:
+            if number in self._in_flight and PENDING not in results:
                 self.cache.put(self._in_flight[number].key, results)
 
     @property
@@ -113,7 +113,8 @@ class Asking:
     def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
         for number, results in done:
             sent = self._in_flight[number]
-            if self.cache is not None:
+            # What is in a batch has no result yet.
+            if self.cache is not None and PENDING not in results:
                 # Stored before it is forgotten here: an interrupt between the two leaves it to `__exit__`.
                 self.cache.put(sent.key, results)
             del self._in_flight[number]

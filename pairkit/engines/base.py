@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pairkit.models.chat.messages import from_json
@@ -55,6 +55,20 @@ class SentSampling(NamedTuple):
     max_tokens: int | None
 
 
+class Structure(NamedTuple):
+    """The form that an answer has to have, where an engine can enforce one.
+
+    Attributes:
+        name: a word for it, which servers want.
+        schema: JSON Schema of the answer, as JSON.
+        instruction: appended to the last message, but only where the form is enforced.
+    """
+
+    name: str
+    schema: str
+    instruction: str
+
+
 @dataclass(frozen=True)
 class Request:
     """A prompt, and one sampling per completion to generate.
@@ -67,6 +81,7 @@ class Request:
         template_kwargs: JSON object of arguments of the template for this prompt, or None.
         top_logprobs: how many of the most probable first tokens of a completion are returned with their
             log-probs, at temperature 1; None: none are.
+        structure: the form of the answer; None: any text.
     """
 
     prompt: Messages | Sequence[int]
@@ -74,6 +89,16 @@ class Request:
     tools: str | None = None
     template_kwargs: str | None = None
     top_logprobs: int | None = None
+    structure: Structure | None = None
+
+    @property
+    def instructed(self) -> Request:
+        """The request with the instruction about its form in the last message, which is the user's."""
+        if self.structure is None:
+            return self
+        *messages, last = (part for part in self.prompt if not isinstance(part, int))
+        content = f"{last['content']}\n\n{self.structure.instruction}"
+        return replace(self, prompt=[*messages, {**last, "content": content}])
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -117,6 +142,11 @@ class Problem(NamedTuple):
 
 # The result of one request: its completions in the order of its samplings, or why there are none.
 Result = tuple[Completion, ...] | Problem
+
+
+# The reason of a request whose answer comes with a batch: nothing is wrong with it, and it is never stored.
+IN_BATCH = "in_batch"
+PENDING = Problem(IN_BATCH, "the answer comes with a batch")
 
 
 class Call(NamedTuple):
@@ -179,6 +209,52 @@ class Engine(Protocol):
     def close(self) -> None:
         """Release whatever the engine holds."""
         ...
+
+
+class BatchEngine(Engine, Protocol):
+    """An engine that puts calls into batches and returns `PENDING` for them, until they are answered.
+
+    The answers of a batch go to the cache of calls, where whoever asks again finds them. Calls that a batch
+    has left unanswered are made directly, as those of `direct` are.
+    """
+
+    @property
+    def direct(self) -> Engine:
+        """The engine without batches: the same server, budget and counts."""
+        ...
+
+    def flush(self) -> None:
+        """Submit the batch that is being filled."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests in the batches with calls that were asked for."""
+        ...
+
+    def wait(self, advance: Callable[[int], None]) -> bool:
+        """Wait for these batches; return whether there is anything to ask again.
+
+        `advance` is called with the number of requests that are done.
+        """
+        ...
+
+
+class PlannedEngine(Engine, Protocol):
+    """An engine that counts what would go into batches, for a dry run.
+
+    Attributes:
+        requests, size, batches: of what would be submitted: its requests, bytes and batches.
+        prompt, completion: its most tokens.
+        submitted: requests in batches of an earlier run.
+    """
+
+    requests: int
+    size: int
+    batches: int
+    prompt: int
+    completion: int
+    submitted: int
 
 
 def sample_seed(seed: int, set_id: str, index: int) -> int:

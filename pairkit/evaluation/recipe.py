@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from pairkit.engines.recipe import CallSettings, EngineRecipe
+from pairkit.engines.recipe import CallSettings, DirectCalls, EngineRecipe
 from pairkit.evaluation.answers import Decoding, Question
 from pairkit.models.names import is_local, public_name
 from pairkit.rankers.thoughts import Thoughts
@@ -49,7 +49,7 @@ class BenchmarkRecipe(EngineRecipe):
     thoughts: Thoughts = "strip"
     seed: int = 0
     judge: JudgeModel | None = None
-    calls: CallSettings = CallSettings()
+    calls: DirectCalls = CallSettings()
 
     def decoding(self, question: Question | None = None) -> Decoding:
         """Return how a question is answered."""

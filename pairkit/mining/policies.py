@@ -11,7 +11,7 @@ import polars as pl
 
 from pairkit.mining.recipe import MineRecipe
 
-DROPPED = ("empty", "identical", "rank", "margin", "negatives")
+DROPPED = ("empty", "identical", "rank", "margin", "agreement", "negatives")
 REASONS = {
     "no_completion": "no completion is left",
     "all_identical": "all completions are the same",
@@ -27,8 +27,11 @@ RANKED = pl.col("rank").is_not_null() & ~pl.col("noise")
 NEGATIVE = pl.col("best_rank").is_not_null() & (pl.col("noise") | (pl.col("rank") > pl.col("best_rank")))
 
 
-def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
-    """Add `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set."""
+def drop(frame: pl.DataFrame, recipe: MineRecipe, panel: int = 0) -> pl.DataFrame:
+    """Add `dropped`, and the `best_row`, `best_rank` and `best_score` of each completion's set.
+
+    `panel`: of how many rankers the frame has scores, in the columns of `panel_column`.
+    """
     # Texts are compared by 64-bit hash and length: within a set, a collision occurs once in 10^18 sets.
     text = pl.struct(
         "set",
@@ -55,10 +58,27 @@ def drop(frame: pl.DataFrame, recipe: MineRecipe) -> pl.DataFrame:
     if recipe.min_margin is not None:
         near = pl.col("best_score") - pl.col("score") < recipe.min_margin
         frame = _mark(frame, "margin", not_best & RANKED & near)
+    if recipe.min_agreement is not None:
+        frame = _mark(frame, "agreement", not_best & RANKED & _disputed(recipe.min_agreement, panel))
     if recipe.keep_negatives is not None:
         few = _lowest_negatives(frame, recipe.keep_negatives)
         frame = _mark(frame, "negatives", not_best & ~pl.col("noise") & ~pl.col("row").is_in(few.implode()))
     return frame
+
+
+def panel_column(number: int) -> str:
+    """Return the name of the column with the scores of a ranker of the panel."""
+    return f"panel_{number}"
+
+
+def _disputed(share: float, panel: int) -> pl.Expr:
+    """Return where fewer than this share of the panel places a completion below the chosen one."""
+    scores = [pl.col(panel_column(number)) for number in range(panel)]
+    chosen = pl.col("row") == pl.col("best_row")
+    # A ranker without a score of one of the two does not agree.
+    below = [(score < score.filter(chosen).first().over("set")).fill_null(False) for score in scores]
+    # Not a division, because a third of three rankers is one of them.
+    return pl.sum_horizontal(*below) < share * panel - 1e-9
 
 
 def with_best(frame: pl.DataFrame, candidates: pl.Expr) -> pl.DataFrame:

@@ -61,6 +61,8 @@ class MineRecipe(Strict):
     drop_ranks        completions of these ranks are dropped (MC-PO on Nectar: [2]).
     min_margin        completions whose score is less than this below the chosen one's are dropped. A set
                       with a ranked completion without a score goes to quarantine.
+    min_agreement     with a panel: completions that fewer than this share of its rankers place below the
+                      chosen one are dropped; 1: all of them have to.
     keep_negatives    keeps the chosen completion and this many of those below it, the lowest-ranked ones:
                       MC-PO makes its sets of 5 to 1 negatives by removing the highest-ranked. The seed
                       decides between equals. Completions tied with the chosen one, or unranked, are dropped.
@@ -76,6 +78,10 @@ class MineRecipe(Strict):
     drop_ranks: tuple[PositiveInt, ...] = ()
     keep_negatives: PositiveInt | None = None
     min_margin: PositiveFloat | None = None
+    # Only where it is set, because a further field would change the identity of all other datasets.
+    min_agreement: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, exclude_if=lambda share: share is None
+    )
     require_choice: bool = True
     noise: NoiseRecipe = NoiseRecipe()
     record_dropped: bool = False

@@ -18,8 +18,10 @@ from pairkit.mining.flips import flip
 from pairkit.mining.noise import KINDS
 from pairkit.mining.recipe import MineRecipe
 from pairkit.schema import DROPPED, QUARANTINE, SETS, StageResult, quarantine_rows
-from pairkit.sets import assemble, batches, best_first, completions, numbers
+from pairkit.sets import assemble, batches, best_first, completions, named_scores, numbers
 
+# Counted only with `min_agreement`, because few builds have a panel.
+_PANEL = "agreement"
 _TIES = ("all_identical", "no_choice")
 COUNTS = (
     "sets_in",
@@ -29,7 +31,7 @@ COUNTS = (
     "completions_in",
     "completions_out",
     "completions_quarantined",
-    *(f"dropped_{why}" for why in policies.DROPPED),
+    *(f"dropped_{why}" for why in policies.DROPPED if why != _PANEL),
     *(f"noise_{kind}" for kind in KINDS),
     "noise_impossible",
     "noise_on_tool_calls",
@@ -37,8 +39,10 @@ COUNTS = (
 )
 
 
-def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
+def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int, panel: Sequence[str] = ()) -> StageResult:
     """Apply the recipe to each of `sets`; the result for a set does not depend on the others in the table.
+
+    `panel` has the names of the scores that `min_agreement` compares.
 
     `counts` has a number for each of `COUNTS`. They add up, within a call and summed over calls:
 
@@ -56,10 +60,12 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
     """
     # All of them from 0, so that a manifest has the same counts whether they occur or not.
     counts = Counter(dict.fromkeys(COUNTS, 0))
+    if recipe.min_agreement is not None:
+        counts[f"dropped_{_PANEL}"] = 0
     # With an empty table, because a concatenation needs at least one.
     kept, refused, dropped = [], [QUARANTINE.empty_table()], [DROPPED.empty_table()]
     for batch in batches(sets):
-        staying, quarantine, without = _mine(batch, recipe, seed, counts)
+        staying, quarantine, without = _mine(batch, recipe, seed, panel, counts)
         kept.append(staying)
         refused.append(quarantine)
         dropped.append(without)
@@ -72,10 +78,10 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int) -> StageResult:
 
 
 def _mine(
-    batch: pa.RecordBatch, recipe: MineRecipe, seed: int, counts: Counter[str]
+    batch: pa.RecordBatch, recipe: MineRecipe, seed: int, panel: Sequence[str], counts: Counter[str]
 ) -> tuple[pa.RecordBatch, pa.Table, pa.Table]:
     pool, set_ids = completions(batch), batch["set_id"].to_pylist()
-    frame = policies.drop(_columns(batch, pool, set_ids, recipe, seed), recipe)
+    frame = policies.drop(_columns(batch, pool, set_ids, recipe, seed, panel), recipe, len(panel))
     verdicts = policies.judge(frame, recipe)
     refused = verdicts.filter(pl.col("reason").is_not_null())
     # `stays` has one entry per set, `frame` one row per completion.
@@ -113,13 +119,23 @@ def _dropped(staying: pl.DataFrame, pool: pa.StructArray, set_ids: pa.Array) -> 
 
 
 def _columns(
-    batch: pa.RecordBatch, pool: pa.StructArray, set_ids: Sequence[str], recipe: MineRecipe, seed: int
+    batch: pa.RecordBatch,
+    pool: pa.StructArray,
+    set_ids: Sequence[str],
+    recipe: MineRecipe,
+    seed: int,
+    panel: Sequence[str],
 ) -> pl.DataFrame:
     frame = numbers(batch, pool)
     texts = {"text": "text", "thought": "reasoning_content", "calls": "tool_calls"}
     frame = frame.with_columns(
         pl.Series(name, pc.struct_field(pool, field), pl.String) for name, field in texts.items()
     )
+    if recipe.min_agreement is not None:
+        scores = {policies.panel_column(n): named_scores(pool, name) for n, name in enumerate(panel)}
+        frame = frame.with_columns(pl.Series(column, values) for column, values in scores.items()).fill_nan(
+            None
+        )
     # Only where they decide something, because a hash per set takes time.
     if recipe.keep_negatives is not None:
         place = pl.int_range(pl.len()).over("set")

@@ -13,7 +13,7 @@ from pairkit.dataset import reader
 from pairkit.losses.building import build, sampler_settings
 from pairkit.online import drift, samples
 from pairkit.online.recipe import OnlineRecipe, policy_before
-from pairkit.rankers.table import name_of
+from pairkit.rankers.table import AnnotationsRank, name_of
 
 # Prompts on which log-probs are measured: enough for two digits, and little next to what a segment trains on.
 MEASURED = 256
@@ -93,10 +93,15 @@ def _tied(frame: pl.DataFrame, block: Any) -> dict[str, int] | None:
     return {"right": right, "wrong": len(tied) - right}
 
 
+_PLACES = AnnotationsRank()
+
+
 def _order(recipe: OnlineRecipe) -> Any:
     """Return the block of the ranker that orders the completions."""
     build = recipe.build
-    return next(each for each in build.rankings if name_of(each) == build.orders_by)
+    blocks: dict[str, Any] = {name_of(each): each for each in build.rankings}
+    # A panel orders by places, which compare the completions of a prompt only.
+    return blocks.get(build.orders_by, _PLACES)
 
 
 def _comparable(block: Any) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from pairkit.pipeline import (
     unit_store,
     validate,
 )
+from pairkit.pipeline.batches.passes import answer_in_batches
 from pairkit.pipeline.changes import differences
-from pairkit.pipeline.directory import BuildDirectory
+from pairkit.pipeline.directory import CACHE, BuildDirectory
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.publish import publish
@@ -37,12 +39,11 @@ from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import finish, identified
 from pairkit.pipeline.threads import ahead, mapped
-from pairkit.pipeline.unit import FinishedUnit
+from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
+from pairkit.schema import StageResult
 from pairkit.sources import Opened
 
-# The cache of calls unless another file is named: next to the datasets, one for all in a folder.
-CACHE = "calls.sqlite"
 # What continues a build that was stopped.
 _AGAIN = "run the same command again to continue"
 
@@ -154,11 +155,17 @@ def _write_shards(
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     for line in readings.lines(readings.records(opened.readings)):
         log(f"{out.out}: {line}")
-    # By units and not by rows, because a unit is the smallest part that is written at once.
-    batches = inputs.reading(opened.batches(start=total.next_unit, rows=recipe.unit_rows))
+
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
-    read = ahead(identified(batches, shards.occurrences(folders)), workers)
+    def numbered(rows: Iterable[StageResult]) -> Iterator[Unit]:
+        return identified(rows, shards.occurrences(folders))
+
     folder, first = out.results_folder, total.next_unit
+    # By units and not by rows, because a unit is the smallest part that is written at once.
+    raw = partial(opened.batches, start=first, rows=recipe.unit_rows)
+    if recipe.calls.batch:
+        answer_in_batches(lambda: numbered(raw()), recipe, keys, folder, first, pool)
+    read = ahead(numbered(inputs.reading(raw())), workers)
     # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
     # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
     with (

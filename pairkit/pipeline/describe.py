@@ -13,11 +13,13 @@ from pairkit.engines.base import REMARKS
 from pairkit.engines.table import ENGINES
 from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
-from pairkit.pipeline.directory import survey
+from pairkit.pipeline.batches.plan import plan as plan_batches
+from pairkit.pipeline.directory import CACHE, survey
 from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import shell_quoted
 from pairkit.rankers.judge.statistics import describe_judges
+from pairkit.rankers.panel.agreement import describe_panel
 from pairkit.rankers.table import RANKERS, name_of
 from pairkit.schema import MANIFEST
 from pairkit.sources import Opened
@@ -37,8 +39,11 @@ _SHOWN = {
 }
 
 
-def plan(recipe: BuildRecipe, out: Path) -> str:
+def plan(recipe: BuildRecipe, out: Path, cache: Path | None = None) -> str:
     """Describe the resolved recipe, the input files and the output, without writing anything.
+
+    With `calls.batch`, also what would be submitted, without what is in the file `cache`
+    (None: that of a build).
 
     Raises what is wrong with the recipe, as far as `validate.check` finds it.
     """
@@ -60,6 +65,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             *files,
             *_readings(opened),
             *_models(recipe, opened.total_rows),
+            *(plan_batches(recipe, opened, cache or out.parent / CACHE) if recipe.calls.batch else ()),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             f"  pairs/ with the same splits, {QUARANTINE_FILE}, {CARD}, {MANIFEST}, {LOG}",
@@ -120,7 +126,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
                 generated["truncated_dropped"] if name == "truncated_dropped" else 0
             )
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
-    lines += [f"  {line}" for line in describe_judges(manifest)]
+    lines += [f"  {line}" for line in (*describe_judges(manifest), *describe_panel(manifest))]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")

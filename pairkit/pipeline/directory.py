@@ -28,6 +28,8 @@ from pairkit.progress import log
 from pairkit.schema import MANIFEST
 
 State = Literal["empty", "unfinished", "complete", "foreign"]
+# The cache of calls unless another file is named: next to the datasets, one for all in a folder.
+CACHE = "calls.sqlite"
 # Hidden, because loaders of a folder skip names with a dot and must not find closed shards twice.
 _BUILD = ".build"
 _STATE = "state.json"

@@ -149,6 +149,21 @@ def ask_models(
             yield item.unit
 
 
+def generate_all(
+    units: Iterable[Unit],
+    recipe: BuildRecipe,
+    hashes: tuple[str, ...],
+    folder: Path,
+    first: int,
+    pool: EnginePool,
+) -> None:
+    """Generate the completions of all units before any is ranked, and store them where `ask_models` looks."""
+    items = _generated(_stored(units, folder, first, hashes), recipe, hashes[0], folder, pool, no_progress)
+    with closing(items):
+        for _ in items:
+            pass
+
+
 def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...]) -> Iterator[_Item]:
     """Yield each unit with the result after the most stages that is stored.
 

@@ -10,9 +10,12 @@ from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, mode
 from pairkit import recipes
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
-from pairkit.engines.recipe import CallSettings
+from pairkit.engines.recipe import CallSettings, check_batches
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
+from pairkit.rankers import table
+from pairkit.rankers.panel.stage import NAME as PANEL
+from pairkit.rankers.panel.stage import check_panel
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -28,7 +31,9 @@ class BuildRecipe(Strict):
                    source.
     rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
                    all kept.
-    order          with several rankers, the name of the one that ranks; null: the first.
+    order          with several rankers, the name of the one that ranks; null: the first, or the panel.
+    panel          names of rankers that form a panel: their mean place is the score `panel`, and the card has
+                   how far they agree.
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every dataset, however often it occurs.
     seed           of everything random: in generation, in mining and in `pairs/`.
@@ -56,6 +61,8 @@ class BuildRecipe(Strict):
         Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
     ] = AnnotationsRank()  # type: ignore[assignment]  # a union that the table makes
     order: str | None = None
+    # Only where it is set, because a further field would change the identity of all other datasets.
+    panel: tuple[str, ...] | None = Field(default=None, exclude_if=lambda panel: panel is None)
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
@@ -73,7 +80,7 @@ class BuildRecipe(Strict):
     @property
     def orders_by(self) -> str:
         """The name of the ranker that ranks."""
-        return self.order or name_of(self.rankings[0])
+        return self.order or (PANEL if self.panel else name_of(self.rankings[0]))
 
     @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:
@@ -86,6 +93,16 @@ class BuildRecipe(Strict):
             advice = "give each a name" if nameable else "only one is possible"
             problem = f"{twice} occurs twice: {advice}" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
+        blocks = [*([] if self.generate is None else [self.generate]), *self.rankings]
+        check_batches(self.calls, blocks)
+        if self.panel is not None:
+            check_panel(self.panel, names, table.scoring(self.rankings))
+            names.append(PANEL)
+        if self.mine.min_agreement is not None and self.panel is None:
+            raise ValueError(
+                "recipe key 'mine.min_agreement' needs a panel: name two or more rankers in panel, as in "
+                f"panel=[a, b]; rank has {', '.join(names)}"
+            )
         if self.orders_by not in names:
             raise ValueError(
                 f"recipe key 'order': {self.order!r} is not one of the rankers: {', '.join(names)}"

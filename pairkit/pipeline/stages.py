@@ -23,6 +23,7 @@ from pairkit.mining import mine
 from pairkit.pipeline.ordering import add_scores, order
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import FinishedUnit, Unit
+from pairkit.rankers.panel.stage import add_panel
 from pairkit.rankers.table import RANKERS
 from pairkit.schema import UNIDENTIFIED, StageResult, identify
 
@@ -39,8 +40,9 @@ def stages(recipe: BuildRecipe) -> list[Stage]:
     computing = [block for block in recipe.rankings if RANKERS[block.ranker].compute is not None]
     return [
         *(Stage("rank", partial(add_scores, block=block)) for block in computing),
+        *([Stage("rank", partial(add_panel, names=recipe.panel))] if recipe.panel else []),
         Stage("rank", partial(order, by=recipe.orders_by)),
-        Stage("mine", partial(mine, recipe=recipe.mine, seed=recipe.seed)),
+        Stage("mine", partial(mine, recipe=recipe.mine, seed=recipe.seed, panel=recipe.panel or ())),
     ]
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pairkit import schema
 from pairkit.arrow import offsets, with_fields
 from pairkit.schema import to_sets
-from pairkit.sets import assemble, completions, map_batches
+from pairkit.sets import assemble, completions, map_batches, named_scores
 
 
 def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructArray:
@@ -66,12 +66,7 @@ def order_by(sets: pa.Table, name: str) -> pa.Table:
 
     def order(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
-        scores = pc.struct_field(flat, "scores")
-        entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
-        named = pc.equal(pc.struct_field(entries, "name"), name)
-        # NaN is a completion that this ranker gave no score.
-        values = np.full(len(flat), np.nan)
-        values[owners.filter(named).to_numpy()] = pc.struct_field(entries, "value").filter(named).to_numpy()
+        values = named_scores(flat, name)
         score = pa.array(values, pa.float64(), mask=np.isnan(values))
         owner = pc.list_parent_indices(batch["completions"]).to_numpy()
         rank = pa.nulls(len(flat), pa.int32())

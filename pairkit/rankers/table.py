@@ -183,6 +183,12 @@ def asking(rankings: Iterable[Ranking]) -> list[Ranking]:
     return [block for block in rankings if RANKERS[block.ranker].load is not None]
 
 
+def scoring(rankings: Iterable[Ranking]) -> list[str]:
+    """Return the names of the rankers that add a score of their own."""
+    rows = ((name_of(block), RANKERS[block.ranker]) for block in rankings)
+    return [name for name, row in rows if row.load or row.compute]
+
+
 def load(block: Ranking, pool: EnginePool, seed: int) -> Ranker:
     """Load the ranker of a block with its model. Raises `ModelError` and what opening an engine raises."""
     loader = RANKERS[block.ranker].load

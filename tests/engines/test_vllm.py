@@ -4,9 +4,11 @@ environment that has it (`.ci/vllm` makes one)."""
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from pairkit.models.load import train_bpe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import load
 from pairkit.quickstart.model import tiny_tokenizer
+from pairkit.rankers.judge.header import Header
+from pairkit.rankers.judge.structured import read_structured, structure_of
 
 pytestmark = [
     pytest.mark.vllm,
@@ -259,3 +263,48 @@ def test_a_model_that_vllms_server_does_not_know(server: str) -> None:
     with pytest.raises(EngineError, match=r"does not serve the model 'other'.*it serves tiny"):
         complete(engine, requests(1, 0.0))
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights that can write any byte, and so JSON."""
+    folder = tmp_path_factory.mktemp("model") / "writer"
+    tokenizer = train_bpe(iter(["the cat sees the dog"] * 3), 300)
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer.save_pretrained(folder)
+    model = llama(len(tokenizer))
+    model.config.bos_token_id = model.generation_config.bos_token_id = None
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    return folder
+
+
+def asked_in_form() -> tuple[Header, list[Request]]:
+    header = Header(version=1, kind="pairwise")
+    structure = structure_of(header, 2)
+    schema = json.loads(structure.schema)
+    schema["properties"]["explanation"]["enum"] = ["x"]  # of random weights, a text has no end
+    form = structure._replace(schema=json.dumps(schema), instruction="")
+    prompt = [{"role": "user", "content": "Which?"}]
+    return header, [Request(prompt, (Sampling(1.0, 1.0, seed, 96),), structure=form) for seed in range(4)]
+
+
+@pytest.mark.parametrize("name", ["vllm", "openai"])
+def test_the_form_of_an_answer_is_enforced(writer: Path, name: str) -> None:
+    """Token by token, so that a model with random weights writes a verdict too."""
+    header, requests = asked_in_form()
+    with ExitStack() as stack:
+        if name == "vllm":
+            recipe = EngineRecipe(engine="vllm", model=str(writer), vllm=SETTINGS)
+        else:
+            url = stack.enter_context(vllm_server(writer))
+            recipe = EngineRecipe(engine="openai", model="tiny", base_url=url)
+        engine = open_engine(recipe)
+        stack.callback(engine.close)
+        results = complete(engine, requests)
+    assert {read_structured(text(result), header, 2) for result in results} <= {(1, 0), (0, 1), (0.5, 0.5)}
+
+
+def text(result: Result) -> str:
+    assert isinstance(result, tuple), result
+    return result[0].text

@@ -75,6 +75,7 @@ class Server:
     kinds: tuple[str, ...] = FAULTS
     judge: bool = False
     longest: bool = False
+    schemas: bool = False  # whether it enforces the form of answers
     tries: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     misbehaved: Counter[str] = field(default_factory=Counter)
@@ -124,7 +125,8 @@ class Server:
 
     async def chat(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
         request = json.loads(body)
-        wrong = violation(request)
+        form = request.get("response_format") if self.schemas else None
+        wrong = violation(request, form)
         if wrong:
             self.violations.append(wrong)
             return await self.send(writer, 400, {"error": {"message": wrong}})
@@ -218,9 +220,9 @@ def head(status: int, length: int, **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def violation(request: dict[str, Any]) -> str | None:
-    """Return what is wrong with a request."""
-    unknown = request.keys() - FIELDS
+def violation(request: dict[str, Any], form: Any = None) -> str | None:
+    """Return what is wrong with a request; `form`: that of its answer, if it may have one."""
+    unknown = request.keys() - FIELDS - ({"response_format"} if form else set())
     if unknown:
         return f"unknown fields {sorted(unknown)}"
     if not request["messages"] or request["messages"][-1]["role"] not in ("user", "tool"):
@@ -239,10 +241,25 @@ def violation(request: dict[str, Any]) -> str | None:
             return f"{name} is empty"
     if request.get("logprobs") and not 0 <= request.get("top_logprobs", 0) <= 20:
         return "top_logprobs out of range"
+    if form and (wrong := wrong_form(form)):
+        return wrong
     if not 0 <= request.get("seed", 0) < 2**53:
         return "seed out of range"
     if not 0 <= request["temperature"] <= 2 or not 0 < request["top_p"] <= 1:
         return "sampling out of range"
+    return None
+
+
+def wrong_form(form: Any) -> str | None:
+    """Return what OpenAI refuses of a form: with `strict`, every key is required and no other allowed."""
+    about = form.get("json_schema", {})
+    schema = about.get("schema", {})
+    if form.keys() != {"type", "json_schema"} or form["type"] != "json_schema":
+        return f"not a form: {form}"
+    if not re.fullmatch(r"[\w-]{1,64}", about.get("name", "")) or about.get("strict") is not True:
+        return "Invalid schema for response_format: no name, or not strict"
+    if schema["required"] != list(schema["properties"]) or schema["additionalProperties"] is not False:
+        return "Invalid schema for response_format: all keys must be required"
     return None
 
 
@@ -262,6 +279,9 @@ def answer(request: dict[str, Any], *, judge: bool = False, longest: bool = Fals
         dice = random.Random(f"{json.dumps(request, sort_keys=True)}/{index}")
         if judge:
             content, reason = verdict(request["messages"][-1]["content"], dice, longest=longest)
+            if "response_format" in request:
+                written = in_form(request["response_format"]["json_schema"]["schema"], content)
+                content = written if reason == "stop" else written[:-12]
         else:
             content, reason = text(request, dice)
         tokens += len(content.split())
@@ -332,6 +352,13 @@ def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, 
     return (content[:-12], "length") if dice.random() < 0.02 else (content, "stop")
 
 
+def in_form(schema: dict[str, Any], content: str) -> str:
+    """Write a verdict as JSON of that schema; the explanation has all of the answer that it is in."""
+    assert set(schema["properties"]) == {"explanation", "verdict"}
+    (label,) = re.findall("<verdict>([AB])", content + "<verdict>A")[:1]
+    return json.dumps({"explanation": content, "verdict": label})
+
+
 async def serve(server: Server, port_file: Path) -> None:
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, backlog=512)
     port = listening.sockets[0].getsockname()[1]
@@ -350,7 +377,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, default=getattr(Server, name))
     for name in ("model", "key"):
         parser.add_argument(f"--{name}", default=getattr(Server, name))
-    for name in ("judge", "longest"):
+    for name in ("judge", "longest", "schemas"):
         parser.add_argument(f"--{name}", action="store_true")
     arguments = vars(parser.parse_args())
     port_file = arguments.pop("port_file")

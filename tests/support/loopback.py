@@ -39,10 +39,10 @@ class Loopback:
 
 
 @contextmanager
-def chat_server(folder: Path, **settings: Any) -> Iterator[Loopback]:
+def chat_server(folder: Path, module: str = "chat_server", **settings: Any) -> Iterator[Loopback]:
     """Run the server with these settings; it ends with the block."""
     port_file = folder / f"port-{time.monotonic_ns()}"
-    words = [sys.executable, "-m", "support.chat_server", "--port-file", str(port_file)]
+    words = [sys.executable, "-m", f"support.{module}", "--port-file", str(port_file)]
     for name, value in settings.items():
         values = value if isinstance(value, (list, tuple)) else [value]
         words += [f"--{name}", *([] if value is True else map(str, values))]

@@ -51,10 +51,15 @@ async def read_body(answer: aiohttp.ClientResponse, tokens: int) -> bytes:
         raise AnswerError(f"the answer broke off ({type(error).__name__})", answer.status) from error
     except (ValueError, zlib.error) as error:
         raise AnswerError(str(error), answer.status) from error
-    values = content.count(b",") + content.count(b"[") + content.count(b"{")
-    if values > _VALUES + _VALUES_PER_TOKEN * tokens:
-        raise AnswerError(f"the answer has {values:,} values", answer.status)
+    if too_many := too_many_values(content, tokens):
+        raise AnswerError(too_many, answer.status)
     return content
+
+
+def too_many_values(content: bytes, tokens: int) -> str:
+    """Return why JSON of an answer to a request for so many tokens is not read; "" where it is."""
+    values = content.count(b",") + content.count(b"[") + content.count(b"{")
+    return f"the answer has {values:,} values" if values > _VALUES + _VALUES_PER_TOKEN * tokens else ""
 
 
 def _unpacked(content: bytes, encodings: list[str], most: int) -> bytes:

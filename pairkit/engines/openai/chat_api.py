@@ -12,14 +12,14 @@ from math import isnan
 from time import time
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Completion, FinishReason, Request, SentSampling
+from pairkit.engines.base import Completion, FinishReason, Request, SentSampling, Structure
 from pairkit.engines.openai import stream
-from pairkit.engines.openai.dialect import LIMIT, NEW_LIMIT, PLAIN, Dialect
+from pairkit.engines.openai.dialect import FORM, LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
 from pairkit.engines.openai.spending import Tokens
-from pairkit.engines.openai.usage import Usage, usage_of
+from pairkit.engines.openai.usage import Usage, fewest_tokens, usage_of
 from pairkit.engines.openai.wire import Unreadable, decoded, loads
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
@@ -50,9 +50,13 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
     if not request.prompt or isinstance(request.prompt[0], int):
         raise RecipeError("engine openai needs messages, not token ids; a server renders them itself")
     sampling = request.samplings[0]
+    # Where the server enforces no form, nothing of it is sent: the prompt names another one. A form that the
+    # user has set is theirs.
+    enforced = FORM not in dialect.removed and FORM not in recipe.extra_body
+    structure = request.structure if enforced else None
     fields = {
         "model": recipe.model,
-        **sent(recipe, request),
+        **sent(recipe, request if structure is None else request.instructed),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         LIMIT: sampling.max_tokens,
@@ -61,6 +65,7 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         "n": len(request.samplings) if len(request.samplings) > 1 else None,
         "logprobs": None if request.top_logprobs is None else True,
         "top_logprobs": request.top_logprobs,
+        FORM: None if structure is None else _form(structure),
     }
     fields = dialect.written(fields)
     if recipe.extra_body.get(NEW_LIMIT) is not None:
@@ -68,6 +73,11 @@ def body(recipe: EngineRecipe, request: Request, dialect: Dialect = PLAIN) -> di
         fields.pop(LIMIT, None)
     fields |= recipe.extra_body
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _form(structure: Structure) -> dict[str, Any]:
+    about = {"name": structure.name, "strict": True, "schema": json.loads(structure.schema)}
+    return {"type": "json_schema", "json_schema": about}
 
 
 def sampling_of(body: Mapping[str, Any]) -> SentSampling:
@@ -81,9 +91,21 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     messages = [message for message in request.prompt if isinstance(message, Mapping)]
     texts = [text for message in messages for name, text in message.items() if name != "role"]
     # In bytes, because a character of other scripts than Latin is often several tokens.
-    size = sum(len(text.encode()) for text in [*texts, request.tools or ""])
+    size = sum(len(text.encode()) for text in [*texts, request.tools or "", *(request.structure or ())])
     limit = sampling_of(body).max_tokens or request.samplings[0].max_tokens
     return Tokens(size // 3 + 8, limit * len(request.samplings))
+
+
+def used(parsed: Parsed | Fault, most: Tokens) -> Tokens:
+    """Return the tokens of an answer: as many as it may have where it reports nothing that can be true."""
+    # An answer that cannot be used is paid for too.
+    if isinstance(parsed, Fault):
+        return most
+    said = parsed.usage
+    return Tokens(
+        most.prompt if said.prompt is None else said.prompt,
+        most.completion if said.completion is None else said.completion,
+    )
 
 
 def parse(
@@ -96,6 +118,19 @@ def parse(
         return Fault(str(error))
 
 
+def parse_object(
+    answer: Any, body: Mapping[str, Any], fewest: int, secrets: Secrets
+) -> Parsed | ServerError | Fault:
+    """Read an answer as `parse` does, of which the JSON was read and `wire.check_depth` was asked.
+
+    `fewest`: the fewest tokens of the request's prompt, whose messages `body` need not have.
+    """
+    try:
+        return _parsed(answer, body, fewest, secrets)
+    except Unreadable as error:
+        return Fault(str(error))
+
+
 def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed | ServerError | Fault:
     streamed = stream.is_stream(content)
     try:
@@ -104,6 +139,12 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
         return Fault("the answer is not JSON" if content else "the answer is empty")
     if streamed and answer is None:
         return Fault("the stream broke off")
+    return _parsed(answer, body, fewest_tokens(body), secrets)
+
+
+def _parsed(
+    answer: Any, body: Mapping[str, Any], fewest: int, secrets: Secrets
+) -> Parsed | ServerError | Fault:
     answer = answer if isinstance(answer, Mapping) else {}
     if error := error_within(answer, secrets):
         return error
@@ -115,7 +156,7 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
     messages = [message for choice in _ordered(choices) if (message := received(choice)) is not None]
     if len(messages) < len(choices):
         return Fault("the answer holds a choice without a whole message")
-    usage = usage_of(answer.get("usage"), body, messages)
+    usage = usage_of(answer.get("usage"), fewest, messages)
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
     tokens = usage.completion if len(choices) == 1 else None
     limit = sampling_of(body).max_tokens

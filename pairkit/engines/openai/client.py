@@ -25,7 +25,7 @@ from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import Connection
 from pairkit.engines.openai.dialect import ONE_BY_ONE, PLAIN, Dialect, lesson
 from pairkit.engines.openai.errors import TRANSIENT, ServerError, remedy, server_error
-from pairkit.engines.openai.spending import Spending, Tokens
+from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, PairkitError, RecipeError
 from pairkit.masking import masked
@@ -47,12 +47,12 @@ class Client:
         self.succeeded = False  # whether a call has succeeded yet: the model and the key are right then
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
         self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions
+        self.dialect = PLAIN  # how requests are written by now
+        self.connection = Connection(recipe, settings, key)
+        self.secrets = self.connection.secrets
         self._recipe, self._settings, self._key = recipe, settings, key
-        self._connection = Connection(recipe, settings, key)
-        self._secrets = self._connection.secrets
         self._models: list[str] = []
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._dialect = PLAIN
         # Set when the first request has shown what the server takes, so that not all of them are refused.
         self._shown: asyncio.Event | None = None
         self._fatal: PairkitError | None = None
@@ -60,11 +60,11 @@ class Client:
 
     async def open(self) -> None:
         """Open the HTTP session, which belongs to the running event loop."""
-        await self._connection.open()
+        await self.connection.open()
 
     async def close(self) -> None:
         """Close the HTTP session."""
-        await self._connection.close()
+        await self.connection.close()
 
     async def check_server(self) -> None:
         """List the server's models, which not every server supports.
@@ -72,19 +72,26 @@ class Client:
         Raises `RecipeError` for an invalid URL, `EngineError` if it is unreachable or refuses the key.
         """
         try:
-            status, content, headers = await self._connection.request("GET", "models")
+            status, content, headers = await self.connection.request("GET", "models")
         except (aiohttp.InvalidURL, ValueError) as error:
             raise RecipeError(f"base_url {self._recipe.base_url!r} is not a URL: {error}") from error
         except AnswerError:
             return  # the list is only for messages
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise EngineError(f"{self._recipe.base_url} cannot be reached: {_describe(error)}") from error
+            raise EngineError(f"{self._recipe.base_url} cannot be reached: {describe(error)}") from error
         if status == 200:
-            self._models = [self._secrets.hide(name) for name in chat_api.model_names(content)]
+            self._models = [self.secrets.hide(name) for name in chat_api.model_names(content)]
         elif "Location" in headers:
             raise self._redirected(status, headers)
-        elif (refused := server_error(status, content, self._secrets)).no_key:
+        elif (refused := server_error(status, content, self.secrets)).no_key:
             raise self._refused(refused)
+
+    def at_once(self, request: Request) -> Request:
+        """Return the part of a request that the server takes at once."""
+        temperature = self._recipe.extra_body.get("temperature", request.samplings[0].temperature)
+        if (temperature == 0) not in self.dialect.single:
+            return request
+        return replace(request, samplings=request.samplings[:1])
 
     async def complete(self, request: Request) -> tuple[Completion, ...] | Problem:
         """Send one request, with as many tries as it takes; one by one if the server takes no `n`."""
@@ -139,7 +146,7 @@ class Client:
     async def _once(self, request: Request) -> tuple[Completion, ...] | Problem | Fault:
         """Make one try, written as the server takes it."""
         while True:
-            known, part = self._dialect, self._at_once(request)
+            known, part = self.dialect, self.at_once(request)
             body = chat_api.body(self._recipe, part, known)
             outcome = await self._try(body, part)
             if isinstance(outcome, ServerError):
@@ -162,20 +169,13 @@ class Client:
             self._learn(ONE_BY_ONE, f"{len(completions)} of {expected} were answered")
         return completions
 
-    def _at_once(self, request: Request) -> Request:
-        """Return the part of a request that the server takes at once."""
-        temperature = self._recipe.extra_body.get("temperature", request.samplings[0].temperature)
-        if (temperature == 0) not in self._dialect.single:
-            return request
-        return replace(request, samplings=request.samplings[:1])
-
     def _learn(self, learned: Dialect, why: str) -> None:
         """Write requests otherwise from now on. Raises `RecipeError` if that makes a mix of samples one."""
         where, place = self._recipe.base_url, self._recipe.place
         for name in sorted(learned.removed & self._recipe.varied):
             raise mix_refused(where, name, why, place)
-        new = learned.without(self._dialect)
-        self._dialect = self._dialect.also(learned)
+        new = learned.without(self.dialect)
+        self.dialect = self.dialect.also(learned)
         # Requests that were in flight learn the same; it is logged once.
         for line in new.described():
             (warn if new.removed else log)(f"{where}, {self._recipe.model}: {line} ({why})")
@@ -186,7 +186,7 @@ class Client:
             task = asyncio.current_task()
             self.sending.add(task)
             try:
-                status, content, headers = await self._connection.request(
+                status, content, headers = await self.connection.request(
                     "POST", "chat/completions", json.dumps(body).encode(), most.completion
                 )
             except AnswerError as error:
@@ -197,7 +197,7 @@ class Client:
             except TimeoutError:
                 return Fault(f"no answer in {self._settings.timeout:g} s")
             except (aiohttp.ClientError, OSError) as error:
-                return Fault(_describe(error))
+                return Fault(describe(error))
             finally:
                 self.sending.discard(task)
             after = chat_api.retry_after(headers.get("Retry-After"))
@@ -206,31 +206,20 @@ class Client:
                     return Fault(f"HTTP {status}, which is not an answer")
                 raise self._redirected(status, headers)
             if status >= 300:
-                return server_error(status, content, self._secrets)._replace(after=after)
+                return server_error(status, content, self.secrets)._replace(after=after)
             # A part of an answer (206) would be taken for the whole.
             if status not in ANSWERED:
                 self.spending.add(most)
                 return Fault(f"HTTP {status}, which is not an answer")
-            parsed = chat_api.parse(content, body, self._secrets)
+            parsed = chat_api.parse(content, body, self.secrets)
             if isinstance(parsed, ServerError):
                 return parsed._replace(after=after)
-            self._pay(parsed, most)
+            self.spending.add(chat_api.used(parsed, most))
             return parsed
-
-    def _pay(self, parsed: Parsed | Fault, most: Tokens) -> None:
-        """Count the tokens of an answer, as many as it may have where it reports nothing that can be true."""
-        if isinstance(parsed, Parsed):
-            said = parsed.usage
-            most = Tokens(
-                most.prompt if said.prompt is None else said.prompt,
-                most.completion if said.completion is None else said.completion,
-            )
-        # An answer that cannot be used is paid for too.
-        self.spending.add(most)
 
     def _redirected(self, status: int, headers: Mapping[str, str]) -> EngineError:
         """Build the error for a server that is somewhere else."""
-        place = self._secrets.hide(headers["Location"])[:200]
+        place = self.secrets.hide(headers["Location"])[:200]
         return EngineError(
             f"{self._recipe.base_url} redirects (HTTP {status}) to {place!r}, which is not followed, because "
             "it would get the prompts and the key; if that is the server, set base_url to it"
@@ -276,7 +265,7 @@ class Client:
         )
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     # In a line, because some repeat what the server has sent.
     said = " ".join(masked(str(error)).split())[:_SAID]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__

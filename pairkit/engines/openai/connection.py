@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -60,16 +62,25 @@ class Connection:
         headers = {"Accept-Encoding": ENCODINGS}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        async with self.opened(method, path, body, headers) as answer:
+            return answer.status, await read_body(answer, tokens), answer.headers
+
+    @asynccontextmanager
+    async def opened(
+        self, method: str, path: str, data: Any, headers: Mapping[str, str], **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield the answer, whose body is not read yet; raises as `request` does."""
         try:
             async with self._sessions[-1].request(
                 method,
                 f"{self._url}/{path}",
-                data=body,
+                data=data,
                 headers=headers,
                 allow_redirects=False,
                 proxy=self._proxy,
+                **options,
             ) as answer:
-                return answer.status, await read_body(answer, tokens), answer.headers
+                yield answer
         except _Unasked:
             self._reuse_none()
             raise

@@ -15,6 +15,8 @@ from pairkit.engines.openai.errors import ServerError
 
 # What a server may leave to itself. The limit is not among them: it only has two names.
 _REMOVABLE = frozenset({"temperature", "top_p", "seed", "stream_options"})
+# The form of an answer.
+FORM = "response_format"
 LIMIT, NEW_LIMIT = "max_tokens", "max_completion_tokens"
 _UNSUPPORTED = re.compile(
     r"un-?supported|(?:not|n't)\s+(?:\w+\s+)?(?:support|permit|allow|accept|recogni|available)|unknown|unrecogni"
@@ -34,6 +36,9 @@ _VALUE_OF_LIMIT = re.compile(
     r"too (?:large|big|high|long|small)|context (?:length|window)|input tokens|exceed|at (?:most|least)"
     r"|(?:less|greater) than|between|[<>]",
     re.IGNORECASE,
+)
+_FORM = re.compile(
+    r"response_?format|json_?schema|structured|guided|grammar|xgrammar|outlines", re.IGNORECASE
 )
 _BOTH = re.compile(
     r"\btemperature\b.{0,30}\btop_p\b.{0,60}\b(?:both|together|only one|simultaneously)", re.IGNORECASE
@@ -97,7 +102,9 @@ class Dialect(NamedTuple):
     def described(self) -> list[str]:
         """Describe what each part changes, a line each."""
         lines = []
-        for name in sorted(self.removed - {"stream_options"}):
+        if FORM in self.removed:
+            lines.append("the form of answers is not enforced, and only asked for in words")
+        for name in sorted(self.removed - {"stream_options", FORM}):
             lines.append(f"{name} is not sent, and recorded as null")
         if self.new_limit:
             lines.append(f"{NEW_LIMIT} is sent instead of {LIMIT}")
@@ -131,6 +138,9 @@ def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]
     refused |= {name for name in error.fields if name in _REMOVABLE & set(named) and _refused(name, words)}
     if refused:
         return Dialect(removed=frozenset(refused))
+    # Whatever is wrong with a form, the same answer can be asked for in words.
+    if FORM in sent.keys() - given.keys() and (FORM in named[:1] or _FORM.search(words)):
+        return Dialect(removed=frozenset({FORM}))
     if LIMIT in named[:1] and _refused(LIMIT, words):
         return Dialect(new_limit=True)
     if sent.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from pairkit.engines.base import Call, Problem, Request, Result, Unloaded
 from pairkit.engines.openai.client import FAILED, Client
@@ -29,6 +29,7 @@ CONSECUTIVE_FAILURES = 20
 # Calls accepted per call that may be in flight: the others replace those that pause between two tries.
 QUEUE_FACTOR = 4
 Done = tuple[int, tuple[Result, ...]]
+Returned = TypeVar("Returned")
 
 
 def open_openai(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> OpenAIEngine:
@@ -53,7 +54,7 @@ class OpenAIEngine:
         self.name = name
         self.identity = _identity(recipe)
         self._recipe, self._settings = recipe, settings
-        self._client = Client(recipe, settings, key)
+        self.client = Client(recipe, settings, key)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
         # come between returning them and storing them.
         self._done: SimpleQueue[int | Exception] = SimpleQueue()
@@ -67,11 +68,11 @@ class OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
-        self._run(self._client.open())
+        self.run(self.client.open())
 
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in the loop's thread, and wait for it."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def run(self, coroutine: Coroutine[Any, Any, Returned]) -> Returned:
+        """Run a coroutine in the loop's thread, wait for it, and return what it returns."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def calls(self, requests: Sequence[Request]) -> list[Call]:
         """Return one call per group of equal settings, or per completion if `many_per_call` is off."""
@@ -109,23 +110,23 @@ class OpenAIEngine:
 
         Calls that still wait for their turn are canceled.
         """
-        self._run(self._wind_down())
+        self.run(self._wind_down())
         results, self._results = self._results, {}
         return list(results.items())
 
     def usage(self) -> Mapping[str, float]:
-        return self._client.spending.usage()
+        return self.client.spending.usage()
 
     def close(self) -> None:
         if self._thread.is_alive():
-            self._run(self._end())
+            self.run(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
     def check_server(self) -> None:
         """Ask the server for its models; see `Client.check_server`."""
-        self._run(self._client.check_server())
+        self.run(self.client.check_server())
 
     async def _start(self, number: int, call: Call) -> None:
         task = asyncio.ensure_future(self._make(number, call))
@@ -135,7 +136,7 @@ class OpenAIEngine:
     async def _make(self, number: int, call: Call) -> None:
         (request,) = call.requests
         try:
-            outcome = await self._client.complete(request)
+            outcome = await self.client.complete(request)
         except Exception as error:  # raised again in the thread that collects
             self._done.put(error)
             return
@@ -144,7 +145,7 @@ class OpenAIEngine:
         if not isinstance(outcome, Problem):
             self._release()
             self._finish(number, outcome)
-        elif outcome.reason == FAILED or not self._client.succeeded:
+        elif outcome.reason == FAILED or not self.client.succeeded:
             self._suspects.append((number, outcome))
             self._judge(outcome)
         else:
@@ -180,7 +181,7 @@ class OpenAIEngine:
 
     async def _wind_down(self) -> None:
         # Requests in flight are paid for in any case, and so are completions of requests that miss some.
-        for task in self._tasks - self._client.sending - self._client.begun:
+        for task in self._tasks - self.client.sending - self.client.begun:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -190,7 +191,7 @@ class OpenAIEngine:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._client.close()
+        await self.client.close()
 
 
 def unloaded_openai(recipe: EngineRecipe) -> Unloaded:

@@ -18,6 +18,9 @@ class Tokens(NamedTuple):
     completion: int
 
 
+NO_TOKENS = Tokens(0, 0)
+
+
 class Spending:
     """The consumption of one run. Used from one event loop only, because nothing here is locked."""
 
@@ -31,6 +34,10 @@ class Spending:
         self.requests = self.retries = 0
         self._prompt = self._completion = 0
         self._reserved: list[Tokens] = []
+        # Of requests in batches, whose price is another: those that are not answered yet, and the answers.
+        self._share = settings.batches.price
+        self._held = self._batched = NO_TOKENS
+        self.batches = 0
         self._settled = asyncio.Event()
 
     @asynccontextmanager
@@ -64,17 +71,46 @@ class Spending:
         self._prompt += tokens.prompt
         self._completion += tokens.completion
 
+    async def hold(self, most: Tokens) -> bool:
+        """Reserve budget for a request in a batch, of at most these tokens; return whether it suffices.
+
+        Raises `BudgetError` if it never will: nothing is in flight or in a batch.
+        """
+        spent = self._budget.requests is not None and self.requests >= self._budget.requests
+        if spent or not self._affordable(most, in_batch=True):
+            if not (self._reserved or any(self._held)):
+                raise self._spent() if self.requests else self._too_small(most)
+            return False
+        self.requests += 1
+        self._held = _sum(self._held, most)
+        return True
+
+    async def hold_again(self, most: Tokens) -> None:
+        """Reserve what an earlier run has put into a batch."""
+        self._held = _sum(self._held, most)
+
+    async def settle(self, most: Tokens, used: Tokens) -> None:
+        """End the reservation of a batch, whose answers have used these tokens."""
+        self._held = Tokens(self._held.prompt - most.prompt, self._held.completion - most.completion)
+        self._batched = _sum(self._batched, used)
+        self._settled.set()
+
     def usage(self) -> Mapping[str, float]:
         """Return counts by name, with `cost` if the price is known."""
-        counts = {
+        tokens = _sum(Tokens(self._prompt, self._completion), self._batched)
+        counts: dict[str, float] = {
             "requests": self.requests,
             "retries": self.retries,
-            "prompt_tokens": self._prompt,
-            "completion_tokens": self._completion,
+            "prompt_tokens": tokens.prompt,
+            "completion_tokens": tokens.completion,
         }
+        # Only where there are any, as most runs have none.
+        if self.batches:
+            counts["batches"] = self.batches
         if self._price is None:
             return counts
-        return counts | {"cost": _cost(self._price, Tokens(self._prompt, self._completion))}
+        direct = _cost(self._price, Tokens(self._prompt, self._completion))
+        return counts | {"cost": direct + self._share * _cost(self._price, self._batched)}
 
     def _spent(self) -> BudgetError:
         return BudgetError(
@@ -92,17 +128,21 @@ class Spending:
         bounds = self._budget.model_dump(exclude_none=True)
         return ", ".join(f"{value:,} {name}" for name, value in bounds.items())
 
-    def _affordable(self, most: Tokens) -> bool:
+    def _affordable(self, most: Tokens, *, in_batch: bool = False) -> bool:
         # With all that is in flight, because a limit that is passed when the answers come limits nothing.
-        reserved = [*self._reserved, most]
-        total = Tokens(
-            self._prompt + sum(tokens.prompt for tokens in reserved),
-            self._completion + sum(tokens.completion for tokens in reserved),
-        )
+        direct = _sum(Tokens(self._prompt, self._completion), *self._reserved)
+        batched = _sum(self._batched, self._held)
+        direct, batched = (direct, _sum(batched, most)) if in_batch else (_sum(direct, most), batched)
         budget = self._budget
-        if budget.tokens is not None and sum(total) > budget.tokens:
+        if budget.tokens is not None and sum(direct) + sum(batched) > budget.tokens:
             return False
-        return budget.money is None or self._price is None or _cost(self._price, total) <= budget.money
+        if budget.money is None or self._price is None:
+            return True
+        return _cost(self._price, direct) + self._share * _cost(self._price, batched) <= budget.money
+
+
+def _sum(*several: Tokens) -> Tokens:
+    return Tokens(sum(tokens.prompt for tokens in several), sum(tokens.completion for tokens in several))
 
 
 def _cost(price: Price, tokens: Tokens) -> float:

@@ -22,14 +22,19 @@ class Usage(NamedTuple):
     completion: int | None
 
 
-def usage_of(usage: Any, body: Mapping[str, Any], messages: Sequence[Received]) -> Usage:
-    """Return the counts of an answer's `usage` that are possible for the request and the answer."""
+def fewest_tokens(body: Mapping[str, Any]) -> int:
+    """Return the fewest tokens that the prompt of a request can be."""
+    return _fewest([message.get("content") for message in body.get("messages", ())])
+
+
+def usage_of(usage: Any, fewest: int, messages: Sequence[Received]) -> Usage:
+    """Return the counts of an answer's `usage` that are possible for the answer, and for a request whose
+    prompt has `fewest` tokens or more."""
     if not isinstance(usage, Mapping):
         return Usage(None, None)
-    sent = [message.get("content") for message in body.get("messages", ())]
     received = [text for message in messages for text in (message.text, message.thought, message.tool_calls)]
     return Usage(
-        _possible(usage.get("prompt_tokens"), _fewest(sent)),
+        _possible(usage.get("prompt_tokens"), fewest),
         _possible(usage.get("completion_tokens"), _fewest(received)),
     )
 

@@ -18,7 +18,7 @@ from pairkit.engines import open_engine
 from pairkit.engines.asking import Ask, complete
 from pairkit.engines.base import Engine, Request, Result
 from pairkit.engines.cache import Cache
-from pairkit.engines.recipe import CallSettings
+from pairkit.engines.recipe import CallSettings, DirectCalls
 from pairkit.engines.sent import sent_fields
 from pairkit.errors import InputError
 from pairkit.evaluation.judge.agreement import (
@@ -47,7 +47,7 @@ SOURCE = "labels"
 class EvalJudgeRecipe(JudgeRecipe):
     """The recipe of `pairkit eval judge`: a judge, and the settings of calls to its server."""
 
-    calls: CallSettings = CallSettings()
+    calls: DirectCalls = CallSettings()
 
 
 class JudgeEvaluation(NamedTuple):

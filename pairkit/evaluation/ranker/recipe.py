@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from pairkit.engines.recipe import CallSettings
+from pairkit.engines.recipe import CallSettings, DirectCalls
 from pairkit.evaluation.files import file_name
 from pairkit.evaluation.ranker.baselines import by_chance, by_length, stored
 from pairkit.rankers.table import RANKERS, JudgeRank, RankerRow
@@ -89,7 +89,7 @@ class EvalRankerRecipe(Strict):
     subset: str | None = None
     margins: tuple[float, ...] | None = None
     seed: int = 0
-    calls: CallSettings = CallSettings()
+    calls: DirectCalls = CallSettings()
 
     @model_validator(mode="after")
     def _rankers_have_names(self) -> EvalRankerRecipe:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from pairkit.rankers.judge.recipe import Kind
 from pairkit.recipes import Strict
@@ -12,6 +12,7 @@ from pairkit.recipes import Strict
 Form = Literal["tag", "brackets", "boxed", "json"]
 # The name of a verdict's tag, and of its key in JSON.
 NAMES: dict[Kind, str] = {"pairwise": "verdict", "pointwise": "rating", "listwise": "ranking"}
+_LARGEST = 999
 STEPS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 _LABELS: dict[Form, tuple[str, ...]] = {"brackets": ("[[A]]", "[[B]]", "[[C]]"), "boxed": (r"\boxed{A}",)}
 
@@ -35,6 +36,16 @@ class Header(Strict):
     fractions: bool = False
     source: str = ""
 
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _two_numbers(cls, scale: Any) -> Any:
+        whole = (
+            isinstance(scale, (list, tuple)) and len(scale) == 2 and all(type(end) is int for end in scale)
+        )
+        if not whole:
+            raise ValueError(f"scale must be two whole numbers, as in [1, 10], got {scale!r}")
+        return scale
+
     @model_validator(mode="after")
     def _only_what_the_kind_reads(self) -> Header:
         if self.kind == "listwise" and self.verdict in ("brackets", "boxed"):
@@ -46,6 +57,9 @@ class Header(Strict):
         low, high = self.scale
         if low >= high:
             raise ValueError(f"scale must be [lowest, highest], got [{low}, {high}]")
+        # Longer numbers are not looked for in an answer, where they are rarely a rating.
+        if low < -_LARGEST or high > _LARGEST:
+            raise ValueError(f"scale must be within -{_LARGEST} to {_LARGEST}, got [{low}, {high}]")
         return self
 
     @property

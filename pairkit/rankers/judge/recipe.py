@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from pairkit.engines.recipe import EngineRecipe
+from pairkit.engines.table import ENGINES
 from pairkit.rankers.thoughts import Thoughts
 
 Protocol = Literal["iterative", "round_robin", "pointwise", "listwise"]
@@ -35,6 +37,8 @@ class JudgeRecipe(EngineRecipe):
     temperature        of the first attempt.
     retry_temperature  of the other attempts: at temperature 0 a judge would repeat its answer.
     max_tokens         of an answer, including the judge's explanation.
+    structured         engines openai and vllm: answers are JSON, and the engine enforces their form; a server
+                       that cannot is asked as the prompt says.
     thoughts           strip: the judge is shown completions without the thought that they begin with;
                        show: with it.
     """
@@ -48,6 +52,8 @@ class JudgeRecipe(EngineRecipe):
     retry_temperature: Annotated[float, Field(ge=0)] = 0.7
     max_tokens: PositiveInt = 2048
     thoughts: Thoughts = "strip"
+    # Only where it is set, because a further field would change the identity of all other datasets.
+    structured: bool = Field(default=False, exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _only_what_the_protocol_reads(self) -> JudgeRecipe:
@@ -58,6 +64,12 @@ class JudgeRecipe(EngineRecipe):
                 raise ValueError(
                     f"recipe key {name!r} does not apply to the protocol {self.protocol}: remove it"
                 )
+        if self.structured and not ENGINES[self.engine].structured:
+            able = " or ".join(engine for engine, row in ENGINES.items() if row.structured)
+            raise ValueError(
+                f"recipe key '{self.place}structured': engine {self.engine} cannot enforce the form of an "
+                f"answer: set engine={able}, or remove it"
+            )
         return self
 
     @property

@@ -19,6 +19,7 @@ from pairkit.intervals import Floats
 from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.judge.statistics import COUNTS
+from pairkit.rankers.judge.structured import is_structured, read_structured, structure_of
 from pairkit.rankers.judge.texts import Case, placeholder_values
 from pairkit.rankers.judge.verdicts import Verdict, read_verdict, spell_verdict, why_unread
 from pairkit.schema import VERDICTS
@@ -130,14 +131,20 @@ class Rounds:
             ),  # the same seed would repeat the answer, from the cache too
             self.recipe.max_tokens,
         )
-        return Request(prompt.messages(placeholder_values(prompt, case, question.shown)), (sampling,))
+        structure = structure_of(prompt.header, len(question.shown)) if self.recipe.structured else None
+        messages = prompt.messages(placeholder_values(prompt, case, question.shown))
+        return Request(messages, (sampling,), structure=structure)
 
     def _record(self, question: Question, attempt: int, answer: Completion) -> Verdict | None:
         """Record and count one answer; return its verdict."""
         case, prompt = self.cases[question.case], self.prompts[question.prompt]
         verdict = None
         if answer.finish_reason == "stop":  # a truncated answer could have ended with another verdict
-            verdict = read_verdict(answer.text, prompt.header, len(question.shown))
+            if self.recipe.structured and is_structured(answer.text):
+                verdict = read_structured(answer.text, prompt.header, len(question.shown))
+                self.counts["structured"] += 1
+            else:
+                verdict = read_verdict(answer.text, prompt.header, len(question.shown))
         self.counts["answers"] += 1
         self.counts.update(answer.remarks or ())
         self.counts["unparsable"] += verdict is None
@@ -193,6 +200,8 @@ class Rounds:
             why = f"cut off by max_tokens={self.recipe.max_tokens}"
         else:
             why = why_unread(last.text, self.prompts[question.prompt].header)
+            if self.recipe.structured and is_structured(last.text):
+                why = "it is not the JSON object that was asked for"
         said = (
             f"ends: {ending}{f' ({why})' if why else ''}"
             if ending

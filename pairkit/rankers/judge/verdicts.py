@@ -52,7 +52,7 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
     # Only ASCII, because other letters can look like a label or become one in lower case (the Kelvin sign).
     if found is None or not found.ends or not all(map(str.isascii, found.contents)):
         return None
-    verdicts = {_read(content, header, shown) for content in found.contents}
+    verdicts = {read_content(content, header, shown) for content in found.contents}
     # One that cannot be read next to one that can is another opinion.
     return verdicts.pop() if len(verdicts) == 1 else None
 
@@ -91,7 +91,8 @@ def spell_verdict(verdict: Verdict, header: Header, positions: tuple[int, ...]) 
     return str(best_first[0][1])
 
 
-def _read(content: str, header: Header, shown: int) -> Verdict | None:
+def read_content(content: str, header: Header, shown: int) -> Verdict | None:
+    """Read what a verdict contains, without what its form puts around it."""
     content = _TEXT.sub(r"\1", content).replace("&gt;", ">").replace("&lt;", "<")
     if header.kind == "pointwise":
         return _rating(content.strip(_AROUND), header)

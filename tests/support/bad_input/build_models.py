@@ -28,6 +28,49 @@ CASES = [
         "recipe key 'base_url' is for engine openai, not transformers",
     ),
     Case(
+        "batches of an engine that has none",
+        f"{ASK} generate.model=model calls.batch=true",
+        "recipe key 'calls.batch': batches need engine openai, and the recipe has transformers: remove "
+        "calls.batch, or set engine=openai",
+    ),
+    Case(
+        "`min_agreement` with one judge",
+        f"{FILES} own.jsonl rank.ranker=judge rank.model=model mine.min_agreement=0.5",
+        "recipe key 'mine.min_agreement' needs a panel: name two or more rankers in panel, as in "
+        "panel=[a, b]; rank has judge",
+        OWN,
+    ),
+    Case(
+        "`min_agreement` over 1",
+        f"{FILES} own.jsonl mine.min_agreement=2",
+        "recipe key 'mine.min_agreement': Input should be less than or equal to 1 (got 2)",
+        OWN,
+    ),
+    Case(
+        "panel of one judge",
+        f"{FILES} own.jsonl rank.ranker=judge rank.model=model panel=[judge]",
+        "recipe key 'panel' must name at least two rankers, each once, got judge",
+        OWN,
+    ),
+    Case(
+        "engine that enforces no form",
+        f"{FILES} own.jsonl rank.ranker=judge rank.model=model rank.structured=true",
+        "recipe key 'rank.structured': engine transformers cannot enforce the form of an answer: set "
+        "engine=vllm or openai, or remove it",
+        OWN,
+    ),
+    Case(
+        "judge's prompt with a scale that is none",
+        f"{FILES} own.jsonl rank.ranker=judge rank.model=model rank.protocol=pointwise "
+        "rank.aspects=[own.txt]",
+        "own.txt: scale must be two whole numbers, as in [1, 10], got '1-10'",
+        {
+            **OWN,
+            "own.txt": b"version: 1\nkind: pointwise\nscale: 1-10\n--- user ---\n{question} {answer} "
+            b"<rating>N</rating>",
+        },
+    ),
+    Case(
         "budget in money without prices",
         f"{ASK} {SERVER} generate.model=m calls.budget.money=5",
         "calls.budget.money needs the price of 'm': set calls.prices.m.input and .output, per million tokens",

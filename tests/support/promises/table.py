@@ -104,6 +104,16 @@ TABLE: Sections = {
             ),
         ),
         (
+            "A batch is submitted once, and the next command waits for it, after a kill at any moment.",
+            (
+                "tests/engines/batch/test_kills.py::test_killed_between_two_steps",
+                "tests/engines/batch/test_kills.py::test_killed_in_a_request",
+                "tests/engines/batch/test_kills.py::test_a_batch_whose_creation_was_not_answered_is_found",
+                "tests/engines/batch/test_kills.py::test_a_killed_process_is_continued_by_the_same_command",
+                "tests/engines/batch/test_lines.py::test_two_builds_that_share_a_cache_submit_a_request_once",
+            ),
+        ),
+        (
             "A full disk is one line and costs nothing that was done.",
             (
                 "tests/cli/test_stops.py::test_disk_full_in_a_build",

@@ -110,6 +110,7 @@ SECTIONS: Sections = {
                 "tests/engines/test_kept_whole.py::test_all_of_a_text_is_kept",
                 "tests/engines/test_kept_whole.py::test_what_cannot_be_kept_is_a_failed_try",
                 "tests/engines/test_odd_servers.py::test_what_no_request_can_change_ends_the_build",
+                "tests/engines/batch/test_lines.py::test_any_file_is_answers_or_counted",
             ),
         ),
         (
@@ -126,6 +127,9 @@ SECTIONS: Sections = {
                 Tried("tests/engines/test_hostile.py::test_no_redirect_is_followed", 16, COLLECTED),
                 "tests/engines/test_usage.py::test_four_times_the_answer_takes_about_four_times_as_long",
                 "tests/engines/test_soak.py::test_memory_is_flat_and_counts_add_up",
+                "tests/engines/batch/test_lines.py::test_lines_are_bounded_by_what_was_asked_for",
+                "tests/engines/batch/test_lines.py::test_no_count_of_a_server_lifts_a_budget",
+                "tests/engines/batch/test_ends.py::test_the_budget_holds_for_batches_and_direct_calls_together",
             ),
         ),
         (
@@ -144,6 +148,10 @@ SECTIONS: Sections = {
                 "tests/rankers/judge/test_hostile_answers.py::"
                 "test_no_form_of_a_prompt_can_be_repeated_from_a_completion",
                 "tests/rankers/judge/test_hostile_answers.py::test_a_set_without_verdict_goes_to_quarantine_unscored",
+                "tests/rankers/judge/test_structured.py::test_anything_else_is_no_verdict",
+                "tests/rankers/judge/test_structured.py::test_nothing_in_an_explanation_is_read",
+                "tests/rankers/judge/test_structured.py::"
+                "test_an_object_in_a_shown_text_that_a_judge_repeats_is_no_verdict",
             ),
         ),
         (
