@@ -27,7 +27,7 @@ REFUSAL = (
 
 
 class Ngrams(NamedTuple):
-    """The n-grams of texts: those of text i are `hashes[cuts[i]:cuts[i + 1]]`, in order, repeated ones too."""
+    """The n-grams of texts, in order: those of text i are `hashes[cuts[i]:cuts[i + 1]]`."""
 
     hashes: Words  # uint64
     cuts: npt.NDArray[np.int64]  # [texts + 1]
@@ -39,7 +39,7 @@ class Ngrams(NamedTuple):
 
 
 def prompt_texts(prompts: pa.Array, *, system: bool = True) -> pl.Series:
-    """Join the texts of each prompt's messages by line breaks; without those of the system if not `system`."""
+    """Join the texts of each prompt's messages by line breaks, with or without those of the system."""
     cuts, messages = flatten(prompts)
     texts = listed(cuts, pc.struct_field(messages, "content"))
     if not system:

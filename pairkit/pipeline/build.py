@@ -28,14 +28,15 @@ from pairkit.pipeline import (
     unit_store,
     validate,
 )
-from pairkit.pipeline.changes import differences
+from pairkit.pipeline.changes import Identity, differences
 from pairkit.pipeline.directory import BuildDirectory
-from pairkit.pipeline.identity import identify_build, stage_keys
+from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
+from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
-from pairkit.pipeline.stages import finish, identified
+from pairkit.pipeline.stages import finish, identified, screened
 from pairkit.pipeline.threads import ahead, mapped
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.progress import Advance, log, progress
@@ -94,7 +95,15 @@ def build(
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
                 total = _write_shards(
-                    claimed, recipe, opened, inputs, closed, keys, workers or default_workers(), pool
+                    claimed,
+                    recipe,
+                    opened,
+                    inputs,
+                    closed,
+                    keys,
+                    workers or default_workers(),
+                    pool,
+                    identity,
                 )
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
@@ -142,6 +151,7 @@ def _write_shards(
     keys: Mapping[str, str],
     workers: int,
     pool: EnginePool,
+    identity: Identity,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
@@ -155,9 +165,12 @@ def _write_shards(
     for line in readings.lines(readings.records(opened.readings)):
         log(f"{out.out}: {line}")
     # By units and not by rows, because a unit is the smallest part that is written at once.
+    screen = prepass.screen(
+        recipe.prepass, opened, out.prepass_folder, prepass_key(recipe, identity), recipe.unit_rows
+    )
     batches = inputs.reading(opened.batches(start=total.next_unit, rows=recipe.unit_rows))
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
-    read = ahead(identified(batches, shards.occurrences(folders)), workers)
+    read = ahead(screened(identified(batches, shards.occurrences(folders)), screen), workers)
     folder, first = out.results_folder, total.next_unit
     # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
     # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.

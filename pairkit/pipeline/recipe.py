@@ -12,7 +12,9 @@ from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
+from pairkit.mining.filters import FilterRecipe
 from pairkit.mining.recipe import MineRecipe
+from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe, Prepass
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -29,6 +31,9 @@ class BuildRecipe(Strict):
     rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
                    all kept.
     order          with several rankers, the name of the one that ranks; null: the first.
+    dedup          which prompts are duplicates, and which set of them stays; null: none are.
+    decontaminate  which prompts are too close to those of benchmarks; null: none are.
+    filter         which sets leave by a value of theirs: lengths, scores, margins, languages, patterns, ....
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every dataset, however often it occurs.
     seed           of everything random: in generation, in mining and in `pairs/`.
@@ -56,6 +61,9 @@ class BuildRecipe(Strict):
         Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
     ] = AnnotationsRank()  # type: ignore[assignment]  # a union that the table makes
     order: str | None = None
+    dedup: DedupRecipe | None = None
+    decontaminate: DecontaminationRecipe | None = None
+    filter: FilterRecipe = FilterRecipe()
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
@@ -74,6 +82,11 @@ class BuildRecipe(Strict):
     def orders_by(self) -> str:
         """The name of the ranker that ranks."""
         return self.order or name_of(self.rankings[0])
+
+    @property
+    def prepass(self) -> Prepass:
+        """What is decided about prompts before any model is asked."""
+        return Prepass(self.dedup, self.decontaminate, self.filter)
 
     @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:

@@ -27,8 +27,8 @@ def repetition(texts: pl.Series, n: int) -> pl.Series:
 def diversity(lists: pl.Series) -> pl.Series:
     """Return the effective number of different texts of each list: its Vendi score of order 2.
 
-    With J the Jaccard similarity of the words of two of n texts, that is n^2 / sum over all pairs of J^2: 1 for
-    n copies, n for texts without a common word; null without texts.
+    With J the Jaccard similarity of the words of two of n texts, that is n^2 / sum over all pairs of J^2: 1
+    for n copies, n for texts without a common word; null without texts.
 
     References:
         Pasarkar and Dieng 2023, arXiv 2310.12952, order q = 2.

@@ -22,7 +22,7 @@ class Judged(NamedTuple):
 
     Attributes:
         drops: a boolean column per filter, in the order of the table, one row per set.
-        reason: of each set, the first filter that it does not pass, as a reason of quarantine; null: it stays.
+        reason: of each set, the first filter that it does not pass; null: it stays.
         detail: the value that did not pass, and the bounds.
     """
 

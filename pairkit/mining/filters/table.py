@@ -1,4 +1,4 @@
-"""The table of filters: for each field of `FilterRecipe` the value that decides, and when it is out of bounds.
+"""The table of filters: for each field of `FilterRecipe`, the value that decides and what does not pass.
 
 Values are expressions over a frame with one row per set:
 

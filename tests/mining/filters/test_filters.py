@@ -18,8 +18,11 @@ LONG = "one two three four five six seven eight"
 
 
 def ranked(*texts: str, scores: tuple[float, ...] | None = None, **fields: Any) -> dict[str, Any]:
-    scored = scores or tuple(range(len(texts), 0, -1))
-    made = [completion(text, score, rank=place) for place, (text, score) in enumerate(zip(texts, scored), 1)]
+    scored = scores or tuple(map(float, range(len(texts), 0, -1)))
+    made = [
+        completion(text, score, rank=place)
+        for place, (text, score) in enumerate(zip(texts, scored, strict=True), 1)
+    ]
     return candidate_set(*made, **fields)
 
 
