@@ -32,6 +32,7 @@ from pairkit.pipeline.changes import Identity, differences
 from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
+from pairkit.pipeline.prepass import keep_list
 from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
@@ -306,7 +307,7 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         # Other input has another fingerprint, so shards of the wrong one are of no use; answers may still be.
         spoiled = isinstance(error, InputError) and not (isinstance(error, NothingUsable) and results)
         # An empty .build would only make the next command speak of an unfinished build.
-        if spoiled or not (rows or units):
+        if spoiled or not (rows or units or keep_list.complete(out.prepass_folder)):
             out.discard()
         if isinstance(error, PairkitError):
             raise

@@ -112,6 +112,11 @@ def _extended(batch: pa.RecordBatch, owners: Indices, lists: pa.ListArray) -> pa
     return assemble(batch, with_fields(pool, rank=ranks), sets[order], order)
 
 
+def complete(folder: Path) -> bool:
+    """Return whether `folder` holds an outcome, whatever its key."""
+    return (folder / RECORD).is_file()
+
+
 def stored(folder: Path, key: str) -> KeepList | None:
     """Read the outcome in `folder`; None if there is none of this key, or if a file was changed."""
     try:

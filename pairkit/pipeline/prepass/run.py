@@ -98,7 +98,7 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
             loaded = benchmarks.load(decontaminate.against)
             overlaps = stack.enter_context(Decontamination(decontaminate, loaded, folder))
         asked = blocks(settings.filters, before=True)
-        for sets in _identified(opened, unit_rows, "prepass"):
+        for sets in identified(opened, unit_rows, "prepass"):
             judged = judge(sets, asked)
             leaving = judged.reason.is_not_null()
             rows = columns.rows + np.flatnonzero(leaving.to_numpy())
@@ -156,7 +156,7 @@ def _contaminate(columns: Columns, verdicts: _Verdicts, found: Contaminated) -> 
     columns.leaving[rows] = True
 
 
-def _identified(opened: Opened, unit_rows: int, what: str) -> Iterator[pa.Table]:
+def identified(opened: Opened, unit_rows: int, what: str) -> Iterator[pa.Table]:
     """Yield the sets of the source with their ids, as the build will give them."""
     seen: dict[str, int] = {}
     with (
@@ -178,7 +178,7 @@ def _write_merges(columns: Columns, found: Duplicates, opened: Opened, unit_rows
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, MERGE) as out,
     ):
-        for sets in _identified(opened, unit_rows, "merging"):
+        for sets in identified(opened, unit_rows, "merging"):
             own = ids_of(sets["set_id"].to_pylist())
             place = np.minimum(np.searchsorted(ids, own), len(ids) - 1)
             mine = ids[place] == own
