@@ -158,6 +158,7 @@ def stop_at(call: int) -> Callable[[Any], Any]:
     return wrap
 
 
+@pytest.mark.default("1-merge", "3-drop")
 @pytest.mark.parametrize("exact", ["drop", "merge"])
 @pytest.mark.parametrize("shard", [1, 3])
 def test_a_build_that_was_stopped_continues_to_the_same_bytes(
@@ -188,6 +189,7 @@ def test_a_stop_within_the_prepass(source: Path, tmp_path: Path, monkeypatch: py
     assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
 
 
+@pytest.mark.default("verdicts.parquet")
 @pytest.mark.parametrize(
     "name", ["verdicts.parquet", "decontamination.parquet", "prepass.json", "merged.arrow"]
 )
