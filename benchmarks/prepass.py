@@ -1,8 +1,8 @@
 """How long the prepass takes and how much memory it holds: `python benchmarks/prepass.py --rows 1000000`.
 
 Prompts of 20 to 120 words, a tenth of them near-duplicates and a twentieth copies of an earlier one, against
-4,000 benchmark prompts. Each size runs in a process of its own, from the Parquet file to the stored keep-list. What
-a prompt costs is the difference between two sizes, and from it follows what 10 million would take.
+4,000 benchmark prompts. Each size runs in a process of its own, from the Parquet file to the keep-list on
+disk. A prompt costs the difference between two sizes, and from that follows what 10 million would take.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ def main() -> None:
             command = [sys.executable, __file__, "--measure", str(path), str(bench)]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             figures.append(json.loads(output))
+            made = figures[-1]
             print(
-                "{rows:>10,} prompts: {wall:.1f} s, {cpu:.1f} s of CPU, {gb:.2f} GB at the peak, {leaving:,} leave".format(
-                    **figures[-1]
-                )
+                f"{made['rows']:>10,} prompts: {made['wall']:.1f} s, {made['cpu']:.1f} s of CPU, "
+                f"{made['gb']:.2f} GB at the peak, {made['leaving']:,} leave"
             )
     small, large = figures
     rows = large["rows"] - small["rows"]
@@ -108,9 +108,7 @@ def main() -> None:
     memory = large["gb"] + per_row["gb"] * (GOAL_ROWS - large["rows"])
     cpu = large["cpu"] + per_row["cpu"] * (GOAL_ROWS - large["rows"])
     print(f"per prompt: {per_row['cpu'] * 1e6:.0f} us of CPU, {per_row['gb'] * 1e9:.0f} bytes")
-    print(
-        f"{GOAL_ROWS:>10,} prompts would take {cpu / 60:.0f} minutes of CPU and {memory:.1f} GB (goal {GOAL_GB:g} GB)"
-    )
+    print(f"{GOAL_ROWS:>10,} prompts: {cpu / 60:.0f} minutes of CPU, {memory:.1f} GB (goal {GOAL_GB:g} GB)")
 
 
 if __name__ == "__main__":

@@ -145,6 +145,9 @@ def build(
     A recipe given with --recipe replaces the defaults
     shown below, and flags replace both. To resume a build that stopped, run the same command again.
 
+    Duplicate prompts (dedup.KEY), prompts of benchmarks (decontaminate.KEY) and sets whose values are out of
+    bounds (filter.NAME.KEY) can be taken out; --dry-run shows how many sets each would drop.
+
     Examples:
 
     \b
@@ -153,7 +156,7 @@ def build(
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
-      pairkit build --recipe ultrafeedback --dry-run
+      pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe

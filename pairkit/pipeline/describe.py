@@ -83,9 +83,7 @@ def _leaving(recipe: BuildRecipe, opened: Opened) -> list[str]:
 
     asks = recipe.generate is not None or bool(asking(recipe.rankings))
     limited = recipe.source.limit is not None
-    return preview(
-        recipe.prepass, opened, recipe.unit_rows, limited=limited, ranked=None if asks else ranked
-    )
+    return preview(recipe.prepass, opened, recipe.unit_rows, limited=limited, ranked=None if asks else ranked)
 
 
 def _readings(opened: Opened) -> list[str]:

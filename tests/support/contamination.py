@@ -2,9 +2,9 @@
 
 They were drawn from all pairs that share a run of eight words which counts: up to five of each source and
 range of overlaps (three where the overlap is below a tenth or at least nine tenths). Two prompts are the same
-if who has seen one knows the other: the same question in other words, within a longer text, or with one number
-replaced by an unknown. They are not if they share a template, a phrase or a topic. The texts are not here, but
-their hashes are.
+if who has seen one knows the other: the same question in other words, within a longer text, or with a number
+replaced by an unknown. They are not if they share a template, a phrase or a topic. The texts are not here,
+but their hashes are.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def load(against: Sequence[str]) -> Benchmarks:
         name, place = _parsed(each)
         if name in hashes:
             raise RecipeError(
-                f"decontaminate.against names {name!r} twice: give each benchmark once, and files of one name "
-                "as NAME=FILE"
+                f"decontaminate.against names {name!r} twice: give each benchmark once, and files of one "
+                "name as NAME=FILE"
             )
         texts: dict[str, str] = {}
         for key, text in _prompts(_file(place)):

@@ -51,7 +51,11 @@ def preview(
         f"would leave, of the sets of the first {read:,} ({'' if limited else '--limit N reads others; '}"
         "a set is counted once, for the first reason):",
         *(f"  {number:>9,} {name}{_alone(alone, name, number)}" for name, number in leaving.items()),
-        *(["  (filters of completions are not tried: a model ranks them)"] if after and ranked is None else []),
+        *(
+            ["  (filters of completions are not tried: a model ranks them)"]
+            if after and ranked is None
+            else []
+        ),
     ]
 
 

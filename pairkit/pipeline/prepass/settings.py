@@ -41,8 +41,8 @@ class DecontaminationRecipe(Strict):
     ngram        words of a run that counts as shared, 8 to 13.
     overlap      the share of a benchmark prompt's runs that are in a message from which on its set
                  leaves. A message that is the whole benchmark prompt, however short, has 1.
-    boilerplate  runs in more prompts of the source than this do not count, nor do those in more than 3 prompts
-                 of the benchmarks.
+    boilerplate  runs in more prompts of the source than this do not count, nor do those in more than 3
+                 prompts of the benchmarks.
     completions  also compare the source's completions.
     """
 
