@@ -81,7 +81,9 @@ def build(
     chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
     rejected: Annotated[
         str | None,
-        _flag("mine.rejected", "WHICH", "Rejected completion of a pair: worst, random, all or policy."),
+        _flag(
+            "mine.rejected", "WHICH", "Rejected completion of a pair: worst, quantile, random, all or policy."
+        ),
     ] = None,
     drop_ranks: Annotated[
         str | None,
