@@ -288,3 +288,15 @@ def test_duplicates_cannot_be_chosen_by_completions_that_are_not_there_yet(
     ):
         build(made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("quarantine", [False, True])
+def test_a_push_does_not_publish_the_texts_of_benchmarks(
+    quarantine: bool, source: Path, tmp_path: Path
+) -> None:
+    from pairkit.hub.dataset import built_dataset
+
+    build(everything(source), tmp_path / "out")
+    names = built_dataset(tmp_path / "out", quarantine=quarantine).files
+    assert ("quarantine.parquet" in names) == quarantine
+    assert "decontamination.parquet" not in names
