@@ -32,6 +32,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "recipe_hash": None,
         "input.fingerprint": "the input has other names or content",
         "input.model": "the model has other files",
+        "input.dedup_model": "the model of dedup has other files",
     }
     for key in changed:
         if key.startswith("judge_prompts."):

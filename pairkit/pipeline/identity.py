@@ -58,6 +58,8 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
 def _prepass(recipe: BuildRecipe) -> dict[str, Any]:
     content: dict[str, Any] = recipe.model_dump(mode="json", include=set(PREPASS))
     content["filter"] = {name: block for name, block in content["filter"].items() if block is not None}
+    if recipe.dedup is not None and recipe.dedup.model is not None:
+        content["dedup"]["model"] = public_name(recipe.dedup.model)
     if recipe.decontaminate is not None:
         content["decontaminate"]["against"] = [
             benchmarks.published_name(each) for each in recipe.decontaminate.against
@@ -92,7 +94,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
             "fingerprint": opened.fingerprint,
             **_models(recipe),
             **_templates(recipe),
-            **_benchmarks(recipe),
+            **_prepass_inputs(recipe),
         },
         # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
@@ -106,7 +108,13 @@ def prepass_key(recipe: BuildRecipe, identity: Identity) -> str:
     content, inputs = identity["recipe"], identity["input"]
     before = {name for name, row in FILTERS.items() if row.before}
     filters = {name: block for name, block in content.get("filter", {}).items() if name in before}
-    about = [content.get("dedup"), content.get("decontaminate"), filters, inputs.get("benchmarks")]
+    about = [
+        content.get("dedup"),
+        content.get("decontaminate"),
+        filters,
+        inputs.get("benchmarks"),
+        inputs.get("dedup_model"),
+    ]
     libraries = library_versions([*LIBRARIES, *prepass.libraries(recipe.prepass)])
     return short_hash([*about, content["source"], inputs["fingerprint"], identity["pairkit"], libraries])
 
@@ -178,10 +186,15 @@ def _templates(recipe: BuildRecipe) -> dict[str, Any]:
     return {"templates": hashes} if hashes else {}
 
 
-def _benchmarks(recipe: BuildRecipe) -> dict[str, Any]:
-    if recipe.decontaminate is None:
-        return {}
-    return {"benchmarks": dict(benchmarks.load(recipe.decontaminate.against).hashes)}
+def _prepass_inputs(recipe: BuildRecipe) -> dict[str, Any]:
+    """Return hashes of the benchmarks' prompts, and of the model of `dedup` if it is a directory."""
+    hashes: dict[str, Any] = {}
+    if recipe.decontaminate is not None:
+        hashes["benchmarks"] = dict(benchmarks.load(recipe.decontaminate.against).hashes)
+    if recipe.dedup is not None and recipe.dedup.model is not None:
+        model = fingerprint(recipe.dedup.model).get("model")
+        hashes |= {"dedup_model": model} if model else {}
+    return hashes
 
 
 def _is_local(block: Ranking) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,12 @@ import pyarrow as pa
 
 from pairkit.pipeline.prepass.columns import Columns, Mask
 from pairkit.pipeline.prepass.keep_list import MERGED, texts_of
-from pairkit.pipeline.prepass.near_duplicates import Rows, Signatures, near_duplicates
+from pairkit.pipeline.prepass.near_duplicates import Rows, Signatures, Twins, near_duplicates
 from pairkit.pipeline.prepass.settings import DedupRecipe
 
-EXACT, NEAR = "exact_duplicate", "near_duplicate"
+EXACT, NEAR, SEMANTIC = "exact_duplicate", "near_duplicate", "semantic_duplicate"
+# Finds duplicates by meaning among rows, which are in order of preference.
+ByMeaning = Callable[[Rows], Twins]
 
 
 class Duplicates(NamedTuple):
@@ -25,7 +28,12 @@ class Duplicates(NamedTuple):
     targets: Rows
 
 
-def duplicates(columns: Columns, signatures: Signatures | None, settings: DedupRecipe) -> Duplicates:
+def duplicates(
+    columns: Columns,
+    signatures: Signatures | None,
+    settings: DedupRecipe,
+    by_meaning: ByMeaning | None = None,
+) -> Duplicates:
     """Find the duplicates among the sets that are not leaving already."""
     alive = np.flatnonzero(~columns.leaving)
     prompts, group = np.unique(columns.prompts[alive], return_inverse=True)
@@ -42,11 +50,17 @@ def duplicates(columns: Columns, signatures: Signatures | None, settings: DedupR
         found = near_duplicates(signatures.numbers, heads, settings.threshold)
         # Sets of one prompt leave together.
         near, similarity = found.row[twin], found.similarity[twin]
+    words_alike = near >= 0
+    if by_meaning is not None:
+        found = by_meaning(columns.preferred(np.sort(alive[(twin == alive) & ~words_alike]), settings.keep))
+        near = np.where(words_alike, near, found.row[twin])
+        similarity = np.where(words_alike, similarity, found.similarity[twin])
     exact = others & np.bool_(not merging)
     alike = (near >= 0) & ~exact
     # Not into a set that leaves, with which they leave as well.
     joined = others & together[group] & (near < 0)
-    reasons = [EXACT] * int(exact.sum()) + [NEAR] * int(alike.sum()) + [MERGED] * int(joined.sum())
+    kinds = [NEAR if by_words else SEMANTIC for by_words in words_alike[alike].tolist()]
+    reasons = [EXACT] * int(exact.sum()) + kinds + [MERGED] * int(joined.sum())
     same = [f"the prompt is that of set {each}" for each in texts_of(columns.ids[twin[exact]])]
     close = [
         f"the prompt is {share:.0%} like that of set {each}"

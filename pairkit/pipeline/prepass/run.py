@@ -17,10 +17,10 @@ from pairkit.extras import extra_version
 from pairkit.files import replacing
 from pairkit.mining.filters import filter_sets, judge, language
 from pairkit.mining.filters.stage import PREFIX, blocks
-from pairkit.pipeline.prepass import benchmarks, near_duplicates
+from pairkit.pipeline.prepass import benchmarks, near_duplicates, semantic
 from pairkit.pipeline.prepass.columns import Columns
 from pairkit.pipeline.prepass.decontamination import Contaminated, Decontamination
-from pairkit.pipeline.prepass.duplicates import EXACT, NEAR, Duplicates, duplicates
+from pairkit.pipeline.prepass.duplicates import EXACT, NEAR, SEMANTIC, Duplicates, duplicates
 from pairkit.pipeline.prepass.keep_list import (
     MERGE,
     MERGED,
@@ -31,12 +31,14 @@ from pairkit.pipeline.prepass.keep_list import (
     store,
     stored,
 )
-from pairkit.pipeline.prepass.near_duplicates import Rows, Signatures
-from pairkit.pipeline.prepass.settings import Prepass
+from pairkit.pipeline.prepass.near_duplicates import Rows, Signatures, Twins
+from pairkit.pipeline.prepass.semantic import semantic_duplicates
+from pairkit.pipeline.prepass.settings import DedupRecipe, Prepass
 from pairkit.pipeline.threads import ahead
 from pairkit.progress import progress
 from pairkit.schema import StageResult, identify
 from pairkit.sources import Opened
+from pairkit.texts import prompt_texts
 
 CONTAMINATED = "contaminated"
 Screen = Callable[[pa.Table], StageResult]
@@ -53,6 +55,8 @@ def check(settings: Prepass, *, generated: bool) -> None:
     dedup = settings.dedup
     if dedup is not None and dedup.threshold is not None:
         extra_version(near_duplicates.PACKAGE, near_duplicates.EXTRA)
+    if dedup is not None and dedup.model is not None:
+        semantic.load(dedup.model)
     if settings.filters.prompt_language or settings.filters.completion_language:
         extra_version(language.PACKAGE, language.EXTRA)
     if generated and dedup is not None and dedup.keep != "first":
@@ -66,7 +70,8 @@ def libraries(settings: Prepass) -> list[str]:
     """Return the libraries that the outcome depends on."""
     near = settings.dedup is not None and settings.dedup.threshold is not None
     asked = settings.filters.prompt_language or settings.filters.completion_language
-    return [near_duplicates.PACKAGE] * near + [language.PACKAGE] * bool(asked)
+    meaning = settings.dedup is not None and settings.dedup.semantic is not None
+    return [near_duplicates.PACKAGE] * near + [semantic.PACKAGE] * meaning + [language.PACKAGE] * bool(asked)
 
 
 def screen(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows: int) -> Screen | None:
@@ -116,7 +121,8 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
             _contaminate(columns, verdicts, overlaps.finish(folder / DECONTAMINATION_FILE))
             files.append(DECONTAMINATION_FILE)
     if dedup is not None:
-        found = duplicates(columns, signatures, dedup)
+        by_meaning = partial(_by_meaning, columns, dedup, opened, unit_rows) if dedup.semantic else None
+        found = duplicates(columns, signatures, dedup, by_meaning)
         verdicts.add(found.rows, found.reasons, found.details)
         if len(found.merged):
             _write_merges(columns, found, opened, unit_rows, folder / MERGES)
@@ -124,7 +130,7 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
     names = [f"{PREFIX}{name}" for name in asked] + [CONTAMINATED] * (overlaps is not None)
     if dedup is not None:
         names += [EXACT] if dedup.exact == "drop" else [MERGED]
-        names += [NEAR] * near
+        names += [NEAR] * near + [SEMANTIC] * (dedup.semantic is not None)
     return store(folder, key, verdicts.table(columns), names, files)
 
 
@@ -166,6 +172,24 @@ def identified(opened: Opened, unit_rows: int, what: str) -> Iterator[pa.Table]:
         for batch in ahead_of_us:
             yield identify(batch.sets, seen)
             advance(batch.counts["rows"])
+
+
+def _by_meaning(columns: Columns, settings: DedupRecipe, opened: Opened, unit_rows: int, rows: Rows) -> Twins:
+    """Read the source again for the texts of `rows`, and find those that mean the same."""
+    assert settings.semantic is not None
+    assert settings.model is not None
+    wanted = np.zeros(columns.rows, np.bool_)
+    wanted[rows] = True
+    texts: list[str] = []
+    first = 0
+    for sets in identified(opened, unit_rows, "meanings"):
+        mask = pa.array(wanted[first : first + sets.num_rows])
+        texts += prompt_texts(sets["prompt"].combine_chunks().filter(mask), system=False).to_list()
+        first += sets.num_rows
+    # In the order of the source so far.
+    places = np.cumsum(wanted) - 1
+    ordered = [texts[place] for place in places[rows].tolist()]
+    return semantic_duplicates(ordered, rows, columns.rows, settings.semantic, settings.model)
 
 
 def _write_merges(columns: Columns, found: Duplicates, opened: Opened, unit_rows: int, file: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from pairkit.mining.filters import FilterRecipe
 from pairkit.recipes import Strict
@@ -24,12 +24,23 @@ class DedupRecipe(Strict):
     exact       sets of the same prompt (`prompt_id`): `drop` all but one, or `merge` the completions of all
                 into the first, where they have scores that can be compared, or neither scores nor ranks.
     ngram       words of a run.
+    semantic    the cosine similarity of the embeddings of two prompts from which on they are duplicates;
+                null: none are. It is for some 100,000 prompts.
+    model       of these embeddings: a directory or a hub id of a model2vec model.
     """
 
     threshold: Similarity | None = 0.8
     keep: Keep = "first"
     exact: Literal["drop", "merge"] = "drop"
     ngram: PositiveInt = 5
+    semantic: Similarity | None = None
+    model: str | None = None
+
+    @model_validator(mode="after")
+    def _model_for_meaning(self) -> DedupRecipe:
+        if (self.semantic is None) != (self.model is None):
+            raise ValueError("dedup.semantic and dedup.model belong together: set both or neither")
+        return self
 
 
 class DecontaminationRecipe(Strict):
