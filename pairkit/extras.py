@@ -1,4 +1,4 @@
-"""Libraries of the extra `eval`: they are imported late, because that takes seconds."""
+"""Libraries of an optional extra: they are imported late, because that takes seconds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pairkit.errors import MissingExtraError
 
 
-def extra_version(package: str) -> str:
-    """Return the version of a package of the extra `eval`. Raises `MissingExtraError`."""
+def extra_version(package: str, extra: str = "eval") -> str:
+    """Return the version of a package of an extra. Raises `MissingExtraError`."""
     try:
         return version(package)
     except PackageNotFoundError:
-        raise MissingExtraError(f"{package} is not installed: pip install 'pairkit[eval]'") from None
+        raise MissingExtraError(f"{package} is not installed: pip install 'pairkit[{extra}]'") from None

@@ -81,7 +81,9 @@ def build(
     chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
     rejected: Annotated[
         str | None,
-        _flag("mine.rejected", "WHICH", "Rejected completion of a pair: worst, random, all or policy."),
+        _flag(
+            "mine.rejected", "WHICH", "Rejected completion of a pair: worst, quantile, random, all or policy."
+        ),
     ] = None,
     drop_ranks: Annotated[
         str | None,
@@ -145,6 +147,9 @@ def build(
     A recipe given with --recipe replaces the defaults
     shown below, and flags replace both. To resume a build that stopped, run the same command again.
 
+    Duplicate prompts (dedup.KEY), prompts of benchmarks (decontaminate.KEY) and sets whose values are out of
+    bounds (filter.NAME.KEY) can be taken out; --dry-run shows how many sets each would drop.
+
     Examples:
 
     \b
@@ -152,8 +157,8 @@ def build(
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
-      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
       pairkit build --recipe gsm8k generate.engine=openai generate.model=gpt-5-mini calls.batch=true --dry-run
+      pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe

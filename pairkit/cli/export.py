@@ -41,7 +41,9 @@ def export(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N sets.")] = None,
     rejected: Annotated[
         str | None,
-        typer.Option(help="Rejected completion: worst, random, all or policy; default: that of the recipe."),
+        typer.Option(
+            help="Rejected completion: worst, quantile, random, all or policy; default: that of the recipe."
+        ),
     ] = None,
     best: Annotated[
         str | None,

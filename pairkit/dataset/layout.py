@@ -14,6 +14,7 @@ from pairkit.schema import MANIFEST, short_hash
 
 CARD = "README.md"
 QUARANTINE_FILE = "quarantine.parquet"
+DECONTAMINATION_FILE = "decontamination.parquet"
 LOG = "run.jsonl"
 SEAL = "manifest_hash"  # the key of a manifest for the hash of its other keys
 EXPORT = "export"  # the key of a manifest that is an export's

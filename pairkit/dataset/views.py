@@ -22,6 +22,7 @@ from pairkit.errors import unknown
 from pairkit.mining import draws
 from pairkit.mining.policies import NEGATIVE, RANKED, with_best
 from pairkit.mining.recipe import Chosen, Rejected
+from pairkit.quantile import above_lowest
 from pairkit.schema import MESSAGE, PROMPT
 from pairkit.sets import batches, best_first, completions, numbers
 
@@ -56,8 +57,9 @@ def pairs(
     """Make a table of one row per pair, in the order of the sets: `PAIRS`, or `CHAT_PAIRS` with `chat`.
 
     Args:
-        rejected: "worst" (the last completion: noise, where there is some), "random" or "policy" (one,
-            sampled by `seed` and `set_id`) or "all" (one row per completion below the best).
+        rejected: "worst" (the last completion: noise, where there is some), "quantile" (the one at the 2.3 %
+            quantile of those below the best, see `pairkit.quantile`), "random" or "policy" (one, sampled by
+            `seed` and `set_id`) or "all" (one row per completion below the best).
         chat: whether messages are JSON objects, next to columns of tools and arguments of the template;
             None = where a set holds more than roles and contents. Without it, that is left out.
 
@@ -198,8 +200,10 @@ def _pick(
         return frame
     if rejected == "worst":
         return frame.group_by("set", maintain_order=True).last()
-    keys = draws.keys(seed, "rejected", batch["set_id"].to_pylist())
     frame = frame.with_columns(place=pl.int_range(pl.len()).over("set"), count=pl.len().over("set"))
+    if rejected == "quantile":
+        return frame.filter(pl.col("place") == pl.col("count") - 1 - above_lowest(pl.col("count")))
+    keys = draws.keys(seed, "rejected", batch["set_id"].to_pylist())
     # One number per set, repeated for its rows: the frame has a row per completion below the best.
     places = draws.below(draws.draw(keys)[frame["set"].to_numpy()], frame["count"].to_numpy())
     return frame.filter(pl.col("place") == pl.Series(places))

@@ -30,16 +30,12 @@ from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.render import Messages
 from pairkit.progress import Advance
 from pairkit.schema import StageResult, plain_messages, quarantine_rows
+from pairkit.texts import REFUSAL
 
 # Sets in progress at a time: as many may wait for one slow answer to a set before them.
 SETS_OPEN = 10_000
 # Tries, the first included, before `regenerate` drops a completion that is cut every time.
 REGENERATE_TRIES = 3
-# How refusals begin. They are only counted: a pattern cannot know whether a refusal is right.
-_REFUSAL = (
-    r"(?i)^\s*(?:(?:i['’]m|i am) (?:very |really )?sorry|sorry|i apologi[sz]e)?[,.]?\s*(?:but )?"
-    r"(?:i (?:can ?not|can['’]?t|won['’]?t|must decline)|i(?: am|['’]m) (?:not able|unable)|as an ai\b)"
-)
 
 
 class GenerateRecipe(EngineRecipe):
@@ -275,7 +271,7 @@ def _counts(completions: pa.ListArray) -> dict[str, int]:
         completions=pl.len(),
         **reasons,
         empty=((pl.col("text").str.strip_chars() == "") & ~pl.col("calls")).sum(),
-        refusals=pl.col("text").str.contains(_REFUSAL).sum(),
+        refusals=pl.col("text").str.contains(REFUSAL).sum(),
         recorded_ids=pl.col("recorded").sum(),
     )
     return {name: int(value) for name, value in numbers.row(0, named=True).items()}

@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import parquet, views
 from pairkit.dataset.card_settings import CardSettings, settings_of, with_settings
-from pairkit.dataset.layout import CARD, QUARANTINE_FILE, read_manifest, sealed, was_edited
+from pairkit.dataset.layout import (
+    CARD,
+    DECONTAMINATION_FILE,
+    QUARANTINE_FILE,
+    read_manifest,
+    sealed,
+    was_edited,
+)
 from pairkit.errors import InputError
 from pairkit.hub import content
 from pairkit.hub.card_check import check_card
@@ -57,7 +64,9 @@ def built_dataset(
     content.check_secrets(folder / MANIFEST, described)
     if settings is not None:
         content.check_secrets("--card", settings.given())
-    published = [name for name in manifest["files"] if quarantine or name != QUARANTINE_FILE]
+    # Never the texts of benchmarks, which the next crawl of the hub would train on.
+    unpublished = {DECONTAMINATION_FILE, *(() if quarantine else (QUARANTINE_FILE,))}
+    published = [name for name in manifest["files"] if name not in unpublished]
     added = _added(folder, manifest)
     files: dict[str, File] = {}
     with progress(f"checking {folder}", len(published) + len(added), unit="files") as advance:

@@ -13,12 +13,13 @@ from torch import Tensor
 from pairkit.errors import InputError
 from pairkit.losses.parameters import Choice, Flag, Integer, Parameter, positive, resolve
 from pairkit.losses.types import Logps, comparable
+from pairkit.quantile import above_lowest
 from pairkit.random_bits import GOLDEN, as_int64, finalize_int64, shift_int64
 
 # Settings of the sampler, as `--negatives.KEY` and as keywords of mcpo and rnce.
 SETTINGS: dict[str, Parameter] = {
     "negatives": Integer(1),
-    "sampling": Choice("mc", ("mc", "max", "min", "random", "worst", "all")),
+    "sampling": Choice("mc", ("mc", "max", "min", "random", "worst", "quantile", "all")),
     "weights": Choice("reward", ("reward", "logprob")),
     "include_chosen": Flag(False),
     "replacement": Flag(False),
@@ -58,7 +59,8 @@ def sample_negatives(
         negatives: number of negatives per set.
         sampling: "mc" samples column j with probability proportional to exp(s_j); "max" takes the largest
             s_j; "min" takes the smallest; both take the first of log-ratios equal to a thousandth of a nat;
-            "random" samples uniformly; "worst" takes the last columns; "all" takes every column.
+            "random" samples uniformly; "worst" takes the last columns; "quantile" takes those nearest to the
+            2.3 % quantile of columns 1, ..., K-1, see `pairkit.quantile`; "all" takes every column.
         weights: definition of s: "reward", beta x log-ratio, or "logprob", beta x log-prob.
         include_chosen: whether the preferred completion is a candidate too, as in algorithm 1 as printed. A
             set that samples it has a constant loss, and no gradient in that step; as training raises the
@@ -166,6 +168,11 @@ def _logits(policy: Logps, reference: Logps | None, beta: float, sampling: str, 
     if sampling == "worst":
         columns = torch.arange(policy.sum.shape[1], device=policy.sum.device, dtype=torch.float64)
         return columns.expand(policy.sum.shape)
+    if sampling == "quantile":
+        columns = torch.arange(policy.sum.shape[1], device=policy.sum.device, dtype=torch.float64)
+        count = policy.mask[:, 1:].sum(dim=1, keepdim=True).double()  # [B, 1]
+        target: Tensor = count - above_lowest(count)
+        return -(columns - target).abs()
     if weights == "logprob":
         values = policy.sum.detach().double()
     elif reference is None:

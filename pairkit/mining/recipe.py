@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from pairkit.recipes import Strict
 
-Rejected = Literal["worst", "random", "all", "policy"]
+Rejected = Literal["worst", "quantile", "random", "all", "policy"]
 Chosen = Literal["best"]
 
 
@@ -57,7 +57,10 @@ class MineRecipe(Strict):
     """Which completions stay in the sets, which noise is added, and how pairs are derived.
 
     chosen, rejected  how `pairs/` is derived, and the trainer's default; they do not change the sets.
-                      "policy" leaves the choice to the training loop (`pairs/` is then random, by the seed).
+                      "policy" leaves the choice to the training loop (`pairs/` is then random, by the seed);
+                      "quantile" is the completion at the 2.3 % quantile, two standard deviations below the
+                      mean, and "worst" the lowest, which is the same up to 43 completions below the best
+                      and is the wrong one where there are more (arXiv 2502.16825).
     drop_ranks        completions of these ranks are dropped (MC-PO on Nectar: [2]).
     min_margin        completions whose score is less than this below the chosen one's are dropped. A set
                       with a ranked completion without a score goes to quarantine.

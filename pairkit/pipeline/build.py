@@ -30,14 +30,16 @@ from pairkit.pipeline import (
     validate,
 )
 from pairkit.pipeline.batches.passes import answer_in_batches
-from pairkit.pipeline.changes import differences
+from pairkit.pipeline.changes import Identity, differences
 from pairkit.pipeline.directory import CACHE, BuildDirectory
-from pairkit.pipeline.identity import identify_build, stage_keys
+from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
+from pairkit.pipeline.prepass import keep_list
+from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
-from pairkit.pipeline.stages import finish, identified
+from pairkit.pipeline.stages import finish, identified, screened
 from pairkit.pipeline.threads import ahead, mapped
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
@@ -95,7 +97,15 @@ def build(
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
                 total = _write_shards(
-                    claimed, recipe, opened, inputs, closed, keys, workers or default_workers(), pool
+                    claimed,
+                    recipe,
+                    opened,
+                    inputs,
+                    closed,
+                    keys,
+                    workers or default_workers(),
+                    pool,
+                    identity,
                 )
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
@@ -143,6 +153,7 @@ def _write_shards(
     keys: Mapping[str, str],
     workers: int,
     pool: EnginePool,
+    identity: Identity,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
@@ -155,10 +166,13 @@ def _write_shards(
     out.log(event="continue" if folders else "start", time=time.time(), rows=rows)
     for line in readings.lines(readings.records(opened.readings)):
         log(f"{out.out}: {line}")
+    screen = prepass.screen(
+        recipe.prepass, opened, out.prepass_folder, prepass_key(recipe, identity), recipe.unit_rows
+    )
 
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
     def numbered(rows: Iterable[StageResult]) -> Iterator[Unit]:
-        return identified(rows, shards.occurrences(folders))
+        return screened(identified(rows, shards.occurrences(folders)), screen)
 
     folder, first = out.results_folder, total.next_unit
     # By units and not by rows, because a unit is the smallest part that is written at once.
@@ -300,7 +314,7 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         # Other input has another fingerprint, so shards of the wrong one are of no use; answers may still be.
         spoiled = isinstance(error, InputError) and not (isinstance(error, NothingUsable) and results)
         # An empty .build would only make the next command speak of an unfinished build.
-        if spoiled or not (rows or units):
+        if spoiled or not (rows or units or keep_list.complete(out.prepass_folder)):
             out.discard()
         if isinstance(error, PairkitError):
             raise

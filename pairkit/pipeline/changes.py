@@ -32,12 +32,15 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "recipe_hash": None,
         "input.fingerprint": "the input has other names or content",
         "input.model": "the model has other files",
+        "input.dedup_model": "the model of dedup has other files",
     }
     for key in changed:
         if key.startswith("judge_prompts."):
             messages[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
         elif key.startswith("input.ranking_models."):
             messages[key] = f"the model of {key.rpartition('.')[2]} has other files"
+        elif key.startswith("input.benchmarks."):
+            messages[key] = f"the benchmark {key.removeprefix('input.benchmarks.')} has other prompts"
         elif key.startswith("input.templates."):
             messages[key] = f"the chat template of {key.removeprefix('input.templates.')} has other content"
     lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in changed]

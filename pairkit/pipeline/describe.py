@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
@@ -16,11 +17,13 @@ from pairkit.pipeline import readings, require_completions, validate
 from pairkit.pipeline.batches.plan import plan as plan_batches
 from pairkit.pipeline.directory import CACHE, survey
 from pairkit.pipeline.inputs import open_input
+from pairkit.pipeline.prepass.preview import preview
 from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.pipeline.stages import stages
 from pairkit.progress import shell_quoted
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.panel.agreement import describe_panel
-from pairkit.rankers.table import RANKERS, name_of
+from pairkit.rankers.table import RANKERS, asking, name_of
 from pairkit.schema import MANIFEST
 from pairkit.sources import Opened
 
@@ -66,12 +69,27 @@ def plan(recipe: BuildRecipe, out: Path, cache: Path | None = None) -> str:
             *_readings(opened),
             *_models(recipe, opened.total_rows),
             *(plan_batches(recipe, opened, cache or out.parent / CACHE) if recipe.calls.batch else ()),
+            *_leaving(recipe, opened),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             f"  pairs/ with the same splits, {QUARANTINE_FILE}, {CARD}, {MANIFEST}, {LOG}",
             "dry run: nothing was written",
         ]
     )
+
+
+def _leaving(recipe: BuildRecipe, opened: Opened) -> list[str]:
+    """Describe what the prepass and the filters would take out."""
+    steps = [stage.run for stage in stages(recipe) if stage.name == "rank"]
+
+    def ranked(sets: pa.Table) -> pa.Table:
+        for step in steps:
+            sets = step(sets).sets
+        return sets
+
+    asks = recipe.generate is not None or bool(asking(recipe.rankings))
+    limited = recipe.source.limit is not None
+    return preview(recipe.prepass, opened, recipe.unit_rows, limited=limited, ranked=None if asks else ranked)
 
 
 def _readings(opened: Opened) -> list[str]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE, was_edited
+from pairkit.dataset.layout import CARD, DECONTAMINATION_FILE, LOG, QUARANTINE_FILE, was_edited
 from pairkit.errors import ExistingOutputError
 from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, write_json
 from pairkit.masking import masked
@@ -47,6 +47,7 @@ class BuildDirectory:
         self.build = out / _BUILD
         self.shards_folder = self.build / "shards"
         self.results_folder = self.build / "asked"
+        self.prepass_folder = self.build / "prepass"
         self.discarded = self.build / "discarded"
 
     def shards(self) -> list[Path]:
@@ -79,7 +80,7 @@ class BuildDirectory:
 
     def finish(self) -> None:
         """Remove what was needed to continue. The lock goes last: until then the directory is ours."""
-        for folder in (self.shards_folder, self.results_folder, self.discarded):
+        for folder in (self.shards_folder, self.results_folder, self.prepass_folder, self.discarded):
             shutil.rmtree(folder, ignore_errors=True)
         for name in (_STATE, LOG):
             (self.build / name).unlink(missing_ok=True)
@@ -244,7 +245,7 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
         shutil.rmtree(directory.discarded, ignore_errors=True)
         os.replace(directory.shards_folder, directory.discarded)
     # Before the data: while the manifest is there, a reader may open what is being removed.
-    for name in (MANIFEST, CARD, QUARANTINE_FILE, LOG):
+    for name in (MANIFEST, CARD, QUARANTINE_FILE, DECONTAMINATION_FILE, LOG):
         (directory.out / name).unlink(missing_ok=True)
     for kind in ("data", "pairs", "verdicts", "dropped"):
         folder = directory.out / kind
@@ -256,6 +257,7 @@ def _clear(directory: BuildDirectory, *, keep_results: bool = False) -> None:
     shutil.rmtree(directory.discarded, ignore_errors=True)
     if not keep_results:
         shutil.rmtree(directory.results_folder, ignore_errors=True)
+        shutil.rmtree(directory.prepass_folder, ignore_errors=True)
         # The state after the results: as long as it is there, the build is still known by its identity.
         for name in (_STATE, LOG):
             (directory.build / name).unlink(missing_ok=True)

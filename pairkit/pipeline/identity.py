@@ -9,9 +9,13 @@ from typing import Any
 from pairkit.engines.local import fingerprint
 from pairkit.engines.table import ENGINES, UNPUBLISHED, library_versions
 from pairkit.masking import masked
+from pairkit.mining.filters.stage import blocks
+from pairkit.mining.filters.table import FILTERS
 from pairkit.models.names import public_name
 from pairkit.pipeline import templates
 from pairkit.pipeline.changes import Identity
+from pairkit.pipeline.prepass import benchmarks
+from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers import table
 from pairkit.rankers.table import RANKERS, Ranking, name_of
@@ -22,6 +26,8 @@ from pairkit.version import __version__
 # Libraries that determine bytes (the writer) or rows (the kernels): an unfinished build continues only with
 # the same versions.
 LIBRARIES = ("pyarrow", "polars")
+# The blocks that take sets out by their prompts or values.
+PREPASS = ("dedup", "decontaminate", "filter")
 
 
 def portable(recipe: BuildRecipe) -> dict[str, Any]:
@@ -38,10 +44,27 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block in blocks:
         _publish(block, RANKERS[block["ranker"]].public)
+    content |= _prepass(recipe)
+    for key in PREPASS:
+        # Absent where nothing is asked for, because an empty value would be a difference to earlier builds.
+        if not content[key]:
+            del content[key]
     swap = recipe.mine.noise.token_swap
     if swap is not None:
         content["mine"]["noise"]["token_swap"]["tokenizer"] = public_name(swap.tokenizer)
     return masked(content)
+
+
+def _prepass(recipe: BuildRecipe) -> dict[str, Any]:
+    content: dict[str, Any] = recipe.model_dump(mode="json", include=set(PREPASS))
+    content["filter"] = {name: block for name, block in content["filter"].items() if block is not None}
+    if recipe.dedup is not None and recipe.dedup.model is not None:
+        content["dedup"]["model"] = public_name(recipe.dedup.model)
+    if recipe.decontaminate is not None:
+        content["decontaminate"]["against"] = [
+            benchmarks.published_name(each) for each in recipe.decontaminate.against
+        ]
+    return content
 
 
 def _publish(block: dict[str, Any], public: Mapping[str, Any]) -> None:
@@ -62,16 +85,38 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
         prompts |= RANKERS[block.ranker].prompts(block)
     libraries = [*LIBRARIES, *_engine_libraries(recipe)]
     libraries += [name for block in table.asking(recipe.rankings) for name in table.libraries(block)]
+    libraries += prepass.libraries(recipe.prepass)
     return {
         "recipe": content,
         # Of the portable recipe, so that it is the same on every machine.
         "recipe_hash": short_hash(content),
-        "input": {"fingerprint": opened.fingerprint, **_models(recipe), **_templates(recipe)},
+        "input": {
+            "fingerprint": opened.fingerprint,
+            **_models(recipe),
+            **_templates(recipe),
+            **_prepass_inputs(recipe),
+        },
         # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
         "pairkit": __version__,
         "versions": library_versions(libraries),
     }
+
+
+def prepass_key(recipe: BuildRecipe, identity: Identity) -> str:
+    """Return a hash of everything that determines which sets leave before a model is asked."""
+    content, inputs = identity["recipe"], identity["input"]
+    before = {name for name, row in FILTERS.items() if row.before}
+    filters = {name: block for name, block in content.get("filter", {}).items() if name in before}
+    about = [
+        content.get("dedup"),
+        content.get("decontaminate"),
+        filters,
+        inputs.get("benchmarks"),
+        inputs.get("dedup_model"),
+    ]
+    libraries = library_versions([*LIBRARIES, *prepass.libraries(recipe.prepass)])
+    return short_hash([*about, content["source"], inputs["fingerprint"], identity["pairkit"], libraries])
 
 
 def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
@@ -92,14 +137,17 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
             library_versions(LIBRARIES),
         ]
     )
+    settings = recipe.prepass
+    if settings.whole or blocks(settings.filters, before=True):
+        before = short_hash([before, prepass_key(recipe, identity)])
     keys: dict[str, str] = {}
     files = inputs.get("templates", {})
     if recipe.generate is not None:
         versions = library_versions(_engine_libraries(recipe))
         about = [content["generate"], inputs.get("model"), files.get("generate"), versions]
         before = keys["generate"] = short_hash([before, *about])
-    blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
-    for block, settings in zip(recipe.rankings, blocks, strict=True):
+    ranked = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
+    for block, settings in zip(recipe.rankings, ranked, strict=True):
         # It asks no model: its scores are computed again, and change no answer after it.
         if RANKERS[block.ranker].load is None:
             continue
@@ -136,6 +184,17 @@ def _templates(recipe: BuildRecipe) -> dict[str, Any]:
     hashes = templates.file_hashes(recipe)
     # Absent without files, because an empty value would be a difference to builds that never had one.
     return {"templates": hashes} if hashes else {}
+
+
+def _prepass_inputs(recipe: BuildRecipe) -> dict[str, Any]:
+    """Return hashes of the benchmarks' prompts, and of the model of `dedup` if it is a directory."""
+    hashes: dict[str, Any] = {}
+    if recipe.decontaminate is not None:
+        hashes["benchmarks"] = dict(benchmarks.load(recipe.decontaminate.against).hashes)
+    if recipe.dedup is not None and recipe.dedup.model is not None:
+        model = fingerprint(recipe.dedup.model).get("model")
+        hashes |= {"dedup_model": model} if model else {}
+    return hashes
 
 
 def _is_local(block: Ranking) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import card, parquet
 from pairkit.dataset.card_settings import CardSettings
-from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE, sealed
+from pairkit.dataset.layout import CARD, DECONTAMINATION_FILE, LOG, QUARANTINE_FILE, sealed
 from pairkit.engines.sent import sent_by_build
 from pairkit.files import replacing, sha256, write_json, write_text
 from pairkit.masking import masked
@@ -41,6 +42,7 @@ def publish(
     files = _move(directory.out, folders, contents, chat=pair_files.has_chat(total.counts))
     # Also without rows, so that a reader need not guess whether any were lost.
     files[QUARANTINE_FILE] = _write_quarantine(directory.out / QUARANTINE_FILE, folders)
+    files |= _copy_report(directory)
     # Before the manifest exists, because a dataset that lost rows must never look complete.
     _check_rows(directory.out, files, total)
     manifest = {
@@ -97,6 +99,16 @@ def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, c
         elif part.exists():
             os.replace(part, target)
     return moved
+
+
+def _copy_report(directory: BuildDirectory) -> dict[str, Any]:
+    """Copy the prepass's report of shared texts, if it made one; it stays there for a repetition."""
+    report, target = directory.prepass_folder / DECONTAMINATION_FILE, directory.out / DECONTAMINATION_FILE
+    if not report.exists():
+        return {}
+    with replacing(target) as temporary:
+        shutil.copyfile(report, temporary)
+    return {DECONTAMINATION_FILE: parquet.describe(target)}
 
 
 def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:

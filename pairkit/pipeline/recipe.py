@@ -12,10 +12,12 @@ from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
 from pairkit.engines.recipe import CallSettings, check_batches
 from pairkit.errors import RecipeError, unknown
+from pairkit.mining.filters import FilterRecipe
 from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers import table
 from pairkit.rankers.panel.stage import NAME as PANEL
 from pairkit.rankers.panel.stage import check_panel
+from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe, Prepass
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe
@@ -34,6 +36,9 @@ class BuildRecipe(Strict):
     order          with several rankers, the name of the one that ranks; null: the first, or the panel.
     panel          names of rankers that form a panel: their mean place is the score `panel`, and the card has
                    how far they agree.
+    dedup          which prompts are duplicates, and which set of them stays; null: none are.
+    decontaminate  which prompts are too close to those of benchmarks; null: none are.
+    filter         which sets leave by a value of theirs: lengths, scores, margins, languages, patterns, ....
     test_fraction  share of the prompts that go to the split `test`, chosen by a hash of the prompt alone:
                    a prompt is in the same split of every dataset, however often it occurs.
     seed           of everything random: in generation, in mining and in `pairs/`.
@@ -63,6 +68,9 @@ class BuildRecipe(Strict):
     order: str | None = None
     # Only where it is set, because a further field would change the identity of all other datasets.
     panel: tuple[str, ...] | None = Field(default=None, exclude_if=lambda panel: panel is None)
+    dedup: DedupRecipe | None = None
+    decontaminate: DecontaminationRecipe | None = None
+    filter: FilterRecipe = FilterRecipe()
     mine: MineRecipe = MineRecipe()
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     seed: int = 0
@@ -81,6 +89,11 @@ class BuildRecipe(Strict):
     def orders_by(self) -> str:
         """The name of the ranker that ranks."""
         return self.order or (PANEL if self.panel else name_of(self.rankings[0]))
+
+    @property
+    def prepass(self) -> Prepass:
+        """What is decided about prompts before any model is asked."""
+        return Prepass(self.dedup, self.decontaminate, self.filter)
 
     @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:

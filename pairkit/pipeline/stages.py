@@ -1,6 +1,7 @@
 """The stages of a build, from the raw rows of a unit to the rows that are written.
 
-    source -> identify -> (generate, models that rank) -> rankers, order -> mine -> split, pairs
+    source -> identify -> prepass -> (generate, models that rank) -> rankers, order -> filter -> mine
+           -> split, pairs
 
 A stage is a function from a table of sets to a `StageResult`. It pickles: its settings are bound by
 `functools.partial`, and a stage that asks a model is opened in the worker that runs it. Identification
@@ -20,6 +21,8 @@ import pyarrow.compute as pc
 
 from pairkit.dataset import extras, histograms, views
 from pairkit.mining import mine
+from pairkit.mining.filters import filter_sets
+from pairkit.mining.filters.stage import blocks
 from pairkit.pipeline.ordering import add_scores, order
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import FinishedUnit, Unit
@@ -38,10 +41,13 @@ class Stage(NamedTuple):
 def stages(recipe: BuildRecipe) -> list[Stage]:
     """Return the stages that ask no model, in order."""
     computing = [block for block in recipe.rankings if RANKERS[block.ranker].compute is not None]
+    # None without filters, because a manifest would have an empty count for it.
+    filters = bool(blocks(recipe.filter, before=False))
     return [
         *(Stage("rank", partial(add_scores, block=block)) for block in computing),
         *([Stage("rank", partial(add_panel, names=recipe.panel))] if recipe.panel else []),
         Stage("rank", partial(order, by=recipe.orders_by)),
+        *([Stage("filter", partial(filter_sets, recipe=recipe.filter))] if filters else []),
         Stage("mine", partial(mine, recipe=recipe.mine, seed=recipe.seed, panel=recipe.panel or ())),
     ]
 
@@ -53,6 +59,16 @@ def identified(batches: Iterable[StageResult], seen: dict[str, int]) -> Iterator
         result = StageResult(UNIDENTIFIED.empty_table()).then("source", batch)
         sets = identify(batch.sets, seen)
         yield Unit(StageResult(sets, result.quarantine, counts=result.counts), sets["prompt_id"])
+
+
+def screened(units: Iterable[Unit], screen: Callable[[pa.Table], StageResult] | None) -> Iterator[Unit]:
+    """Yield units without the sets that the prepass takes out; `prompt_ids` stay those of all."""
+    for unit in units:
+        yield (
+            unit
+            if screen is None
+            else unit._replace(result=unit.result.then("prepass", screen(unit.result.sets)))
+        )
 
 
 def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:

@@ -10,6 +10,7 @@ from pairkit.engines.table import ENGINES
 from pairkit.mining.noise import token_backend
 from pairkit.models.resolve import check_local, check_writes
 from pairkit.pipeline import templates
+from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.table import RANKERS
 
@@ -28,6 +29,8 @@ def check(recipe: BuildRecipe) -> None:
         check_local("model", recipe.generate.model)
         check_writes(recipe.generate.model)
     templates.check_files(recipe)
+    generate = recipe.generate
+    prepass.check(recipe.prepass, generated=generate is not None and not generate.keep_source)
     for block in recipe.rankings:
         RANKERS[block.ranker].check(block)
     swap = recipe.mine.noise.token_swap

@@ -76,6 +76,14 @@ def has_format(path: Path) -> bool:
     return _find(path)[0] is not None
 
 
+def without_endings(name: str) -> str:
+    """Return the name of a data file without what tells its format and compression."""
+    path = Path(name)
+    while has_format(path) or path.suffix in COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.name
+
+
 def advice(path: Path) -> str | None:
     """Return what to do with a file of another format, if it is one in which people have rows."""
     return next((ADVICE[suffix] for suffix in reversed(_suffixes(path)) if suffix in ADVICE), None)

@@ -249,7 +249,7 @@ class TrainRecipe(Strict):
             "assistant_turns=all": (self.assistant_turns == "all", "no token is scored"),
             f"negatives.sampling={sampling}": (
                 sampling in NEEDS_POLICY,
-                "a reward model has no log-probs to draw by; use all, random or worst",
+                "a reward model has no log-probs to draw by; use all, random, worst or quantile",
             ),
         }
         for field, (value, reason) in useless.items():

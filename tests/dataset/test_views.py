@@ -71,6 +71,13 @@ def test_worst_is_the_lowest_completion_or_noise():
     assert pairs["score_rejected"].to_pylist() == [1.0, None]
 
 
+@pytest.mark.parametrize(("count", "expected"), [(2, 1.0), (44, 1.0), (45, 2.0), (101, 3.0)])
+def test_the_quantile_is_above_the_lowest_of_many(count: int, expected: float):
+    """Of 44 below the best one, 2.3 % are one, so that the lowest but one is rejected."""
+    pairs = views.pairs(sets(scored(*map(float, range(1, count + 1)))), rejected="quantile")
+    assert pairs["score_rejected"].to_pylist() == [expected]
+
+
 @pytest.mark.parametrize("rejected", ["random", "policy"])
 def test_random_samples_every_negative_alike_by_seed_and_set(rejected: Any):
     rows = sets(*(scored(9.0, 1.0, 2.0, 3.0, prompt=str(i)) for i in range(600)))

@@ -252,7 +252,10 @@ def test_how_pairs_are_read_off_does_not_change_the_sets():
         ({"keep_negative": 3}, "unknown recipe key 'keep_negative'; did you mean 'keep_negatives'?"),
         ({"noise": {"token_swap": {"tokenizer": "t", "swap": 1}}}, "did you mean 'noise.token_swap.swaps'?"),
         ({"noise": {"token_swap": {}}}, "recipe key 'noise.token_swap.tokenizer' is required"),
-        ({"rejected": "best"}, "recipe key 'rejected': Input should be 'worst', 'random', 'all' or 'policy'"),
+        (
+            {"rejected": "best"},
+            "recipe key 'rejected': Input should be 'worst', 'quantile', 'random', 'all' or 'policy'",
+        ),
         ({"drop_ranks": [0]}, "recipe key 'drop_ranks.0': Input should be greater than 0"),
         ({"keep_negatives": 0}, "recipe key 'keep_negatives'"),
         ({"min_margin": -1}, "recipe key 'min_margin'"),

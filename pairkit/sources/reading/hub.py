@@ -106,6 +106,16 @@ def _download(hub_id: str, url: str) -> DataFile:
     return DataFile(Path(file), address["path"])
 
 
+def dataset_file(hub_id: str, path: str) -> Path:
+    """Return a file of a dataset, downloaded or from the hub's cache. Raises `HubError`."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(hub_id, path, repo_type="dataset"))
+    except Exception as error:  # as above
+        raise _hub_error(hub_id, error) from error
+
+
 def _hub_error(hub_id: str, error: Exception) -> HubError:
     """Describe what failed and what to do, in one line."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")

@@ -75,7 +75,7 @@ CASES = [
         "completions of a reward model drawn by log-probs",
         f"{BT} negatives.sampling=mc",
         "negatives.sampling=mc cannot be set with reward_bt: a reward model has no log-probs to draw by; use "
-        "all, random or worst",
+        "all, random, worst or quantile",
     ),
     Case(
         "reward model from a classifier of two classes",
