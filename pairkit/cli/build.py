@@ -34,7 +34,8 @@ def build(
     ] = None,
     recipe: RecipeFlag = None,
     path: Annotated[
-        str | None, _flag("source.path", "PATH", "File, folder or glob to read instead of the Hub.")
+        str | None,
+        _flag("source.path", "PATH", "File, folder, glob or address (s3://...) to read instead of the Hub."),
     ] = None,
     split: Annotated[
         str | None, _flag("source.split", "NAME", "Split of the source.", null="the source's first")
@@ -76,7 +77,19 @@ def build(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Output directory.  [default: runs/data/NAME]")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Output directory, or an address such as s3://bucket/folder.  [default: runs/data/NAME]",
+        ),
+    ] = None,
+    staging: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For an address: directory to build in, which is kept.  [default: one in the cache, removed "
+            "after the upload]",
+        ),
     ] = None,
     chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
     rejected: Annotated[
@@ -154,11 +167,13 @@ def build(
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
       pairkit build --recipe ultrafeedback --dry-run
+      pairkit build --source files --path s3://bucket/rows --out s3://bucket/sets
     """
     from pairkit.pipeline import build as pipeline
-    from pairkit.pipeline import describe
+    from pairkit.pipeline import describe, to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.recipes import merge
+    from pairkit.stores.address import is_address
     from pairkit.trust import only_trusted
 
     # By their place in the recipe, so that they merge with it like any other mapping.
@@ -190,19 +205,35 @@ def build(
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
-    out = out or Path("runs/data") / name
+    out = out or str(Path("runs/data") / name)
+    on_store = is_address(out)
+    if staging is not None and not on_store:
+        raise UsageError("--staging is for an --out on a store; leave it out")
+    folder = (staging or to_store.staging_of(out)) if on_store else Path(out)
     # Before anything is opened for writing.
     if dry_run:
-        say(describe.plan(resolved, out))
+        where = to_store.describe_output(resolved, out, staging) if on_store else None
+        say(describe.plan(resolved, folder, where))
         return
-    manifest = pipeline.build(
-        resolved,
-        out,
-        on_existing=on_existing.value,
-        workers=workers,
-        cache=cache,
-        retry_failed=retry_failed,
-    )
+    if on_store:
+        manifest = to_store.build_to_store(
+            resolved,
+            out,
+            staging=staging,
+            on_existing=on_existing.value,
+            workers=workers,
+            cache=cache,
+            retry_failed=retry_failed,
+        )
+    else:
+        manifest = pipeline.build(
+            resolved,
+            folder,
+            on_existing=on_existing.value,
+            workers=workers,
+            cache=cache,
+            retry_failed=retry_failed,
+        )
     say(describe.summary(manifest, out))
 
 

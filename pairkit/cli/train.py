@@ -38,7 +38,10 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="A built dataset.  [default: the newest under runs/data]"),
+        typer.Option(
+            metavar="DIR",
+            help="A built dataset, on disk or on a store (s3://...).  [default: the newest under runs/data]",
+        ),
     ] = None,
     model: Annotated[
         str | None,

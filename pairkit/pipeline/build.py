@@ -211,6 +211,20 @@ def _shards(
 def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
     """Return the manifest of a dataset that is complete already, if its files are there and its card fits."""
     manifest = directory.manifest(out)
+    check_card(out, manifest, recipe)
+    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
+    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
+    for path in wanted:
+        if found.get(path) != wanted[path]:
+            raise ExistingOutputError(
+                f"{path} is not the file that was built; use --on-existing delete to build everything again"
+            )
+    log(f"{out}: already complete")
+    return manifest
+
+
+def check_card(out: object, manifest: Mapping[str, Any], recipe: BuildRecipe) -> None:
+    """Raise `ExistingOutputError` if the card of a complete dataset has other fields than the recipe."""
     # Not written again: runs that were trained on the dataset know it by the hash of its manifest.
     theirs, ours = manifest.get("card", {}), recipe.card.given()
     changed = [
@@ -221,15 +235,6 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
             f"{out} contains a complete dataset with another card ({', '.join(changed)}): give the fields to "
             "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
         )
-    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
-    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
-    for path in wanted:
-        if found.get(path) != wanted[path]:
-            raise ExistingOutputError(
-                f"{path} is not the file that was built; use --on-existing delete to build everything again"
-            )
-    log(f"{out}: already complete")
-    return manifest
 
 
 class NothingUsable(InputError):

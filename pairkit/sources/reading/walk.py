@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -57,6 +58,28 @@ def named_by(pattern: str, file: Path) -> bool:
     root, below = _split(pattern)
     root = Path(os.path.realpath(root))
     return file.is_relative_to(root) and _matches(file.relative_to(root).parts, below)
+
+
+def is_named(split: str, label: str) -> bool:
+    """Return whether the split's name is a word of a path, as in `data/train-00000-of-00002.parquet`."""
+    return re.search(rf"(^|[-_./ ]){re.escape(split)}([-_./ ]|$)", label) is not None
+
+
+def fixed_part(pattern: str) -> tuple[str, str]:
+    """Return the part of an address before its first wildcard, up to a slash, and the pattern below it.
+
+    >>> fixed_part("bucket/rows/part-*.jsonl"), fixed_part("bucket/rows")
+    (('bucket/rows', 'part-*.jsonl'), ('bucket/rows', ''))
+    """
+    root, below = _split(pattern)
+    return str(root), "/".join(below)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a name below a folder is of a glob; hidden names are not, as on a disk."""
+    parts = name.split("/")
+    hidden = any(part.startswith(".") for part in parts)
+    return not hidden and _matches(parts, pattern.split("/"))
 
 
 def once(items: Sequence[T], path_of: Callable[[T], Path]) -> list[T]:
