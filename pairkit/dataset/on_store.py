@@ -56,7 +56,7 @@ def survey(store: Store) -> Held:
 def _marker(content: bytes | None) -> dict[str, Any] | None:
     try:
         marker = parsed(content or b"")
-        return {"token": str(marker["token"]), "manifest": str(marker["manifest"]), "files": marker["files"]}
+        return {"files": dict(marker["files"]), **{name: str(marker[name]) for name in ("token", "recipe")}}
     # Somebody else's file, or a damaged one: what is there then counts as not ours.
     except (ValueError, KeyError, TypeError):
         return None

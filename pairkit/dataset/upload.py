@@ -17,6 +17,7 @@ from typing import Any
 from pairkit.dataset.layout import LOG
 from pairkit.dataset.on_store import MARKER, Held, listed_files, survey
 from pairkit.errors import ExistingOutputError, OutputError
+from pairkit.files import parsed
 from pairkit.progress import progress
 from pairkit.schema import MANIFEST
 from pairkit.stores.store import Store
@@ -52,9 +53,13 @@ def upload(store: Store, folder: Path, *, replace: bool) -> None:
         check_sizes(store, held)
         _remove_marker(store, held)
         return
-    digest = hashlib.sha256(manifest).hexdigest()
-    refuse(store, held, digest, replace=replace)
-    marker: dict[str, Any] = {"token": secrets.token_hex(16), "manifest": digest, "files": _done(held)}
+    recipe = str(parsed(manifest)["recipe_hash"])
+    refuse(store, held, recipe, replace=replace)
+    marker: dict[str, Any] = {
+        "token": secrets.token_hex(16),
+        "recipe": recipe,
+        "files": _done(held),
+    }
     _write_marker(store, marker)
     # First of all: from here on nobody takes what is there for a dataset.
     if held.state == "complete":
@@ -73,11 +78,11 @@ def upload(store: Store, folder: Path, *, replace: bool) -> None:
     store.delete(MARKER)
 
 
-def refuse(store: Store, held: Held, digest: str | None, *, replace: bool) -> None:
+def refuse(store: Store, held: Held, recipe: str, *, replace: bool) -> None:
     """Raise `ExistingOutputError` if what a place holds may not be changed.
 
     Args:
-        digest: sha256 of the manifest to be published; None: not known yet.
+        recipe: the `recipe_hash` of what is to be published.
     """
     if held.state == "foreign":
         raise ExistingOutputError(
@@ -89,7 +94,7 @@ def refuse(store: Store, held: Held, digest: str | None, *, replace: bool) -> No
         raise ExistingOutputError(
             f"{store.address} contains another dataset; choose another --out, or use --on-existing delete"
         )
-    if held.marker is not None and digest is not None and held.marker["manifest"] != digest:
+    if held.marker is not None and held.marker["recipe"] != recipe:
         raise ExistingOutputError(
             f"{store.address} contains the unfinished publication of another dataset; choose another --out, "
             "or use --on-existing delete"
@@ -98,8 +103,7 @@ def refuse(store: Store, held: Held, digest: str | None, *, replace: bool) -> No
 
 def _done(held: Held) -> dict[str, Any]:
     """Return what is recorded of the files that are there; those of a complete dataset have no record."""
-    recorded = held.marker["files"] if held.marker is not None else {}
-    return dict(recorded) if isinstance(recorded, dict) else {}
+    return dict(held.marker["files"]) if held.marker is not None else {}
 
 
 def _is_there(store: Store, held: Held, name: str, hashed: str) -> bool:

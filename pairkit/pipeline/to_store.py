@@ -21,7 +21,7 @@ from pairkit.ownership import owned_name
 from pairkit.pipeline import directory, require_completions, validate
 from pairkit.pipeline.build import build, check_card
 from pairkit.pipeline.changes import differences
-from pairkit.pipeline.identity import identify_build
+from pairkit.pipeline.identity import identify_build, portable
 from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.progress import log
@@ -74,7 +74,7 @@ def build_to_store(
             )
         if held.state == "complete" and not replace:
             return _complete(recipe, store, held, folder, keep=staging is not None)
-        refuse(store, held, None, replace=replace)
+        refuse(store, held, short_hash(portable(recipe)), replace=replace)
         check_writable(store)
         manifest = build(
             recipe, folder, on_existing=on_existing, workers=workers, cache=cache, retry_failed=retry_failed

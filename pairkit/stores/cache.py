@@ -75,7 +75,7 @@ def _local(folder: Path, store: Store, name: str) -> Path:
 
 
 def _fetch(store: Store, name: str, version: str, size: int, folder: Path, advance: Advance) -> None:
-    content = cache_folder() / "objects" / short_hash([str(store.address), name, version])
+    content = cache_folder() / "objects" / short_hash([f"{store.address}/{name}".rstrip("/"), version])
     if not content.is_file():
         content.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Two processes may download the same file; either's is right.

@@ -69,15 +69,15 @@ class Store:
 
         Raises `InputError`, also if there is no such file.
         """
+        arrow, native, path = *self.filesystem, self._path(name)
         with self._asking(name, InputError, "cannot be read"):
-            if self.filesystem.native is not None:
-                about = self.filesystem.native.info(self._path(name))
-            else:
-                with self.filesystem.arrow.open_input_stream(self._path(name)) as stream:
-                    about = {key: value.decode("latin-1") for key, value in (stream.metadata() or {}).items()}
-            info = self.filesystem.arrow.get_file_info(self._path(name))
-        content = next((str(about[key]) for key in _VERSIONS if about.get(key)), "")
-        return content or f"{info.size} bytes, {info.mtime_ns}"
+            if native is not None:
+                return str(next(filter(None, map(native.info(path).get, _VERSIONS)), native.ukey(path)))
+            with arrow.open_input_stream(path) as stream:
+                about = stream.metadata() or {}
+            content = next(filter(None, map(about.get, _VERSIONS)), b"")
+            info = arrow.get_file_info(path)
+            return content.decode("latin-1") or f"{info.size} bytes, {info.mtime_ns}"
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a small file; None if there is none. Raises `InputError`."""
