@@ -113,7 +113,10 @@ class Moto:
         )
 
     def _post(self, what: str, content: bytes) -> None:
-        urllib.request.urlopen(f"{self.url}/moto-api/{what}", data=content).close()
+        # Not the default, a form, which moto would read as one.
+        headers = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(f"{self.url}/moto-api/{what}", data=content, headers=headers)
+        urllib.request.urlopen(request).close()
 
 
 def moto_python() -> str:
