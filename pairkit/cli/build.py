@@ -139,6 +139,16 @@ def build(
         Path | None,
         typer.Option(metavar="FILE", help="Cache of model responses.  [default: calls.sqlite next to --out]"),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Ask the models about part I of N only, as one job of N; --merge then builds from all.",
+        ),
+    ] = None,
+    merge_: Annotated[
+        bool, typer.Option("--merge", help="Build from the results of all jobs that ran with --part.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
@@ -168,9 +178,11 @@ def build(
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
       pairkit build --recipe ultrafeedback --dry-run
       pairkit build --source files --path s3://bucket/rows --out s3://bucket/sets
+      pairkit build --recipe gsm8k-verified --part 3/64      # one job of 64; then, once:
+      pairkit build --recipe gsm8k-verified --merge
     """
     from pairkit.pipeline import build as pipeline
-    from pairkit.pipeline import describe, to_store
+    from pairkit.pipeline import describe, parts, to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.recipes import merge
     from pairkit.stores.address import is_address
@@ -215,6 +227,24 @@ def build(
         where = to_store.describe_output(resolved, out, staging) if on_store else None
         say(describe.plan(resolved, folder, where))
         return
+    if part is not None:
+        if merge_:
+            raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")
+        done = parts.build_part(
+            resolved,
+            folder,
+            parts.parse(part),
+            on_existing=on_existing.value,
+            cache=cache,
+            retry_failed=retry_failed,
+        )
+        say(parts.describe(done, folder))
+        return
+    if merge_:
+        results = parts.finished_parts(resolved, folder)
+    else:
+        parts.refuse_parts(folder)
+        results = None
     if on_store:
         manifest = to_store.build_to_store(
             resolved,
@@ -224,6 +254,7 @@ def build(
             workers=workers,
             cache=cache,
             retry_failed=retry_failed,
+            results=results,
         )
     else:
         manifest = pipeline.build(
@@ -233,7 +264,10 @@ def build(
             workers=workers,
             cache=cache,
             retry_failed=retry_failed,
+            results=results,
         )
+    if merge_:
+        parts.remove_parts(folder)
     say(describe.summary(manifest, out))
 
 

@@ -55,6 +55,7 @@ def build(
     workers: int | None = None,
     cache: Path | None = None,
     retry_failed: bool = False,
+    results: Path | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe` in the directory `out` and return its manifest.
 
@@ -66,6 +67,9 @@ def build(
     The answers of engines are stored in the file `cache` (None: calls.sqlite next to `out`) and not
     requested again by any build that uses the file. With `retry_failed`, failed requests are, and the
     dataset is built again from the start.
+
+    The results of stages that ask a model are looked for, and stored, in the folder `results` (None: in `out`
+    until the build is finished).
 
     Raises `RecipeError` for a recipe that cannot be built, `InputError` for input that cannot be read or
     holds no usable set, `ExistingOutputError` if `out` holds something else, `OutputError` if it cannot be
@@ -93,8 +97,9 @@ def build(
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
+                kept = results or claimed.results_folder
                 total = _write_shards(
-                    claimed, recipe, opened, inputs, closed, keys, workers or default_workers(), pool
+                    claimed, recipe, opened, inputs, closed, keys, kept, workers or default_workers(), pool
                 )
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
@@ -140,6 +145,7 @@ def _write_shards(
     inputs: Inputs,
     closed: Sequence[Contents],
     keys: Mapping[str, str],
+    results: Path,
     workers: int,
     pool: EnginePool,
 ) -> Contents:
@@ -158,13 +164,13 @@ def _write_shards(
     batches = inputs.reading(opened.batches(start=total.next_unit, rows=recipe.unit_rows))
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
     read = ahead(identified(batches, shards.occurrences(folders)), workers)
-    folder, first = out.results_folder, total.next_unit
+    first = total.next_unit
     # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
     # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(model_stages.ask_models(read, recipe, keys, folder, first, pool, advance)) as units,
+        closing(model_stages.ask_models(read, recipe, keys, results, first, pool, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):

@@ -48,6 +48,7 @@ def build_to_store(
     workers: int | None = None,
     cache: Path | None = None,
     retry_failed: bool = False,
+    results: Path | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe`, publish it at the address `out`, and return its manifest.
 
@@ -55,7 +56,7 @@ def build_to_store(
         staging: the directory in which it is built, which stays; None: one in the cache, removed when the
             dataset is published. A build or an upload that stopped continues with what is there.
         on_existing: as for a directory, about what is at `out`, and about `staging`.
-        workers, cache, retry_failed: as for `build`.
+        workers, cache, retry_failed, results: as for `build`.
 
     Raises what `build` does; `RecipeError` for an address to which no dataset can be written, `InputError` or
     `OutputError` if the store cannot be used.
@@ -77,7 +78,13 @@ def build_to_store(
         refuse(store, held, short_hash(portable(recipe)), replace=replace)
         check_writable(store)
         manifest = build(
-            recipe, folder, on_existing=on_existing, workers=workers, cache=cache, retry_failed=retry_failed
+            recipe,
+            folder,
+            on_existing=on_existing,
+            workers=workers,
+            cache=cache,
+            retry_failed=retry_failed,
+            results=results,
         )
         with _uploading(folder, address):
             upload(store, folder, replace=replace)
