@@ -22,6 +22,7 @@ from support.bad_input import (
     replication,
     report,
     reward,
+    stores,
     train,
     versions,
 )
@@ -50,6 +51,7 @@ CASES = [
     *online.CASES,
     *replication.CASES,
     *report.CASES,
+    *stores.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,
