@@ -66,8 +66,8 @@ def build(
     # In the function, as everywhere here: `import pairkit` must not load pyarrow, polars or torch.
     from pairkit.dataset import reader
     from pairkit.pipeline.build import build as run
+    from pairkit.pipeline.distributed.to_store import build_to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
-    from pairkit.pipeline.to_store import build_to_store
     from pairkit.stores.address import is_address
 
     _check_on_existing(on_existing)

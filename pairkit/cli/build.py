@@ -174,20 +174,21 @@ def build(
       pairkit build --source ultrafeedback
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
-      pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
-      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
-      pairkit build --recipe ultrafeedback --dry-run
       pairkit build --source files --path s3://bucket/rows --out s3://bucket/sets
-      pairkit build --recipe gsm8k-verified --part 3/64      # one job of 64; then, once:
-      pairkit build --recipe gsm8k-verified --merge
+      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
+      pairkit build --recipe ultrafeedback --dry-run
     """
     from pairkit.pipeline import build as pipeline
-    from pairkit.pipeline import describe, parts, to_store
+    from pairkit.pipeline import describe
+    from pairkit.pipeline.distributed import parts, to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.recipes import merge
     from pairkit.stores.address import is_address
     from pairkit.trust import only_trusted
 
+    own = None if part is None else parts.parse(part)
+    if own is not None and merge_:
+        raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")
     # By their place in the recipe, so that they merge with it like any other mapping.
     flags = {
         "source": {
@@ -227,13 +228,11 @@ def build(
         where = to_store.describe_output(resolved, out, staging) if on_store else None
         say(describe.plan(resolved, folder, where))
         return
-    if part is not None:
-        if merge_:
-            raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")
+    if own is not None:
         done = parts.build_part(
             resolved,
             folder,
-            parts.parse(part),
+            own,
             on_existing=on_existing.value,
             cache=cache,
             retry_failed=retry_failed,

@@ -86,7 +86,6 @@ def export(
       pairkit export runs/data/ultrafeedback --as trl
       pairkit export runs/data/ultrafeedback --as openai --out dpo.jsonl --limit 1000
       pairkit export runs/data/nectar --as nemo_rl --split test --rejected worst
-      pairkit export runs/data/nectar --as sharegpt --dry-run
       pairkit export s3://bucket/nectar --as trl --out nectar-trl
       pairkit export runs/train/nectar-dpo/checkpoints/step-000100 --as model --out models/at-100
       pairkit export runs/train/nectar-dpo --best reward_accuracy --merge

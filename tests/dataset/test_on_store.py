@@ -14,7 +14,7 @@ import pairkit
 from pairkit.dataset.export import export
 from pairkit.dataset.on_store import local_folder
 from pairkit.errors import InputError
-from pairkit.pipeline.to_store import build_to_store
+from pairkit.pipeline.distributed.to_store import build_to_store
 from pairkit.schema import MANIFEST
 from pairkit.stores.store import Store
 

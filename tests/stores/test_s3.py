@@ -14,7 +14,7 @@ import pairkit
 from pairkit.dataset.on_store import MARKER
 from pairkit.errors import InputError, OutputError
 from pairkit.pipeline.build import build
-from pairkit.pipeline.to_store import build_to_store, staging_of
+from pairkit.pipeline.distributed.to_store import build_to_store, staging_of
 from pairkit.schema import MANIFEST
 
 pytestmark = pytest.mark.s3

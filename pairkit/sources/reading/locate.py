@@ -14,8 +14,9 @@ from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.readers.formats import READABLE, advice, format_of, has_format
 from pairkit.readers.saved import refuse_selection, row_files, saved_files, saved_splits
 from pairkit.schema import MANIFEST, short_hash
-from pairkit.sources.reading.on_store import downloaded
-from pairkit.sources.reading.walk import files_below, is_named, matching, named_by, once
+from pairkit.sources.on_store import downloaded
+from pairkit.sources.patterns import is_named
+from pairkit.sources.reading.walk import files_below, matching, named_by, once
 from pairkit.stores.address import is_address
 
 # Of the files in a built dataset, those that could be read as input, one of each kind.

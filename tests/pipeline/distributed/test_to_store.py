@@ -15,8 +15,8 @@ from pairkit.dataset import upload as uploading
 from pairkit.dataset.on_store import MARKER
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
 from pairkit.pipeline.build import build
+from pairkit.pipeline.distributed.to_store import build_to_store, staging_of
 from pairkit.pipeline.recipe import BuildRecipe
-from pairkit.pipeline.to_store import build_to_store, staging_of
 from pairkit.schema import MANIFEST
 from pairkit.stores.store import Store
 
@@ -134,7 +134,7 @@ def test_a_complete_dataset_is_not_built_again(
     files: MemoryFileSystem, mine: BuildRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = build_to_store(mine, OUT)
-    monkeypatch.setattr("pairkit.pipeline.to_store.build", None)
+    monkeypatch.setattr("pairkit.pipeline.distributed.to_store.build", None)
     sent = stop_at(monkeypatch, 10**6)
     assert build_to_store(mine, OUT) == manifest
     assert not sent
@@ -172,7 +172,7 @@ def test_what_is_replaced_is_no_dataset_from_the_first_removal_on(
     assert MANIFEST not in held(files)
     # From another machine too, which has no staging directory, and before anything is built there.
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("pairkit.pipeline.to_store.build", None)
+        elsewhere.setattr("pairkit.pipeline.distributed.to_store.build", None)
         with pytest.raises(ExistingOutputError, match="the unfinished publication of another dataset"):
             build_to_store(mine, OUT, staging=tmp_path / "elsewhere")
     # The build is complete in its staging directory: without `delete` only the rest is uploaded.
@@ -212,7 +212,7 @@ def test_a_missing_right_is_noticed_before_the_build(
         raise OutputError(f"{store.address}/{name}: cannot be written: the store refuses access")
 
     monkeypatch.setattr(Store, "write", refused)
-    monkeypatch.setattr("pairkit.pipeline.to_store.build", None)
+    monkeypatch.setattr("pairkit.pipeline.distributed.to_store.build", None)
     with pytest.raises(OutputError, match="the store refuses access"):
         build_to_store(mine, OUT)
 

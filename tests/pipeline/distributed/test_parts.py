@@ -14,9 +14,9 @@ from support.published import published
 
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError, UsageError
 from pairkit.ownership import owned_name
-from pairkit.pipeline import parts
 from pairkit.pipeline.build import build
-from pairkit.pipeline.parts import Part, build_part, finished_parts, folder_of
+from pairkit.pipeline.distributed import parts
+from pairkit.pipeline.distributed.parts import Part, build_part, finished_parts, folder_of
 from pairkit.pipeline.recipe import BuildRecipe
 
 PROMPTS = 95

@@ -15,7 +15,7 @@ from pairkit.errors import InputError
 from pairkit.readers.formats import has_format
 from pairkit.readers.saved import SPLITS, STATE
 from pairkit.schema import MANIFEST
-from pairkit.sources.reading.walk import fixed_part, is_named, matches
+from pairkit.sources.patterns import fixed_part, is_named, matches
 from pairkit.stores.address import Address, parse
 from pairkit.stores.cache import snapshot
 from pairkit.stores.store import open_store

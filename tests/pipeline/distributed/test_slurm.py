@@ -13,7 +13,7 @@ from support.published import published
 
 from pairkit.pipeline.build import build
 
-PAGE = Path(__file__).parents[2] / "docs" / "slurm.md"
+PAGE = Path(__file__).parents[3] / "docs" / "slurm.md"
 TASKS = 3
 
 
