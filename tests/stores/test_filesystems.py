@@ -42,6 +42,7 @@ def test_a_server_that_is_not_there_is_an_error_that_says_so(monkeypatch: pytest
         ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "refuses access"),
         ("Permission denied: gs://bucket", "refuses access"),
         ("curlCode: 28, Timeout was reached", "cannot be reached"),
+        ("[Errno -2] Name or service not known", "cannot be reached"),
         ("something (Request ID: a403b) else", "the request failed"),
     ],
 )
