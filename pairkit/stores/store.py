@@ -30,7 +30,8 @@ _REASONS = {
     r"no.?such.?bucket|bucket does not exist": _NO_BUCKET,
     r"access.?denied|forbidden|unauthorized|\b40[13]\b": _REFUSED,
     r"invalid_access_key|signature|expired|credential|permission": _REFUSED,
-    r"network_connection|curlcode|connect|timed out|timeout|resolve host|name or service|unavailable": _UNREACHABLE,
+    r"network_connection|curlcode|connect|timed out|timeout|unavailable": _UNREACHABLE,
+    r"resolve host|name or service": _UNREACHABLE,
 }
 _REQUEST = re.compile(r"\(Request ID: [^)]*\)")
 _UNKNOWN = "the request failed; check the address, the credentials in the environment and the network"
