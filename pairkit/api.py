@@ -38,6 +38,8 @@ def build(
 ) -> BuiltData:
     """Build a dataset of candidate sets in the directory `out`, or continue a build, and open it.
 
+    `out` may be the address of a store (`s3://bucket/folder`): the dataset is then published there.
+
     Args:
         recipe: a recipe, its fields, the name of a shipped one, or a YAML file.
         on_existing: what happens if `out` is not empty: "resume", "delete" or "raise".
@@ -64,7 +66,9 @@ def build(
     # In the function, as everywhere here: `import pairkit` must not load pyarrow, polars or torch.
     from pairkit.dataset import reader
     from pairkit.pipeline.build import build as run
+    from pairkit.pipeline.distributed.to_store import build_to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
+    from pairkit.stores.address import is_address
 
     _check_on_existing(on_existing)
     if workers is not None:
@@ -80,19 +84,32 @@ def build(
     else:
         resolved = load(None, _content(recipe), given)
     with _code_of_file(from_file, allow_code, given):
-        run(
-            resolved,
-            Path(out),
-            on_existing=on_existing,
-            workers=workers,
-            cache=None if cache is None else Path(cache),
-            retry_failed=retry_failed,
-        )
-    return reader.load(Path(out))
+        calls = None if cache is None else Path(cache)
+        if is_address(out):
+            build_to_store(
+                resolved,
+                os.fspath(out),
+                on_existing=on_existing,
+                workers=workers,
+                cache=calls,
+                retry_failed=retry_failed,
+            )
+        else:
+            run(
+                resolved,
+                Path(out),
+                on_existing=on_existing,
+                workers=workers,
+                cache=calls,
+                retry_failed=retry_failed,
+            )
+    return reader.load(out)
 
 
 def load(folder: Location) -> BuiltData:
-    """Open a dataset that `build` wrote. Reads its manifest only.
+    """Open a dataset that `build` wrote, in a directory or on a store. Reads its manifest only.
+
+    What an address (`s3://bucket/folder`) names is downloaded first.
 
     The result has `manifest`, `splits` and `rows(split)`; `tables(split)` iterates its candidate sets and
     `pairs(split)` its pairs, as Arrow tables of some hundred rows. Raises `InputError`.
@@ -109,7 +126,7 @@ def load(folder: Location) -> BuiltData:
     """
     from pairkit.dataset import reader
 
-    return reader.load(Path(folder))
+    return reader.load(folder)
 
 
 def train(
@@ -231,7 +248,7 @@ def score(
         tables, count = [check_sets(data)[:limit]], data.num_rows
     else:
         # A dataset that is open already is not opened twice.
-        opened = data if isinstance(data, reader.BuiltData) else reader.load(Path(data))
+        opened = data if isinstance(data, reader.BuiltData) else reader.load(data)
         opened.require(split)
         tables, count = opened.tables(split, limit), opened.rows(split)
     return score_sets(

@@ -20,6 +20,7 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputE
 LOCK = ".pairkit.lock"
 DEPTH = 200  # levels of a record: recipes have at most 50, and whatever walks through one recurses
 _TOO_DEEP = f"it is nested more than {DEPTH} levels deep"
+_ADDRESSES = [(f"{scheme}:",) for scheme in ("s3", "gs", "gcs", "hf", "abfs", "abfss", "az", "oci", "oss")]
 OnExisting = Literal["resume", "delete", "raise"]
 
 
@@ -267,6 +268,16 @@ def names_in(out: Path) -> set[str]:
         raise OutputError(f"{out}: cannot be written to: it is a file; choose another --out") from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+
+
+def was_address(path: Path) -> bool:
+    """Return whether a path was made of the address of a store, which names no file on this machine.
+
+    >>> was_address(Path("s3://bucket/rows.jsonl")), was_address(Path("runs/data"))
+    (True, False)
+    """
+    # One of its two slashes is lost in a path.
+    return path.parts[:1] in _ADDRESSES and not Path(path.parts[0]).exists()
 
 
 def flat_keys(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

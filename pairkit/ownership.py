@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pairkit.errors import ExistingOutputError, OutputError
-from pairkit.files import LOCK, read_json
+from pairkit.files import LOCK, read_json, was_address
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -73,6 +73,10 @@ def outside_others(out: Path) -> None:
     What is written there would be taken for a part of that output: a model for that of a run, a file for one
     of a dataset. Outputs that this process owns at the moment are its own.
     """
+    if was_address(out):
+        raise OutputError(
+            f"{out}: is the address of a store, to which only `pairkit build --out` writes; give a directory"
+        )
     for folder in _place(out).parents:
         if folder in _mine:
             continue

@@ -39,6 +39,10 @@ atexit.register(shutil.rmtree, os.environ["TRACKIO_DIR"], ignore_errors=True)
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="pairkit-hub-")
 atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
+# What tests download from stores, and build for them.
+os.environ["PAIRKIT_CACHE"] = tempfile.mkdtemp(prefix="pairkit-cache-")
+atexit.register(shutil.rmtree, os.environ["PAIRKIT_CACHE"], ignore_errors=True)
+
 # Background jobs of a shell ignore SIGINT, those of `nohup` SIGHUP too, and so do their children: a test that
 # interrupts a run would wait for its end.
 signal.signal(signal.SIGINT, signal.default_int_handler)

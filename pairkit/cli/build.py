@@ -34,7 +34,8 @@ def build(
     ] = None,
     recipe: RecipeFlag = None,
     path: Annotated[
-        str | None, _flag("source.path", "PATH", "File, folder or glob to read instead of the Hub.")
+        str | None,
+        _flag("source.path", "PATH", "File, folder, glob or address (s3://...) to read instead of the Hub."),
     ] = None,
     split: Annotated[
         str | None, _flag("source.split", "NAME", "Split of the source.", null="the source's first")
@@ -76,7 +77,19 @@ def build(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Output directory.  [default: runs/data/NAME]")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Output directory, or an address such as s3://bucket/folder.  [default: runs/data/NAME]",
+        ),
+    ] = None,
+    staging: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For an address: directory to build in, which is kept.  [default: one in the cache, removed "
+            "after the upload]",
+        ),
     ] = None,
     chosen: Annotated[str | None, _flag("mine.chosen", "WHICH", "Chosen completion of a pair: best.")] = None,
     rejected: Annotated[
@@ -128,6 +141,16 @@ def build(
         Path | None,
         typer.Option(metavar="FILE", help="Cache of model responses.  [default: calls.sqlite next to --out]"),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Ask the models about part I of N only, as one job of N; --merge then builds from all.",
+        ),
+    ] = None,
+    merge_: Annotated[
+        bool, typer.Option("--merge", help="Build from the results of all jobs that ran with --part.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
@@ -155,17 +178,22 @@ def build(
     \b
       pairkit build --source ultrafeedback
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
-      pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
-      pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k generate.engine=openai generate.model=gpt-5-mini calls.batch=true --dry-run
       pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
+      pairkit build --source files --path s3://bucket/rows --out s3://bucket/sets
+      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
+    from pairkit.pipeline.distributed import parts, to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.recipes import merge
+    from pairkit.stores.address import is_address
     from pairkit.trust import only_trusted
 
+    own = None if part is None else parts.parse(part)
+    if own is not None and merge_:
+        raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")
     # By their place in the recipe, so that they merge with it like any other mapping.
     flags = {
         "source": {
@@ -195,19 +223,55 @@ def build(
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
-    out = out or Path("runs/data") / name
+    out = out or str(Path("runs/data") / name)
+    on_store = is_address(out)
+    if staging is not None and not on_store:
+        raise UsageError("--staging is for an --out on a store; leave it out")
+    folder = (staging or to_store.staging_of(out)) if on_store else Path(out)
     # Before anything is opened for writing.
     if dry_run:
-        say(describe.plan(resolved, out, cache))
+        where = to_store.describe_output(resolved, out, staging) if on_store else None
+        say(describe.plan(resolved, folder, where, cache))
         return
-    manifest = pipeline.build(
-        resolved,
-        out,
-        on_existing=on_existing.value,
-        workers=workers,
-        cache=cache,
-        retry_failed=retry_failed,
-    )
+    if own is not None:
+        done = parts.build_part(
+            resolved,
+            folder,
+            own,
+            on_existing=on_existing.value,
+            cache=cache,
+            retry_failed=retry_failed,
+        )
+        say(parts.describe(done, folder))
+        return
+    if merge_:
+        results = parts.finished_parts(resolved, folder)
+    else:
+        parts.refuse_parts(folder)
+        results = None
+    if on_store:
+        manifest = to_store.build_to_store(
+            resolved,
+            out,
+            staging=staging,
+            on_existing=on_existing.value,
+            workers=workers,
+            cache=cache,
+            retry_failed=retry_failed,
+            results=results,
+        )
+    else:
+        manifest = pipeline.build(
+            resolved,
+            folder,
+            on_existing=on_existing.value,
+            workers=workers,
+            cache=cache,
+            retry_failed=retry_failed,
+            results=results,
+        )
+    if merge_:
+        parts.remove_parts(folder)
     say(describe.summary(manifest, out))
 
 

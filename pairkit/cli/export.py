@@ -12,14 +12,15 @@ from pairkit.cli.options import OnExisting, TrustFlag
 from pairkit.cli.printing import say
 from pairkit.dataset.formats import FORMATS
 from pairkit.errors import InputError, RecipeError, UsageError
+from pairkit.stores.address import is_address
 
 
 def export(
     folder: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A dataset that `pairkit build` wrote; or a run of `pairkit train`, one of its checkpoints, "
-            "or adapters.",
+            help="A dataset that `pairkit build` wrote, on disk or on a store (s3://...); or a run of "
+            "`pairkit train`, one of its checkpoints, or adapters.",
             metavar="DIR",
         ),
     ],
@@ -87,15 +88,18 @@ def export(
       pairkit export runs/data/ultrafeedback --as trl
       pairkit export runs/data/ultrafeedback --as openai --out dpo.jsonl --limit 1000
       pairkit export runs/data/nectar --as nemo_rl --split test --rejected worst
-      pairkit export runs/data/nectar --as sharegpt --dry-run
+      pairkit export s3://bucket/nectar --as trl --out nectar-trl
       pairkit export runs/train/nectar-dpo/checkpoints/step-000100 --as model --out models/at-100
       pairkit export runs/train/nectar-dpo --best reward_accuracy --merge
     """
-    if _is_model(folder, as_, best is not None or merge or dtype is not None):
+    model_flags = best is not None or merge or dtype is not None
+    if is_address(folder) and (as_ == "model" or model_flags):
+        raise RecipeError(f"{folder}: a model is exported from a directory; download the run first")
+    if not is_address(folder) and _is_model(Path(folder), as_, model_flags):
         for flag, value in (("--limit", limit), ("--rejected", rejected)):
             if value is not None:
                 raise RecipeError(f"{flag} {value}: is for datasets, and {folder} is exported as a model")
-        _export_model(folder, out, best, merge, dtype, trust_remote_code, on_existing, dry_run)
+        _export_model(Path(folder), out, best, merge, dtype, trust_remote_code, on_existing, dry_run)
         return
     if as_ is None:
         raise UsageError(

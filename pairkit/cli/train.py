@@ -38,7 +38,10 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="A built dataset.  [default: the newest under runs/data]"),
+        typer.Option(
+            metavar="DIR",
+            help="A built dataset, on disk or on a store (s3://...).  [default: the newest under runs/data]",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -267,7 +270,7 @@ def fields_of(
         # On stderr, because it is a remark and not the result.
         say(f"data: {content['data']} (the newest under {DATA})", err=True)
     if "model" not in content:
-        content["model"] = _named_model(Path(content["data"])) or DEFAULT_MODEL
+        content["model"] = _named_model(str(content["data"])) or DEFAULT_MODEL
         say(f"model: {content['model']}", err=True)
     return content
 
@@ -284,11 +287,12 @@ def _newest() -> Path:
     return built[-1].parent
 
 
-def _named_model(data: Path) -> str | None:
+def _named_model(data: str) -> str | None:
     """Return the model that generated the dataset's completions; None if a model did not."""
     from pairkit.dataset.layout import read_manifest
+    from pairkit.dataset.on_store import local_folder
 
-    manifest = read_manifest(data)
+    manifest = read_manifest(local_folder(data))
     generate = manifest.get("recipe", {}).get("generate") or {}
     if "model" in manifest.get("input", {}):  # a directory: a dataset names only the end of its path
         raise InputError(

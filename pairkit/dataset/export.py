@@ -6,6 +6,7 @@ A manifest next to the file, written before the file appears, lists what it was 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ class Exported:
 
 
 def export(
-    folder: Path,
+    folder: str | os.PathLike[str],
     name: str,
     out: Path | None = None,
     *,
@@ -71,9 +72,10 @@ def export(
     on_existing: OnExisting = "resume",
     dry_run: bool = False,
 ) -> Exported:
-    """Write a split of the built dataset in `folder` in the format `name`, of `FORMATS`.
+    """Write a split of a built dataset in the format `name`, of `FORMATS`.
 
     Args:
+        folder: the dataset's, or the address of one on a store.
         out: the file, which ends as the format's files do, or a directory, which gets one file per split,
             all of the same settings; None = a directory under runs/export.
         limit: only the first N sets; None = all.
@@ -96,7 +98,7 @@ def export(
         raise RecipeError(f"--rejected {rejected}: the format {name} has no pairs; leave it out")
     data = load(folder)
     data.require(split)
-    target = output(out or _default(folder, name, split), name, split)
+    target = output(out or _default(data.folder, name, split), name, split)
     settings = {
         "as": name,
         "split": split,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.errors import InputError
-from pairkit.files import read_json
+from pairkit.files import read_json, was_address
 from pairkit.progress import shell_quoted
 from pairkit.schema import MANIFEST, short_hash
 
@@ -59,6 +59,8 @@ def was_edited(manifest: Mapping[str, Any]) -> bool:
 
 def _instead(folder: Path) -> str:
     """Describe what to do about a path that holds no built dataset."""
+    if was_address(folder):
+        return "this command reads no address of a store: download the dataset, and give its directory"
     if (folder / ".build").is_dir():
         return "its build was interrupted: run the same `pairkit build` command to complete it"
     # A folder such as data/, or a file in it, was given instead of the dataset.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset.layout import read_manifest, was_edited
+from pairkit.dataset.on_store import local_folder
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256, undamaged
 from pairkit.hashing import sha256_of
@@ -167,8 +169,8 @@ class BuiltData:
             for name in listed if isinstance(listed, dict) else ():
                 if name.startswith("data/") and split_of(name) == split:
                     raise InputError(
-                        f"{self.folder / name}: is missing, though {MANIFEST} lists it; put it back, or build "
-                        "the dataset again"
+                        f"{self.folder / name}: is missing, though {MANIFEST} lists it; put it back, or "
+                        "build the dataset again"
                     )
             names = ", ".join(self.splits) or "none"
             raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
@@ -187,14 +189,15 @@ def _has_hash(about: Any) -> bool:
     return isinstance(about, dict) and isinstance(about.get("sha256"), str)
 
 
-def load(folder: Path) -> BuiltData:
-    """Open the built dataset in `folder`. Raises `InputError`."""
+def load(place: str | os.PathLike[str]) -> BuiltData:
+    """Open the built dataset in a folder, or at the address of a store. Raises as `local_folder` does."""
+    folder = local_folder(place)
     return BuiltData(folder, read_manifest(folder), sha256(folder / MANIFEST))
 
 
 def open_data(folder: str, split: str) -> BuiltData:
-    """Open the built dataset in `folder`, which must have that split. Raises `InputError`."""
-    data = load(Path(folder))
+    """Open a built dataset as `load` does; it must have that split. Raises `InputError` if not."""
+    data = load(folder)
     data.require(split)
     return data
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.errors import HubError, InputError, Interrupted, RecipeError, unknown
+from pairkit.files import was_address
 from pairkit.hub import commit, model
 from pairkit.hub.card_on_hub import HubCard
 from pairkit.hub.collection import check_collection
@@ -165,6 +166,10 @@ def _prepared(
 
 
 def _content(folder: Path, name: str, quarantine: bool, force: bool, settings: CardSettings) -> Content:
+    if was_address(folder):
+        raise InputError(
+            f"{folder}: `pairkit push` reads no address of a store: download it, and give its directory"
+        )
     if not folder.exists():
         raise InputError(f"{folder}: no such directory")
     if not folder.is_dir():

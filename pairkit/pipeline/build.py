@@ -58,6 +58,7 @@ def build(
     workers: int | None = None,
     cache: Path | None = None,
     retry_failed: bool = False,
+    results: Path | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe` in the directory `out` and return its manifest.
 
@@ -69,6 +70,9 @@ def build(
     The answers of engines are stored in the file `cache` (None: calls.sqlite next to `out`) and not
     requested again by any build that uses the file. With `retry_failed`, failed requests are, and the
     dataset is built again from the start.
+
+    The results of stages that ask a model are looked for, and stored, in the folder `results` (None: in `out`
+    until the build is finished).
 
     Raises `RecipeError` for a recipe that cannot be built, `InputError` for input that cannot be read or
     holds no usable set, `ExistingOutputError` if `out` holds something else, `OutputError` if it cannot be
@@ -96,6 +100,7 @@ def build(
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
             with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
+                kept = results or claimed.results_folder
                 total = _write_shards(
                     claimed,
                     recipe,
@@ -103,6 +108,7 @@ def build(
                     inputs,
                     closed,
                     keys,
+                    kept,
                     workers or default_workers(),
                     pool,
                     identity,
@@ -151,6 +157,7 @@ def _write_shards(
     inputs: Inputs,
     closed: Sequence[Contents],
     keys: Mapping[str, str],
+    results: Path,
     workers: int,
     pool: EnginePool,
     identity: Identity,
@@ -174,18 +181,18 @@ def _write_shards(
     def numbered(rows: Iterable[StageResult]) -> Iterator[Unit]:
         return screened(identified(rows, shards.occurrences(folders)), screen)
 
-    folder, first = out.results_folder, total.next_unit
+    first = total.next_unit
     # By units and not by rows, because a unit is the smallest part that is written at once.
     raw = partial(opened.batches, start=first, rows=recipe.unit_rows)
     if recipe.calls.batch:
-        answer_in_batches(lambda: numbered(raw()), recipe, keys, folder, first, pool)
+        answer_in_batches(lambda: numbered(raw()), recipe, keys, results, first, pool)
     read = ahead(numbered(inputs.reading(raw())), workers)
     # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
     # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
         closing(read),
-        closing(model_stages.ask_models(read, recipe, keys, folder, first, pool, advance)) as units,
+        closing(model_stages.ask_models(read, recipe, keys, results, first, pool, advance)) as units,
         closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
@@ -232,6 +239,20 @@ def _shards(
 def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
     """Return the manifest of a dataset that is complete already, if its files are there and its card fits."""
     manifest = directory.manifest(out)
+    check_card(out, manifest, recipe)
+    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
+    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
+    for path in wanted:
+        if found.get(path) != wanted[path]:
+            raise ExistingOutputError(
+                f"{path} is not the file that was built; use --on-existing delete to build everything again"
+            )
+    log(f"{out}: already complete")
+    return manifest
+
+
+def check_card(out: object, manifest: Mapping[str, Any], recipe: BuildRecipe) -> None:
+    """Raise `ExistingOutputError` if the card of a complete dataset has other fields than the recipe."""
     # Not written again: runs that were trained on the dataset know it by the hash of its manifest.
     theirs, ours = manifest.get("card", {}), recipe.card.given()
     changed = [
@@ -242,15 +263,6 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
             f"{out} contains a complete dataset with another card ({', '.join(changed)}): give the fields to "
             "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
         )
-    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
-    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
-    for path in wanted:
-        if found.get(path) != wanted[path]:
-            raise ExistingOutputError(
-                f"{path} is not the file that was built; use --on-existing delete to build everything again"
-            )
-    log(f"{out}: already complete")
-    return manifest
 
 
 class NothingUsable(InputError):

@@ -42,11 +42,12 @@ _SHOWN = {
 }
 
 
-def plan(recipe: BuildRecipe, out: Path, cache: Path | None = None) -> str:
+def plan(recipe: BuildRecipe, out: Path, output: str | None = None, cache: Path | None = None) -> str:
     """Describe the resolved recipe, the input files and the output, without writing anything.
 
-    With `calls.batch`, also what would be submitted, without what is in the file `cache`
-    (None: that of a build).
+    Args:
+        output: what to say of the output; None: of the directory `out`.
+        cache: with `calls.batch`, the answers that need not be submitted; None: those of a build.
 
     Raises what is wrong with the recipe, as far as `validate.check` finds it.
     """
@@ -70,7 +71,7 @@ def plan(recipe: BuildRecipe, out: Path, cache: Path | None = None) -> str:
             *_models(recipe, opened.total_rows),
             *(plan_batches(recipe, opened, cache or out.parent / CACHE) if recipe.calls.batch else ()),
             *_leaving(recipe, opened),
-            f"output: {out} (now: {survey(out)})",
+            f"output: {output or f'{out} (now: {survey(out)})'}",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             f"  pairs/ with the same splits, {QUARANTINE_FILE}, {CARD}, {MANIFEST}, {LOG}",
             "dry run: nothing was written",
@@ -118,7 +119,7 @@ def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
     return lines
 
 
-def summary(manifest: Mapping[str, Any], out: Path) -> str:
+def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
     """Describe the counts, what was left out and why, and the next command."""
     counts = manifest["counts"]
     lines = [f"{out}: {_sizes(counts['train'])} in train"]
@@ -152,7 +153,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     return "\n".join(lines)
 
 
-def _next(counts: Mapping[str, Mapping[str, int]], out: Path) -> str:
+def _next(counts: Mapping[str, Mapping[str, int]], out: Path | str) -> str:
     if counts["train"]["pairs"]:
         return f"next: pairkit train --loss mcpo --data {shell_quoted(str(out))}"
     # With few prompts the hash may send all of them to one split.

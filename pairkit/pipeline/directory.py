@@ -193,7 +193,7 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
     if state == "unfinished" and not (out / _BUILD / _STATE).exists() and not BuildDirectory(out).shards():
         return state
     # Not read to be deleted, because it may be damaged.
-    theirs = _identity(out, state) if holds and on_existing == "resume" else None
+    theirs = identity_of(out, state) if holds and on_existing == "resume" else None
 
     def different() -> list[str]:
         # A shared stage is reason enough to take over, because answers cost more than the shards that go.
@@ -206,7 +206,7 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
     return state
 
 
-def _identity(out: Path, state: State) -> Identity:
+def identity_of(out: Path, state: State) -> Identity:
     """Return what was built there."""
     if state == "complete":
         made = manifest(out)  # without versions: a newer library does not change rows that are finished

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +107,7 @@ def ask_models(
     first: int,
     pool: EnginePool,
     advance: Advance,
+    step: int = 1,
 ) -> Generator[Unit]:
     """Yield each unit after the stages that ask a model.
 
@@ -115,6 +116,7 @@ def ask_models(
     Args:
         keys: of each stage, see `identity.stage_keys`.
         first: the number of the first unit.
+        step: from the number of a unit to that of the next one.
 
     Raises:
         ModelError, EngineError, BudgetError, MissingExtraError: see `EnginePool.engine` and `table.load`.
@@ -124,7 +126,7 @@ def ask_models(
         yield from units
         return
     hashes = tuple(keys.values())
-    items = _stored(units, folder, first, hashes)
+    items = _stored(units, folder, first, hashes, step)
     item = next(items, None)
     # These units need no model, because a build that only mines again should run without a GPU or a server.
     while item is not None and item.done == len(hashes):
@@ -164,7 +166,9 @@ def generate_all(
             pass
 
 
-def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...]) -> Iterator[_Item]:
+def _stored(
+    units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...], step: int = 1
+) -> Iterator[_Item]:
     """Yield each unit with the result after the most stages that is stored.
 
     Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
@@ -172,7 +176,7 @@ def _stored(units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, 
     """
     # Nothing limits the first unit; each other one is limited by the unit before it.
     done = len(hashes)
-    for number, unit in enumerate(units, first):
+    for number, unit in zip(count(first, step), units, strict=False):
         # Only keys up to the previous unit's, see above.
         done, result = unit_store.read_last(folder, number, hashes[:done])
         yield _Item(number, unit if result is None else unit._replace(result=result), done)

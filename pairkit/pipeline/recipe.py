@@ -14,10 +14,10 @@ from pairkit.engines.recipe import CallSettings, check_batches
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.filters import FilterRecipe
 from pairkit.mining.recipe import MineRecipe
+from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe, Prepass
 from pairkit.rankers import table
 from pairkit.rankers.panel.stage import NAME as PANEL
 from pairkit.rankers.panel.stage import check_panel
-from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe, Prepass
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import SourceRecipe

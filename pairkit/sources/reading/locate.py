@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,10 @@ from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.readers.formats import READABLE, advice, format_of, has_format
 from pairkit.readers.saved import refuse_selection, row_files, saved_files, saved_splits
 from pairkit.schema import MANIFEST, short_hash
+from pairkit.sources.on_store import downloaded
+from pairkit.sources.patterns import is_named
 from pairkit.sources.reading.walk import files_below, matching, named_by, once
+from pairkit.stores.address import is_address
 
 # Of the files in a built dataset, those that could be read as input, one of each kind.
 OUTPUT = (
@@ -47,8 +49,12 @@ def find_files(path: str, split: str | None, default_split: str) -> list[DataFil
 
     From a folder, take the files of the split (its name is a word of the file's path); without `split`, take
     those of the default split, or all files if none is named after it. A file or a glob has no splits.
+    The files of a store's address are downloaded first, and found in the same way.
+
     Raises `InputError` (no such file, an unknown format) or `RecipeError` (a split of a single file).
     """
+    if is_address(path):
+        path = downloaded(path, split or default_split)
     place = Path(path).expanduser()
     try:
         os.stat(place)
@@ -89,7 +95,7 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
     if not paths:
         raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE}){_instead(found)}")
     files = [DataFile(path, str(path.relative_to(root))) for path in paths]
-    of_split = [file for file in files if _is_named(split or default_split, file.label)]
+    of_split = [file for file in files if is_named(split or default_split, file.label)]
     if split is not None and not of_split:
         raise InputError(
             f"{folder}: no file for split {split!r} (found {files[0].label}): choose another --split, or "
@@ -133,11 +139,6 @@ def _instead(files: Sequence[Path]) -> str:
     return next((f"; {file.name}: {help_}" for file in files if (help_ := advice(file))), "")
 
 
-def _is_named(split: str, label: str) -> bool:
-    """Return whether the split's name is a word of a path, as in `data/train-00000-of-00002.parquet`."""
-    return re.search(rf"(^|[-_./ ]){re.escape(split)}([-_./ ]|$)", label) is not None
-
-
 def _checked(files: list[DataFile]) -> list[DataFile]:
     # After the choice of a split, because a file may be in one under one of its names only.
     files = once(files, lambda file: file.path)
@@ -159,6 +160,8 @@ def refuse_own_output(path: str, out: Path) -> None:
 
     The next run of the same command would otherwise read what the first one wrote.
     """
+    if is_address(path):
+        return
     place, target = Path(os.path.realpath(Path(path).expanduser())), Path(os.path.realpath(out))
     if place.is_relative_to(target):
         raise InputError(f"{path}: the input is in the output directory {out}; choose another --out")

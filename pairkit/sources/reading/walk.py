@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import os
 import stat
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pairkit.errors import InputError
 from pairkit.progress import log
 from pairkit.readers.formats import has_format
+from pairkit.sources.patterns import matches_parts, split_pattern
 
 # Device and inode: what a name leads to, whatever the name is.
 Identity = tuple[int, int]
@@ -44,19 +44,19 @@ def files_below(root: Path) -> list[Path]:
 
 def matching(pattern: str) -> list[Path]:
     """Return the files that a glob names, sorted. Raises `InputError` as `files_below` does."""
-    root, below = _split(pattern)
+    root, below = split_pattern(pattern)
     # `glob` follows a link to a folder above it until the system refuses: two such links never end.
     if "**" in below and not any(part.startswith(".") for part in below):
         found = files_below(root) if root.is_dir() else []
-        return [path for path in found if _matches(path.parts[len(root.parts) :], below)]
+        return [path for path in found if matches_parts(path.parts[len(root.parts) :], below)]
     return sorted(path for name in glob.glob(pattern, recursive=True) if _is_file(path := Path(name)))
 
 
 def named_by(pattern: str, file: Path) -> bool:
     """Tell whether a glob would name a file, given without links in its path, if the file existed."""
-    root, below = _split(pattern)
+    root, below = split_pattern(pattern)
     root = Path(os.path.realpath(root))
-    return file.is_relative_to(root) and _matches(file.relative_to(root).parts, below)
+    return file.is_relative_to(root) and matches_parts(file.relative_to(root).parts, below)
 
 
 def once(items: Sequence[T], path_of: Callable[[T], Path]) -> list[T]:
@@ -127,19 +127,3 @@ def _identity(path: Path) -> Identity:
 def _around(link: Path) -> list[Path]:
     folder = Path(os.path.realpath(link.parent))
     return [folder, *folder.parents]
-
-
-def _split(pattern: str) -> tuple[Path, tuple[str, ...]]:
-    """Return the folder up to the first wildcard, and the parts of the pattern below it."""
-    parts = Path(pattern).parts
-    first = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return Path(*parts[:first]), parts[first:]
-
-
-def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Tell whether a path, in parts, is of a pattern in which `**` stands for any number of parts."""
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_matches(parts[number:], pattern[1:]) for number in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])

@@ -23,6 +23,7 @@ from support.bad_input import (
     replication,
     report,
     reward,
+    stores,
     train,
     versions,
 )
@@ -52,6 +53,7 @@ CASES = [
     *online.CASES,
     *replication.CASES,
     *report.CASES,
+    *stores.CASES,
     *other.CASES,
     *alpaca_eval.CASES,
     *arena_hard.CASES,

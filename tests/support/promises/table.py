@@ -38,6 +38,32 @@ TABLE: Sections = {
             ),
         ),
         (
+            "A dataset on an object store is there whole or not at all: its manifest is written last and "
+            "removed first; an upload that was stopped, whatever stopped it, sends only what is missing.",
+            (
+                "tests/pipeline/distributed/test_to_store.py::test_the_manifest_is_written_last",
+                "tests/pipeline/distributed/test_to_store.py::test_an_upload_that_stopped_shows_no_dataset_and_continues",
+                "tests/pipeline/distributed/test_to_store.py::test_a_file_that_was_changed_since_is_sent_again",
+                "tests/pipeline/distributed/test_to_store.py::test_what_is_replaced_is_no_dataset_from_the_first_removal_on",
+                "tests/pipeline/distributed/test_to_store.py::test_files_of_others_are_never_touched",
+                "tests/pipeline/distributed/test_to_store.py::test_two_that_publish_at_the_same_time_are_noticed",
+                "tests/stores/test_s3.py::test_a_build_that_is_killed_while_it_uploads_continues",
+                "tests/stores/test_s3.py::test_a_store_that_goes_away_loses_nothing",
+            ),
+        ),
+        (
+            "Parts of a build that ran as jobs of their own, also stopped ones, have the bytes of one run.",
+            (
+                "tests/pipeline/distributed/test_parts.py::test_parts_in_any_order_have_the_bytes_of_one_run",
+                "tests/pipeline/distributed/test_parts.py::test_repeated_prompts_have_the_ids_of_one_run",
+                "tests/pipeline/distributed/test_parts.py::test_a_missing_part_is_named",
+                "tests/pipeline/distributed/test_parts.py::test_parts_of_another_build_are_named",
+                "tests/pipeline/distributed/test_parts.py::test_two_jobs_of_one_part_are_refused",
+                "tests/pipeline/distributed/test_parts.py::test_a_killed_part_continues_and_the_commands_say_what_is_next",
+                "tests/pipeline/distributed/test_slurm.py::test_the_template_builds_the_dataset_of_one_run",
+            ),
+        ),
+        (
             "No command writes inside the output of another, running or not.",
             (
                 Tried("tests/test_inside.py::test_nothing_is_written_inside_an_output", 5 * 5 * 2, TABLES),
