@@ -189,7 +189,7 @@ def build(
     context.with_resource(only_trusted(merge(given, fields), allow_code or []))
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
-    name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
+    name = Path(recipe).stem if recipe else resolved.title.split("/")[-1]
     out = out or Path("runs/data") / name
     # Before anything is opened for writing.
     if dry_run:

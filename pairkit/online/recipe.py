@@ -254,7 +254,8 @@ def load(
     if "model" not in content:
         raise RecipeError("no model to begin with: give --model DIR, a Hub id or --recipe")
     source = whole["build"].get("source")
-    if not isinstance(source, Mapping) or "name" not in source:
+    named = isinstance(source, Mapping) and "name" in source
+    if not named and not whole["build"].get("sources"):
         raise RecipeError("no prompts: give --source NAME (`pairkit sources` lists them) or --recipe")
     return recipes.validate(OnlineRecipe, whole)
 

@@ -42,7 +42,7 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
 
     Raises what is wrong with the recipe, as far as `validate.check` finds it.
     """
-    opened = open_input(recipe.source, out)
+    opened = open_input(recipe.input, out)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files[:NAMED_FILES]]
@@ -59,7 +59,8 @@ def plan(recipe: BuildRecipe, out: Path) -> str:
             f"input ({rows} rows):",
             *files,
             *_readings(opened),
-            *_models(recipe, opened.total_rows),
+            *_parts(opened),
+            *_models(recipe, sum(part.taken for part in opened.parts) or opened.total_rows),
             f"output: {out} (now: {survey(out)})",
             "  data/train-*.parquet" + (", data/test-*.parquet" if recipe.test_fraction else ""),
             f"  pairs/ with the same splits, {QUARANTINE_FILE}, {CARD}, {MANIFEST}, {LOG}",
@@ -76,6 +77,15 @@ def _readings(opened: Opened) -> list[str]:
         first, *others = readings.describe(record, files=len(read) > 1)
         lines += [first, *(f"  {line}" for line in readings.fields(record)), *others]
     return lines
+
+
+def _parts(opened: Opened) -> list[str]:
+    """Describe how much of each source of a mixture is taken."""
+    total = sum(part.taken for part in opened.parts)
+    return [
+        f"source {part.name}: {part.taken:,} of {part.sets:,} sets, {part.taken / total:.1%} of the mixture"
+        for part in opened.parts
+    ]
 
 
 def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
@@ -101,6 +111,9 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     if "test" in counts:
         lines[0] += f", {_sizes(counts['test'])} in test"
     lines += [f"  {line}" for line in readings.lines(manifest.get("readings", []))]
+    for name, number in counts["source"].items():
+        if name.startswith("sets:"):
+            lines.append(f"  {number:,} sets of source {name.removeprefix('sets:')}")
     for name, number in quarantined(counts).items():
         lines.append(f"  {number:,} in quarantine: {name}")
     alone = sum(

@@ -31,8 +31,11 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
     """
     # Without `calls` and `card`, because how a server is asked and what the card says changes no row.
     content = recipe.model_dump(mode="json", exclude={"calls", "card"})
-    if recipe.source.path is not None:
-        content["source"]["path"] = Path(recipe.source.path).name
+    # Absent where a recipe does not have it, because an empty value would be a difference to earlier builds.
+    del content["sources" if recipe.source else "source"]
+    for block in [content["source"]] if recipe.source else [each["source"] for each in content["sources"]]:
+        if block["path"] is not None:
+            block["path"] = Path(block["path"]).name
     if content["generate"] is not None:
         _publish(content["generate"], {"model": public_name})
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
@@ -83,7 +86,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
     content, inputs = identity["recipe"], identity["input"]
     before = short_hash(
         [
-            content["source"],
+            content["source"] if recipe.source else content["sources"],
             # A model in a batch of other rows may round otherwise, so the size of a unit is part of it.
             content["unit_rows"],
             content["seed"],

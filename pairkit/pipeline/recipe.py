@@ -15,7 +15,7 @@ from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
 from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
 from pairkit.recipes import Strict
-from pairkit.sources.base import SourceRecipe
+from pairkit.sources.base import MixedSource, Mixture, SourceRecipe, check_mixture
 from pairkit.trust import check_requests
 
 KIND = "pipelines"
@@ -24,6 +24,7 @@ KIND = "pipelines"
 class BuildRecipe(Strict):
     """A build: source -> generate -> rank -> mine -> write.
 
+    sources        several sources instead of one, each with a name, and a weight, limit or fraction.
     generate       the model that completes the source's prompts, and how; null keeps the completions of the
                    source.
     rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
@@ -49,7 +50,8 @@ class BuildRecipe(Strict):
     fields as a mapping, and raises `RecipeError` for them.
     """
 
-    source: SourceRecipe
+    source: SourceRecipe | None = None
+    sources: tuple[MixedSource, ...] = ()
     generate: GenerateRecipe | None = None
     rank: Annotated[
         Annotated[Ranking, Tag("one")] | Annotated[tuple[Ranking, ...], Tag("several")],
@@ -66,6 +68,21 @@ class BuildRecipe(Strict):
     card: CardSettings = CardSettings()
 
     @property
+    def input(self) -> SourceRecipe | Mixture:
+        """What is read: one source or several."""
+        return self.source or Mixture(self.sources, self.seed)
+
+    @property
+    def every_source(self) -> tuple[SourceRecipe, ...]:
+        """The blocks of all sources."""
+        return (self.source,) if self.source else tuple(entry.source for entry in self.sources)
+
+    @property
+    def title(self) -> str:
+        """The name of the source, or those of all of them."""
+        return self.source.name if self.source else "+".join(entry.title for entry in self.sources)
+
+    @property
     def rankings(self) -> tuple[Ranking, ...]:
         """The blocks of `rank`, even if it is a single one."""
         return self.rank if isinstance(self.rank, tuple) else (self.rank,)
@@ -74,6 +91,14 @@ class BuildRecipe(Strict):
     def orders_by(self) -> str:
         """The name of the ranker that ranks."""
         return self.order or name_of(self.rankings[0])
+
+    @model_validator(mode="after")
+    def _some_source(self) -> BuildRecipe:
+        if (self.source is None) == (not self.sources):
+            both = "has both" if self.source else "has neither"
+            raise ValueError(f"a build needs `source`, or a list of `sources`; the recipe {both}")
+        check_mixture(self.sources)
+        return self
 
     @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:
@@ -117,7 +142,8 @@ def load(
     # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)
-    if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:
+    named = isinstance(content.get("source"), Mapping) and "name" in content["source"]
+    if not named and not content.get("sources"):
         raise RecipeError(
             "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
         )
