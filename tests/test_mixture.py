@@ -54,7 +54,7 @@ def test_a_smaller_fraction_takes_some_of_the_rows_of_a_larger_one() -> None:
 
 
 def test_a_part_of_which_nothing_is_taken_is_refused() -> None:
-    with pytest.raises(InputError, match="b: none of its 10 sets would be in the mixture at weight 0.001"):
+    with pytest.raises(InputError, match=r"b: none of its 10 sets would be in the mixture at weight 0.001"):
         sizes([Part("a", 10, 1000.0), Part("b", 10, 0.001)])
     with pytest.raises(InputError, match="a: none of its 0 sets"):
         sizes([Part("a", 0)])

@@ -217,15 +217,25 @@ def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, 
 
 
 def _model_link(manifest: Mapping[str, Any]) -> str:
-    """Link the model that completed the prompts; a directory, listed in the manifest's input, has no page."""
+    """Link the models that completed the prompts."""
     generate = manifest["recipe"]["generate"] or {}
-    if not generate:
-        return ""
-    name = cell(generate["model"])
+    blocks = generate.get("models", [generate] if generate else [])
+    local = manifest["input"].get("models", {}).keys()
+    return ", ".join(
+        _link_model(
+            block, local="model" in manifest["input"] or (block.get("name") or block["model"]) in local
+        )
+        for block in blocks
+    )
+
+
+def _link_model(block: Mapping[str, Any], *, local: bool) -> str:
+    """Link a model; a directory, listed in the manifest's input, has no page."""
+    name = cell(block["model"])
     # A server's name for a model need not exist on the hub.
-    on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
+    on_hub = block.get("engine") != "openai" and not local
     link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
-    return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
+    return f"{link} at {cell(block['revision'])}" if block.get("revision") else link
 
 
 def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

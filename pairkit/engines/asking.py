@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import Call, Completion, Engine, Problem, Request, Result
+from pairkit.engines.base import UNREACHABLE, Call, Completion, Engine, Problem, Request, Result
 from pairkit.engines.cache import Cache, call_key
 
 # Numbers of calls. Never used twice, because an engine may still hold a call of an earlier `Asking`.
@@ -113,7 +113,7 @@ class Asking:
     def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
         for number, results in done:
             sent = self._in_flight[number]
-            if self.cache is not None:
+            if self.cache is not None and not any(map(_unreachable, results)):
                 # Stored before it is forgotten here: an interrupt between the two leaves it to `__exit__`.
                 self.cache.put(sent.key, results)
             del self._in_flight[number]
@@ -136,6 +136,10 @@ class Asking:
                 break
             completions += part or ()
         self._ready.append((number, tuple(completions) if result is None else result))
+
+
+def _unreachable(result: Result) -> bool:
+    return isinstance(result, Problem) and result.reason == UNREACHABLE
 
 
 def complete(

@@ -22,9 +22,12 @@ class EnginePool:
     opened: ExitStack
     engines: list[Engine] = field(default_factory=list)
 
-    def engine(self, recipe: Any) -> Engine:
-        """Open the engine of a `generate:` or judge block, its model loaded."""
-        engine = open_engine(recipe, self.calls, name=public_name(recipe.model))
+    def engine(self, recipe: Any, name: str | None = None) -> Engine:
+        """Open the engine of a `generate:` or judge block, its model loaded.
+
+        `name` is recorded as the author of its completions (None: the published name of the model).
+        """
+        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model))
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine

@@ -173,6 +173,10 @@ def filled(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(build.get("source"), str):
         build["source"] = {"name": build["source"]}
     generate = dict(build.get("generate") or {})
+    if "models" in generate:
+        raise RecipeError(
+            "recipe key 'build.generate.models': the policy generates, and no pool of models; remove it"
+        )
     generate.setdefault("samples", SAMPLES)
     model = result.get("model")
     if isinstance(model, str):

@@ -10,6 +10,7 @@ import yaml
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.base import REMARKS
+from pairkit.engines.model_pool import PoolRecipe
 from pairkit.engines.table import ENGINES
 from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
@@ -91,17 +92,22 @@ def _parts(opened: Opened) -> list[str]:
 def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
     """Describe which models would generate how much, and which rankers run."""
     lines = []
-    if recipe.generate is not None:
-        per_prompt = sum(part.n for part in recipe.generate.samples)
-        total = "" if rows is None else f", {rows * per_prompt:,} for {rows:,} rows"
-        engine = f"{recipe.generate.engine}: {ENGINES[recipe.generate.engine].help}"
-        lines.append(
-            f"generate: {recipe.generate.model}, {per_prompt} completions per prompt{total} ({engine})"
-        )
+    for name, writer in recipe.writers.items():
+        per_prompt = sum(part.n for part in writer.samples)
+        # Of a pool each model completes its share of the prompts, known only when they are drawn.
+        total = "" if rows is None or _drawn(recipe) else f", {rows * per_prompt:,} for {rows:,} rows"
+        engine = f"{writer.engine}: {ENGINES[writer.engine].help}"
+        lines.append(f"{name}: {writer.model}, {per_prompt} completions per prompt{total} ({engine})")
+    if pick := _drawn(recipe):
+        lines.append(f"generate: {pick} of the {len(recipe.writers)} models complete each prompt")
     for block in recipe.rankings:
         model = getattr(block, "model", None)
         lines.append(f"rank: {name_of(block)}{f', {model}' if model else ''} ({RANKERS[block.ranker].help})")
     return lines
+
+
+def _drawn(recipe: BuildRecipe) -> int | None:
+    return recipe.generate.pick if isinstance(recipe.generate, PoolRecipe) else None
 
 
 def summary(manifest: Mapping[str, Any], out: Path) -> str:
@@ -133,6 +139,8 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
                 generated["truncated_dropped"] if name == "truncated_dropped" else 0
             )
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
+        if name.startswith("completions:"):
+            lines.append(f"  {number:,} completions by {name.removeprefix('completions:')}")
     lines += [f"  {line}" for line in describe_judges(manifest)]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from pairkit import recipes
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
+from pairkit.engines.model_pool import PooledModel, PoolRecipe, generating
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.recipe import MineRecipe
-from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
+from pairkit.models.names import public_name
+from pairkit.rankers.table import AnnotationsRank, ModelOrderRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import MixedSource, Mixture, SourceRecipe, check_mixture
 from pairkit.trust import check_requests
@@ -21,12 +32,17 @@ from pairkit.trust import check_requests
 KIND = "pipelines"
 
 
+def _kind_of_generation(value: Any) -> str:
+    pool = isinstance(value, PoolRecipe) or (isinstance(value, Mapping) and "models" in value)
+    return "pool" if pool else "one"
+
+
 class BuildRecipe(Strict):
     """A build: source -> generate -> rank -> mine -> write.
 
     sources        several sources instead of one, each with a name, and a weight, limit or fraction.
-    generate       the model that completes the source's prompts, and how; null keeps the completions of the
-                   source.
+    generate       the model that completes the source's prompts, and how, or a pool of models; null keeps the
+                   completions of the source.
     rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
                    all kept.
     order          with several rankers, the name of the one that ranks; null: the first.
@@ -52,7 +68,13 @@ class BuildRecipe(Strict):
 
     source: SourceRecipe | None = None
     sources: tuple[MixedSource, ...] = ()
-    generate: GenerateRecipe | None = None
+    generate: (
+        Annotated[
+            Annotated[GenerateRecipe, Tag("one")] | Annotated[PoolRecipe, Tag("pool")],
+            Discriminator(_kind_of_generation),
+        ]
+        | None
+    ) = None
     rank: Annotated[
         Annotated[Ranking, Tag("one")] | Annotated[tuple[Ranking, ...], Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
@@ -81,6 +103,21 @@ class BuildRecipe(Strict):
     def title(self) -> str:
         """The name of the source, or those of all of them."""
         return self.source.name if self.source else "+".join(entry.title for entry in self.sources)
+
+    @property
+    def writers(self) -> dict[str, GenerateRecipe]:
+        """The models that generate, by the name of the stage: "generate", or "generate.NAME" in a pool."""
+        return {
+            f"generate.{block.title}" if isinstance(block, PooledModel) else "generate": block
+            for block in generating(self.generate)
+        }
+
+    @model_serializer(mode="wrap")
+    def _without_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Only one of the two, because an empty one would be a difference to earlier builds.
+        content: dict[str, Any] = handler(self)
+        content.pop("sources" if self.source else "source", None)
+        return content
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -115,7 +152,27 @@ class BuildRecipe(Strict):
             raise ValueError(
                 f"recipe key 'order': {self.order!r} is not one of the rankers: {', '.join(names)}"
             )
+        for block in self.rankings:
+            if isinstance(block, ModelOrderRank):
+                _check_models(block, self)
         return self
+
+
+def _check_models(block: ModelOrderRank, recipe: BuildRecipe) -> None:
+    """Raise `ValueError` where the order and the models that generate are not the same ones."""
+    names = [
+        public_name(writer.model) if stage == "generate" else stage.removeprefix("generate.")
+        for stage, writer in recipe.writers.items()
+    ]
+    # Completions of the source may be by anybody.
+    if recipe.generate is None or recipe.generate.keep_source:
+        return
+    for name in block.names:
+        if name not in names:
+            raise ValueError(str(unknown("model in rank.models", name, names)))
+    for name in names:
+        if name not in block.names:
+            raise ValueError(f"recipe key 'rank.models': {name!r} generates completions and has no place")
 
 
 def load(

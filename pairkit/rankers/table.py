@@ -17,7 +17,7 @@ from pairkit.engines.pool import EnginePool
 from pairkit.engines.table import ENGINES
 from pairkit.models.names import public_name
 from pairkit.models.resolve import check_local
-from pairkit.rankers import verifier
+from pairkit.rankers import model_order, verifier
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.pairrm.ranker import PairRMRecipe
@@ -36,6 +36,12 @@ class VerifierRank(verifier.VerifierRecipe):
     """Ranks by a check against the answer in the set's metadata."""
 
     ranker: Literal["verifier"] = "verifier"
+
+
+class ModelOrderRank(model_order.ModelOrderRecipe):
+    """Ranks by who wrote a completion."""
+
+    ranker: Literal["model_order"] = "model_order"
 
 
 class PairRMRank(PairRMRecipe):
@@ -139,6 +145,12 @@ RANKERS: dict[str, RankerRow] = {
         VerifierRank,
         compute=verifier.verify,
         check=verifier.check_recipe,
+    ),
+    "model_order": RankerRow(
+        "who wrote a completion: a strong model's above a weak one's",
+        ModelOrderRank,
+        compute=model_order.rank_by_model,
+        public={"models": lambda models: [public_name(model) for model in models]},
     ),
     "pairrm": RankerRow(
         "PairRM, which compares completions in pairs",

@@ -227,6 +227,6 @@ class _Reader:
 
 def _changed(counted: _Counted) -> InputError:
     return InputError(
-        f"source {counted.entry.title!r}: has other rows than when it was counted; nothing was published. Run "
-        "the same command again, once nobody writes to the input"
+        f"source {counted.entry.title!r}: has other rows than when it was counted; nothing was published. "
+        "Run the same command again, once nobody writes to the input"
     )
