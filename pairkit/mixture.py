@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.errors import InputError
 from pairkit.random_bits import GOLDEN, finalize_words
 
 Rows = npt.NDArray[np.int64]
@@ -47,31 +46,22 @@ class Order(NamedTuple):
 
 
 def sizes(parts: Sequence[Part]) -> list[int]:
-    """Return how many rows of each part are taken.
+    """Return how many rows of each part are taken, at least one of each.
 
     With weights the mixture is as large as it can be with these shares and no row twice: the part that is
-    the smallest for its share is taken whole. Raises `InputError` for a part of which no row would be taken.
+    the smallest for its share is taken whole.
     """
-    available = [round(part.rows * part.fraction) for part in parts]
+    taken = [round(part.rows * part.fraction) for part in parts]
     weights = [part.weight for part in parts if part.weight is not None]
-    taken = list(available)
     if weights:
-        whole = min(rows / weight for rows, weight in zip(available, weights, strict=True))
+        whole = min(rows / weight for rows, weight in zip(taken, weights, strict=True))
         # With room for rounding: 0.7 of 10 rows is 7, though 10 * 0.7 may be a little less.
-        taken = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(available, weights, strict=True)]
-    for part, number in zip(parts, taken, strict=True):
-        if not number:
-            share = f" at weight {part.weight:g}" if part.weight is not None else ""
-            share += f" at fraction {part.fraction:g}" if part.fraction < 1 else ""
-            raise InputError(
-                f"{part.name}: none of its {part.rows:,} sets would be in the mixture{share}; remove it, or "
-                "give it more"
-            )
-    return taken
+        taken = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(taken, weights, strict=True)]
+    return [min(part.rows, max(1, number)) for part, number in zip(parts, taken, strict=True)]
 
 
 def order(parts: Sequence[Part], seed: int) -> Order:
-    """Draw the rows of a mixture and put them in order. Raises `InputError` as `sizes` does."""
+    """Draw the rows of a mixture and put them in order."""
     rows, places = [], []
     for part, number in zip(parts, sizes(parts), strict=True):
         # Those with the smallest numbers, so that fewer rows of a larger share are some of the same rows.

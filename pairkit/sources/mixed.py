@@ -53,8 +53,7 @@ class _Counted:
 def open_mixture(recipe: Mixture) -> Opened:
     """Open all sources of a mixture, count their sets and draw the mixture.
 
-    Raises what `open_source` does, and `InputError` for a source that cannot be read to its end or of which
-    no set would be taken.
+    Raises what `open_source` does, and `InputError` for a source that cannot be read or has no set.
     """
     counted = [_count(entry) for entry in recipe.sources]
     parts = [
