@@ -37,7 +37,9 @@ def download(name: str, revision: str | None) -> Path:
     except Exception as error:  # one of a dozen types of httpx, the hub's client and its validators
         try:
             # A run that is continued on a machine without a network.
-            place = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=True)
+            place = snapshot_download(
+                name, repo_type="dataset", revision=revision, allow_patterns=wanted, local_files_only=True
+            )
         except Exception:
             raise hub_error(name, error) from error
         return Path(place)

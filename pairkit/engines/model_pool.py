@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, PositiveInt, model_validator
 
-from pairkit.engines.base import REMARKS, Engine
+from pairkit.engines.base import REMARKS, Engine, sample_seed
 from pairkit.engines.cache import Cache
 from pairkit.engines.columns import drop_completions
 from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_tables
@@ -33,8 +33,8 @@ from pairkit.recipes import Strict
 from pairkit.schema import QUARANTINE, StageResult, to_sets
 from pairkit.sets import assemble
 
-# Fields of one model, which say where a key is sent, or would be those of every model.
-_OWN = ("name", "model", "revision", "base_url", "api_key_env")
+# Fields that are those of one model.
+_OWN = ("name", "model", "revision", "api_key_env")
 _POOL = ("models", "pick", "keep_source")
 
 
@@ -76,6 +76,12 @@ class PoolRecipe(Strict):
         for name in _OWN:
             if name in shared:
                 raise ValueError(f"recipe key 'generate.{name}': give each of generate.models its own")
+        for entry in content["models"]:
+            # What sends a key names the server that gets it in the same place, where a person looks for it.
+            if isinstance(entry, Mapping) and "api_key_env" in entry and "base_url" in shared:
+                raise ValueError(
+                    "recipe key 'generate.base_url': give it next to each api_key_env in generate.models"
+                )
         return {
             **{name: content[name] for name in _POOL if name in content},
             "models": [_with(shared, entry) for entry in content["models"]],
@@ -108,6 +114,11 @@ def generating(block: GenerateRecipe | PoolRecipe | None) -> tuple[GenerateRecip
     if block is None:
         return ()
     return block.models if isinstance(block, PoolRecipe) else (block,)
+
+
+def own_seed(seed: int, name: str) -> int:
+    """Return the seed of a model of a pool: with one seed for all, alike models would write alike texts."""
+    return sample_seed(seed, f"model {name}", 0)
 
 
 class Member(NamedTuple):

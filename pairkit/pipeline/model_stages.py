@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pairkit.engines import unloaded
 from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_tables, no_progress
-from pairkit.engines.model_pool import Member, PoolRecipe, pool_tables
+from pairkit.engines.model_pool import Member, PoolRecipe, own_seed, pool_tables
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.tolerant import TolerantEngine
 from pairkit.pipeline import unit_store
@@ -95,7 +95,7 @@ def _open_pool(
     members = [
         Member(
             TolerantEngine(each.title, partial(pool.engine, each, each.title), partial(unloaded, each)),
-            _settings(each, seed),
+            _settings(each, own_seed(seed, each.title)),
         )
         for each in block.models
     ]
