@@ -65,8 +65,11 @@ def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
 
     scored = map_batches(sets.filter(known), score)
     others = sets.filter(pc.invert(known))
+    known_names = ", ".join(names)
     details = [
-        f"a completion is by {name!r}, which rank.models does not name ({', '.join(names)})"
+        f"a completion is by {name!r}, which rank.models does not name ({known_names})"
+        if name
+        else f"a completion has no author, and rank.models orders by author ({known_names})"
         for name in frame["unknown"].drop_nulls()
     ]
     quarantine = quarantine_rows("rank", others, [UNKNOWN] * others.num_rows, details)
@@ -86,6 +89,6 @@ def _first_unknown(sets: pa.Table, names: Sequence[str]) -> pl.DataFrame:
         schema={"set": pl.Int64, "model": pl.String, "noise": pl.Boolean},
     )
     unknown = frame.filter(~pl.col("noise") & ~pl.col("model").is_in(names).fill_null(False))
-    first = unknown.group_by("set").agg(unknown=pl.col("model").fill_null("an unknown model").first())
+    first = unknown.group_by("set").agg(unknown=pl.col("model").fill_null("").first())
     every = pl.DataFrame({"set": pl.arange(0, sets.num_rows, dtype=pl.Int64, eager=True)})
     return every.join(first, on="set", how="left", maintain_order="left")
