@@ -197,12 +197,10 @@ def train(
 
     \b
       pairkit train --loss mcpo
-      pairkit train --loss mcpo --loss.negatives 3 --loss.sampling max --data runs/data/nectar
       pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --lora lora.r=64
       pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05 --eval-every 50 --keep-best loss
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
-      pairkit train --loss dpo --data runs/data/ultrafeedback:0.7 --data runs/data/nectar:0.3
-      pairkit train --loss dpo --data org/built-dataset --model Qwen/Qwen3-0.6B
+      pairkit train --loss dpo --data runs/data/nectar:0.7 --data org/name:0.3
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
     """
     flags = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import PositiveFloat, model_validator
 
 from pairkit import mixture
@@ -162,6 +163,19 @@ class MixedData:
             places = np.empty(len(part), np.int64)
             places[np.argsort(part, kind="stable")] = np.arange(len(part))
             yield pool.take(pa.array(places))
+
+    def shared_prompts(self, split: str, other: str) -> int:
+        """Count the distinct prompts of a split that another split has too, in any of the datasets."""
+        first, second = (
+            {name for table in self._columns(each, ["prompt_id"]) for name in table["prompt_id"].to_pylist()}
+            for each in (split, other)
+        )
+        return len(first & second)
+
+    def _columns(self, split: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for path in self.files(split):
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(columns=list(names))
 
     def texts(self, split: str, limit: int | None) -> Iterator[str]:
         for table in self.tables(split, limit):

@@ -96,6 +96,13 @@ class Plan:
         reads = any("scores" in need for need in self.loss.needs)
         return scales(self.data, self.recipe.train_split) if reads else []
 
+    @cached_property
+    def shared_prompts(self) -> int:
+        """Held-out prompts that are trained on too; none in one dataset, where a prompt is in one split."""
+        if self.held_out is None or not isinstance(self.data, MixedData):
+            return 0
+        return self.data.shared_prompts(self.recipe.eval_split, self.recipe.train_split)
+
     @property
     def order(self) -> StepOrder:
         """Which examples each step takes."""

@@ -115,6 +115,13 @@ def test_scales_of_scores_that_differ_are_warned_of(folders: Path) -> None:
     assert not any("scales" in line for line in warnings(plan(recipe(folders, both(folders), loss=scored))))
 
 
+def test_held_out_prompts_that_are_trained_on_are_warned_of(folders: Path, tmp_path: Path) -> None:
+    write_data(tmp_path / "c", sets("held a", 10), sets("c", 5))
+    found = list(warnings(plan(recipe(folders, [str(folders / "a"), str(tmp_path / "c")]))))
+    assert any(line.startswith("10 held-out prompts are trained on as well") for line in found)
+    assert not any("held-out prompts" in line for line in warnings(plan(recipe(folders, both(folders)))))
+
+
 def test_a_dataset_that_was_changed_is_named(folders: Path, tmp_path: Path) -> None:
     write_data(tmp_path / "c", sets("c", 20))
     write_data(tmp_path / "d", sets("d", 20))

@@ -26,6 +26,11 @@ def warnings(planned: Plan) -> Iterator[str]:
     )
     if few:
         yield few
+    if planned.shared_prompts:
+        yield (
+            f"{planned.shared_prompts:,} held-out prompts are trained on as well, from another dataset, which "
+            "makes their evaluation useless; build the datasets with one test_fraction"
+        )
     if differ(planned.scales):
         yield (
             f"{planned.loss.name} reads scores, whose scales differ: {', '.join(map(str, planned.scales))}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from support.bad_input.case import OWN, SERVER, TRAIN, Case
+from support.bad_input.case import OWN, SERVER, TRAIN, Case, on
 
 MIXED = "build --recipe mixed.yaml --out out"
 POOL = "build --source arithmetic --limit 3 generate.models="
@@ -102,18 +102,18 @@ CASES = [
     ),
     Case(
         "weight of a dataset that is 0",
-        f"{TRAIN.replace('--data data', '--data data:0 --data other:1')}",
+        on(TRAIN, "data:0 --data other:1"),
         "recipe key 'data.0.weight': Input should be greater than 0 (got '0')",
     ),
     Case(
         "a dataset twice",
-        f"{TRAIN.replace('--data data', '--data data:1 --data data:2')}",
+        on(TRAIN, "data:1 --data data:2"),
         "recipe key 'data': 'data' occurs twice; give each a name, as in data='[{data: DIR, name: NAME, "
         "weight: 1}, ...]'",
     ),
     Case(
         "a dataset of a mixture that is none",
-        f"{TRAIN.replace('--data data', '--data data:1 --data nowhere:2')}",
+        on(TRAIN, "data:1 --data nowhere:2"),
         "nowhere: not a built dataset (no pairkit.json); build one with: pairkit build --source NAME",
     ),
 ]

@@ -22,7 +22,7 @@ CASES = [
         "unknown kind of ranker",
         f"{EVAL} own.jsonl --ranker lenght",
         "--ranker lenght: unknown ranker 'lenght'; did you mean 'length'? Known: annotations, judge, length, "
-        "pairrm, random, reward_model, verifier",
+        "model_order, pairrm, random, reward_model, verifier",
         OWN,
         code=2,
     ),
