@@ -167,11 +167,11 @@ def _check_models(block: ModelOrderRank, recipe: BuildRecipe) -> None:
     # Completions of the source may be by anybody.
     if recipe.generate is None or recipe.generate.keep_source:
         return
-    for name in block.names:
-        if name not in names:
-            raise ValueError(str(unknown("model in rank.models", name, names)))
+    for model in block.models:
+        if model not in names and public_name(model) not in names:
+            raise ValueError(str(unknown("model in rank.models", model, names)))
     for name in names:
-        if name not in block.names:
+        if name not in block.places:
             raise ValueError(f"recipe key 'rank.models': {name!r} generates completions and has no place")
 
 

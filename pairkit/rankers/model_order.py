@@ -27,7 +27,7 @@ UNKNOWN = "unknown_model"  # the reason of a set with a completion of a model th
 class ModelOrderRecipe(Strict):
     """The settings of the ranker `model_order`."""
 
-    # Authors of completions, the strongest first; a directory is its name in the dataset.
+    # Authors of completions, the strongest first; a directory may be given by its path.
     models: tuple[str, ...] = Field(min_length=2)
 
     @field_validator("models")
@@ -39,9 +39,11 @@ class ModelOrderRecipe(Strict):
         return models
 
     @property
-    def names(self) -> list[str]:
-        """The models as datasets name them."""
-        return [public_name(model) for model in self.models]
+    def places(self) -> dict[str, int]:
+        """The place of each author, 0 for the strongest: by its name, and by that of a directory."""
+        of_folders = {public_name(model): place for place, model in enumerate(self.models)}
+        # A name as it is given comes first: it may be that of a directory by chance.
+        return {**of_folders, **{model: place for place, model in enumerate(self.models)}}
 
 
 def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
@@ -50,22 +52,23 @@ def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
     Completions of one model are equals, and noise has no score. A set with a completion of a model that the
     recipe does not name goes to quarantine (`unknown_model`). Counts: `ordered_by_model`, completions.
     """
-    names = recipe.names
-    frame = _first_unknown(sets, names)
+    places, weakest = recipe.places, len(recipe.models) - 1
+    frame = _first_unknown(sets, list(places))
+    authors = pa.array(places, pa.string())
+    weaker = pa.array([float(weakest - place) for place in places.values()], pa.float64())
     known = pa.array(frame["unknown"].is_null().to_numpy(), pa.bool_())
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
-        places = pc.index_in(pc.struct_field(flat, "model"), value_set=pa.array(names, pa.string()))
-        weaker = pc.subtract(len(names) - 1, places).cast(pa.float64())
+        scores = weaker.take(pc.index_in(pc.struct_field(flat, "model"), value_set=authors))
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise")
-        values = pc.if_else(noise, pa.scalar(None, pa.float64()), weaker)
+        values = pc.if_else(noise, pa.scalar(None, pa.float64()), scores)
         owner = pc.list_parent_indices(batch["completions"]).to_numpy()
         return assemble(batch, with_score(flat, NAME, values), owner, np.arange(len(flat)))
 
     scored = map_batches(sets.filter(known), score)
     others = sets.filter(pc.invert(known))
-    known_names = ", ".join(names)
+    known_names = ", ".join(recipe.models)
     details = [
         f"a completion is by {name!r}, which rank.models does not name ({known_names})"
         if name

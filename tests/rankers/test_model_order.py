@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,17 @@ def test_sets_are_ordered_by_it_in_a_build() -> None:
     assert [(one["model"], one["rank"]) for one in row["completions"]] == [
         ("gpt-4", 1), ("gpt-4", 1), ("vicuna", 3), ("alpaca", 4)
     ]  # fmt: skip
+
+
+def test_a_directory_is_an_author_by_its_path_and_a_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x" / "strong").mkdir(parents=True)
+    (tmp_path / "weak").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe = ModelOrderRecipe(models=(str(tmp_path / "x" / "strong"), "weak"))
+    (row,) = rank_by_model(candidate_sets([by("weak", "x/strong")]), recipe).sets.to_pylist()
+    assert [one["score"] for one in row["completions"]] == [0.0, 1.0]
 
 
 def test_noise_has_no_score() -> None:

@@ -28,7 +28,7 @@ def warnings(planned: Plan) -> Iterator[str]:
         yield few
     if planned.shared_prompts:
         yield (
-            f"{planned.shared_prompts:,} held-out prompts are trained on as well, from another dataset, which "
+            f"{planned.shared_prompts:,} held-out prompts are trained on as well, of another dataset, which "
             "makes their evaluation useless; build the datasets with one test_fraction"
         )
     if differ(planned.scales):
