@@ -117,7 +117,7 @@ def summary(manifest: Mapping[str, Any], out: Path) -> str:
     if "test" in counts:
         lines[0] += f", {_sizes(counts['test'])} in test"
     lines += [f"  {line}" for line in readings.lines(manifest.get("readings", []))]
-    for name, number in counts["source"].items():
+    for name, number in counts.get("source", {}).items():
         if name.startswith("sets:"):
             lines.append(f"  {number:,} sets of source {name.removeprefix('sets:')}")
     for name, number in quarantined(counts).items():

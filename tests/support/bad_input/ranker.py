@@ -14,8 +14,8 @@ CASES = [
     Case(
         "evaluation without a ranker",
         f"{EVAL} own.jsonl",
-        "no ranker: give --ranker KIND, or KIND=MODEL, of annotations, verifier, pairrm, reward_model, "
-        "judge, length, random",
+        "no ranker: give --ranker KIND, or KIND=MODEL, of annotations, verifier, model_order, pairrm, "
+        "reward_model, judge, length, random",
         OWN,
     ),
     Case(
