@@ -19,6 +19,7 @@ from pairkit.cli import app
 from pairkit.online.recipe import OnlineRecipe
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import Strict
+from pairkit.sources import SourceRecipe
 from pairkit.training.recipe import TrainRecipe
 
 PAGE = Path(__file__).parent / "commands.md"
@@ -89,7 +90,8 @@ def defaults(recipe: type[Strict]) -> dict[str, Any]:
     """Collect the default of each field that has one, by the field's key on the command line."""
     values: dict[str, Any] = {}
     for name, field in recipe.model_fields.items():
-        kind = field.annotation
+        # A build has `source` or `sources`; the flags are of the first.
+        kind = SourceRecipe if name == "source" else field.annotation
         if isinstance(kind, type) and issubclass(kind, Strict):
             values |= {f"{name}.{key}": value for key, value in defaults(kind).items()}
         elif not field.is_required():

@@ -182,6 +182,7 @@ def build(
       pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
       pairkit build --source files --path s3://bucket/rows --out s3://bucket/sets
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
+      pairkit build sources='[{source: ultrafeedback, weight: 0.7}, {source: nectar, weight: 0.3}]'
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
@@ -222,7 +223,7 @@ def build(
     context.with_resource(only_trusted(merge(given, fields), allow_code or []))
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
-    name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
+    name = Path(recipe).stem if recipe else resolved.title.split("/")[-1]
     out = out or str(Path("runs/data") / name)
     on_store = is_address(out)
     if staging is not None and not on_store:

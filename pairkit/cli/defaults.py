@@ -11,6 +11,7 @@ BUILD: dict[str, Any] = {
     "source.layout": None,
     "source.map": {},
     "source.score": None,
+    "sources": [],
     "generate": None,
     "rank.ranker": "annotations",
     "order": None,

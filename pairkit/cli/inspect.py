@@ -71,7 +71,7 @@ def inspect(
         found = collect.inspect(recipe)
     except PairkitError:
         # What there is, so that the error about it can be understood.
-        surveys = collect.surveys_of(recipe.source)
+        surveys = collect.surveys_of(recipe.every_source[0])
         if surveys:
             say("\n".join(text.describe_files(surveys)))
         raise

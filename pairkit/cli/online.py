@@ -155,9 +155,7 @@ def online(
     context.with_resource(only_trusted(named, allow_code or []))
     resolved = recipes.load(recipe, typed, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
-    name = (
-        Path(recipe).stem if recipe else f"{resolved.build.source.name.split('/')[-1]}-{resolved.loss_name}"
-    )
+    name = Path(recipe).stem if recipe else f"{resolved.build.title.split('/')[-1]}-{resolved.loss_name}"
     folder = out or RUNS / name
     try:
         _run(resolved, folder, on_existing, dry_run=dry_run)

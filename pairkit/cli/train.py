@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pairkit.cli.built import DATA, built
 from pairkit.cli.defaults import TRAIN
 from pairkit.cli.options import AllowCodeFlag, OnExisting, OnExistingFlag, RecipeFlag, field_flag
 from pairkit.cli.overrides import given_flags, overrides
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # For data that people or API models wrote, where nothing names a model: small, and its license is open.
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B"
-DATA, RUNS = Path("runs/data"), Path("runs/train")
+RUNS = Path("runs/train")
 
 _flag = partial(field_flag, TRAIN)
 
@@ -37,10 +38,11 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="DIR",
-            help="A built dataset, on disk or on a store (s3://...).  [default: the newest under runs/data]",
+            metavar="DIR[:WEIGHT]",
+            help="A built dataset: a directory, org/name on the Hub, or an address (s3://...); may be "
+            "repeated, each with its weight, to mix several.  [default: the newest under runs/data]",
         ),
     ] = None,
     model: Annotated[
@@ -195,14 +197,14 @@ def train(
 
     \b
       pairkit train --loss mcpo
-      pairkit train --loss mcpo --loss.negatives 3 --loss.sampling max --data runs/data/nectar
       pairkit train --loss dpo --loss.beta 0.05 --negatives.sampling random --lora lora.r=64
       pairkit train --loss dpo:0.8+bco:0.2+sft:1.0 --loss.dpo.beta 0.05 --eval-every 50 --keep-best loss
       pairkit train --loss simpo --model config.json --tokenizer bpe:4096 --max-steps 300 --learning-rate 1e-3
+      pairkit train --loss dpo --data runs/data/nectar:0.7 --data org/name:0.3
       pairkit train --recipe mcpo-nectar --data runs/data/nectar optimizer.learning_rate=1e-6
     """
     flags = {
-        "data": data, "model": model, "tokenizer": tokenizer, "reference": reference,
+        "data": _data(data), "model": model, "tokenizer": tokenizer, "reference": reference,
         "sets_per_step": sets_per_step, "tokens_per_micro_batch": tokens_per_micro_batch,
         "max_steps": max_steps, "epochs": epochs, "limit": limit, "seed": seed,
         "eval_every": eval_every, "save_every": save_every, "keep_best": keep_best, "bf16": bf16,
@@ -220,9 +222,11 @@ def train(
         content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
-    resolved = _resolve(recipe, content, context, allow_code or [])
+    resolved = _resolve(recipe, content, context, allow_code or [], write=not dry_run)
+    from pairkit.dataset.mixed import title_of
+
     name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
-    folder = out or RUNS / f"{Path(resolved.data).name}-{name}"
+    folder = out or RUNS / f"{title_of(resolved.data)}-{name}"
     if dry_run:
         _print_plan(resolved, folder, allow_changed_data)
         return
@@ -243,19 +247,37 @@ def train(
         say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
+def _data(values: list[str] | None) -> str | list[str] | None:
+    """Return one dataset as its name, and several as a list."""
+    return values[0] if values and len(values) == 1 and ":" not in values[0] else values or None
+
+
 def _resolve(
-    recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
+    recipe: str | None,
+    flags: dict[str, Any],
+    context: typer.Context,
+    allow_code: list[str],
+    *,
+    write: bool,
 ) -> TrainRecipe:
     from pairkit.recipes import validate
     from pairkit.training.recipe import TrainRecipe
 
-    return validate(TrainRecipe, fields_of(recipe, flags, context, allow_code))
+    return validate(TrainRecipe, fields_of(recipe, flags, context, allow_code, write=write))
 
 
 def fields_of(
-    recipe: str | None, flags: dict[str, Any], context: typer.Context, allow_code: list[str]
+    recipe: str | None,
+    flags: dict[str, Any],
+    context: typer.Context,
+    allow_code: list[str],
+    *,
+    write: bool = True,
 ) -> dict[str, Any]:
-    """Lay the flags over the recipe; find data and model where neither names them, and print which."""
+    """Lay the flags over the recipe; find data and model where neither names them, and print which.
+
+    A dataset on the hub that pairkit did not build is built, unless nothing may be written.
+    """
     from pairkit import recipes
     from pairkit.training.recipe import TrainRecipe
     from pairkit.trust import check_requests, only_trusted
@@ -269,8 +291,9 @@ def fields_of(
         content["data"] = str(_newest())
         # On stderr, because it is a remark and not the result.
         say(f"data: {content['data']} (the newest under {DATA})", err=True)
+    content["data"] = built(content["data"], write=write)
     if "model" not in content:
-        content["model"] = _named_model(str(content["data"])) or DEFAULT_MODEL
+        content["model"] = _named_model(content["data"]) or DEFAULT_MODEL
         say(f"model: {content['model']}", err=True)
     return content
 
@@ -287,12 +310,14 @@ def _newest() -> Path:
     return built[-1].parent
 
 
-def _named_model(data: str) -> str | None:
-    """Return the model that generated the dataset's completions; None if a model did not."""
+def _named_model(data: Any) -> str | None:
+    """Return the model that generated the dataset's completions; None if a model did not, or several did."""
     from pairkit.dataset.layout import read_manifest
-    from pairkit.dataset.on_store import local_folder
+    from pairkit.dataset.on_hub import folder_of
 
-    manifest = read_manifest(local_folder(data))
+    if not isinstance(data, str):
+        return None
+    manifest = read_manifest(folder_of(data))
     generate = manifest.get("recipe", {}).get("generate") or {}
     if "model" in manifest.get("input", {}):  # a directory: a dataset names only the end of its path
         raise InputError(

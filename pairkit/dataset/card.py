@@ -22,7 +22,7 @@ from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.panel.agreement import describe_panel
 from pairkit.schema import DROPPED, SETS, VERDICTS
-from pairkit.sources import Source
+from pairkit.sources import Source, find_source
 
 CONFIGS = {"candidates": "data", "pairs": "pairs", "verdicts": "verdicts", "dropped": "dropped"}
 # Enough to see the shape of a set; the card is read in a browser and must stay short.
@@ -50,7 +50,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
         .get_template("card.md.jinja")
         .render(
             front_matter=to_yaml(front_matter(manifest, source)),
-            title=f"{manifest['recipe']['source']['name']}: candidate sets",
+            title=f"{_title(manifest)}: candidate sets",
             manifest=manifest,
             **sums,
             splits=splits,
@@ -70,7 +70,8 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
             cut=CUT,
             shown=MODELS_SHOWN,
             recipe=to_yaml(manifest["recipe"]),
-            from_files=manifest["recipe"]["source"]["path"] is not None,
+            from_files=any(block["path"] is not None for _, block in _sources(manifest)),
+            several=len(_sources(manifest)) > 1,
             generate=manifest["recipe"]["generate"],
             local_model="model" in manifest["input"],
         )
@@ -97,7 +98,7 @@ def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
         infos.append({"config_name": name, "features": _features(schemas[name]), **_info(files)})
     sets = sum(split["sets"] for split in _splits(manifest))
     return {
-        "pretty_name": f"{manifest['recipe']['source']['name']}: candidate sets",
+        "pretty_name": f"{_title(manifest)}: candidate sets",
         **license_field,
         **_source_data_sets(manifest, source),
         "task_categories": ["text-generation", "reinforcement-learning"],
@@ -177,9 +178,26 @@ def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
     ]
 
 
+def _sources(manifest: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """List the sources of a build, each with its name and its block."""
+    recipe = manifest["recipe"]
+    entries = recipe.get("sources") or [{"name": None, "source": recipe["source"]}]
+    return [(entry["name"] or entry["source"]["name"], entry["source"]) for entry in entries]
+
+
+def _title(manifest: Mapping[str, Any]) -> str:
+    return " + ".join(name for name, _ in _sources(manifest))
+
+
 def _link(source: Source, manifest: Mapping[str, Any]) -> str:
-    name = cell(manifest["recipe"]["source"]["name"])
-    revision = manifest["recipe"]["source"]["revision"]
+    blocks = _sources(manifest)
+    # Of a mixture, `source` is all of them together.
+    linked = [source] if len(blocks) == 1 else [find_source(block["name"]) for _, block in blocks]
+    return ", ".join(_link_one(each, block) for each, (_, block) in zip(linked, blocks, strict=True))
+
+
+def _link_one(source: Source, block: Mapping[str, Any]) -> str:
+    name, revision = cell(block["name"]), block["revision"]
     # A homepage may have a remark after its address, which must not become part of the link.
     address, _, where = source.homepage.partition(" ")
     link = f"[{name}]({address}) {cell(where)}".rstrip() if address else name
@@ -187,22 +205,38 @@ def _link(source: Source, manifest: Mapping[str, Any]) -> str:
 
 
 def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, list[str]]:
-    """Name the hub dataset that the rows were read from, if they were."""
-    block = manifest["recipe"]["source"]
-    hub_id = block["name"] if "/" in block["name"] else source.hub_id
-    return {"source_datasets": [hub_id]} if hub_id and block["path"] is None else {}
+    """Name the hub datasets that the rows were read from, if they were."""
+    blocks = _sources(manifest)
+    of_name = [source] if len(blocks) == 1 else [find_source(block["name"]) for _, block in blocks]
+    ids = [
+        block["name"] if "/" in block["name"] else each.hub_id
+        for each, (_, block) in zip(of_name, blocks, strict=True)
+        if block["path"] is None
+    ]
+    named = list(dict.fromkeys(hub_id for hub_id in ids if hub_id))
+    return {"source_datasets": named} if named else {}
 
 
 def _model_link(manifest: Mapping[str, Any]) -> str:
-    """Link the model that completed the prompts; a directory, listed in the manifest's input, has no page."""
+    """Link the models that completed the prompts."""
     generate = manifest["recipe"]["generate"] or {}
-    if not generate:
-        return ""
-    name = cell(generate["model"])
+    blocks = generate.get("models", [generate] if generate else [])
+    local = manifest["input"].get("models", {}).keys()
+    return ", ".join(
+        _link_model(
+            block, local="model" in manifest["input"] or (block.get("name") or block["model"]) in local
+        )
+        for block in blocks
+    )
+
+
+def _link_model(block: Mapping[str, Any], *, local: bool) -> str:
+    """Link a model; a directory, listed in the manifest's input, has no page."""
+    name = cell(block["model"])
     # A server's name for a model need not exist on the hub.
-    on_hub = generate.get("engine") != "openai" and "model" not in manifest["input"]
+    on_hub = block.get("engine") != "openai" and not local
     link = f"[{name}](https://huggingface.co/{name})" if on_hub else name
-    return f"{link} at {cell(generate['revision'])}" if generate.get("revision") else link
+    return f"{link} at {cell(block['revision'])}" if block.get("revision") else link
 
 
 def _rankers(rank: Mapping[str, Any] | list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

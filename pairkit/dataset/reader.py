@@ -133,10 +133,7 @@ class BuiltData:
     def texts(self, split: str, limit: int | None) -> Iterator[str]:
         """Read every text of a split, prompts and completions: what a tokenizer is trained on."""
         for table in self.tables(split, limit):
-            for row in table.select(["prompt", "completions"]).to_pylist():
-                for field, parts in (("content", row["prompt"]), ("text", row["completions"])):
-                    names = (field, "reasoning_content", "tool_calls")
-                    yield from (part[name] for part in parts for name in names if part[name])
+            yield from texts_of(table)
 
     @property
     def rejected(self) -> Rejected:
@@ -178,6 +175,14 @@ class BuiltData:
     def _files(self, split: str) -> list[Path]:
         # Sorted, because the order of the files is that of the rows; the pattern leaves temporary files out.
         return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
+
+
+def texts_of(table: pa.Table) -> Iterator[str]:
+    """Yield every text of a table of sets, prompts and completions."""
+    for row in table.select(["prompt", "completions"]).to_pylist():
+        for field, parts in (("content", row["prompt"]), ("text", row["completions"])):
+            names = (field, "reasoning_content", "tool_calls")
+            yield from (part[name] for part in parts for name in names if part[name])
 
 
 def split_of(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-from pairkit.engines.base import PENDING, Call, Completion, Engine, Problem, Request, Result
+from pairkit.engines.base import PENDING, UNREACHABLE, Call, Completion, Engine, Problem, Request, Result
 from pairkit.engines.cache import Cache, call_key
 
 # Numbers of calls. Never used twice, because an engine may still hold a call of an earlier `Asking`.
@@ -114,7 +114,8 @@ class Asking:
         for number, results in done:
             sent = self._in_flight[number]
             # What is in a batch has no result yet.
-            if self.cache is not None and PENDING not in results:
+            waits = PENDING in results
+            if self.cache is not None and not waits and not any(map(_unreachable, results)):
                 # Stored before it is forgotten here: an interrupt between the two leaves it to `__exit__`.
                 self.cache.put(sent.key, results)
             del self._in_flight[number]
@@ -137,6 +138,10 @@ class Asking:
                 break
             completions += part or ()
         self._ready.append((number, tuple(completions) if result is None else result))
+
+
+def _unreachable(result: Result) -> bool:
+    return isinstance(result, Problem) and result.reason == UNREACHABLE
 
 
 def complete(

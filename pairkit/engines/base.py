@@ -21,6 +21,8 @@ from pairkit.models.chat.render import Messages
 
 # refused: the provider reports a refusal; it is not guessed from the text.
 FinishReason = Literal["stop", "length", "refused"]
+# The reason of a request that no server was there for. It is not stored: the server may be back later.
+UNREACHABLE = "endpoint_unreachable"
 # Remarks on completions -> their text, in words that follow "N of M completions: ".
 REMARKS = {
     "sent_without_temperature": "sampled at the server's own temperature",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,14 @@ from pairkit.engines.base import Completion
 from pairkit.sets import assemble
 
 
-def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.ListArray:
-    """Convert completions of engines to a `completions` column, one list per row."""
+def completions_array(
+    rows: Sequence[Sequence[Completion]], model: str, about: Sequence[Mapping[str, Any]] | None = None
+) -> pa.ListArray:
+    """Convert completions of engines to a `completions` column, one list per row.
+
+    Args:
+        about: what is added to the metadata of a row's completions, one mapping per row.
+    """
     flat = [completion for row in rows for completion in row]
     count = len(flat)
     sampling = pa.StructArray.from_arrays(
@@ -26,10 +33,11 @@ def completions_array(rows: Sequence[Sequence[Completion]], model: str) -> pa.Li
         fields=list(schema.SAMPLING),
     )
     # COMPLETION has no field for the number of tokens.
-    metadata = [
-        None if completion.tokens is None else schema.canonical_json({"tokens": completion.tokens})
-        for completion in flat
-    ]
+    known = [{} if completion.tokens is None else {"tokens": completion.tokens} for completion in flat]
+    if about is not None:
+        of_row = [each for each, row in zip(about, rows, strict=True) for _ in row]
+        known = [{**mine, **more} for mine, more in zip(known, of_row, strict=True)]
+    metadata = [schema.canonical_json(fields) if fields else None for fields in known]
     fields = {
         "text": pa.array([completion.text for completion in flat], pa.string()),
         "model": repeat(model, count, pa.string()),

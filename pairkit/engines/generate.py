@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Sequence
-from typing import ClassVar, Literal, NamedTuple, get_args
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from pairkit.arrow import struct_fields
 from pairkit.engines.asking import Asking
@@ -25,6 +25,7 @@ from pairkit.engines.base import (
 )
 from pairkit.engines.cache import Cache
 from pairkit.engines.columns import append_completions, completions_array, drop_completions
+from pairkit.engines.instruct import RECORDED, Instruction, check_names, draw, instructed
 from pairkit.engines.mixes import Samples, check_mix, varied
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.models.chat.render import Messages
@@ -46,6 +47,7 @@ class GenerateRecipe(EngineRecipe):
     max_tokens   tokens per completion, its end-of-turn token included.
     truncated    what to do with completions cut by `max_tokens`: keep, drop, or regenerate (with another
                  seed, at most twice; dropped if still cut).
+    instruct     what is put around each prompt, as a mapping; of a list, one is drawn for each set and model.
     """
 
     place: ClassVar[str] = "generate."
@@ -54,6 +56,24 @@ class GenerateRecipe(EngineRecipe):
     keep_source: bool = False
     max_tokens: int = Field(default=1024, ge=1)
     truncated: Literal["keep", "drop", "regenerate"] = "keep"
+    instruct: tuple[Instruction, ...] = ()
+
+    @field_validator("instruct", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, Mapping) else value
+
+    @field_validator("instruct")
+    @classmethod
+    def _distinct(cls, value: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+        check_names(value)
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Absent where nothing is set, because an empty value would be a difference to earlier builds.
+        content: dict[str, Any] = handler(self)
+        return content if self.instruct else {k: v for k, v in content.items() if k != "instruct"}
 
     @property
     def varied(self) -> frozenset[str]:
@@ -68,6 +88,7 @@ class SampleSettings(NamedTuple):
     seed: int
     keep_source: bool = False
     truncated: Literal["keep", "drop", "regenerate"] = "keep"
+    instruct: Sequence[Instruction] = ()
 
     def samplings(self, set_id: str, attempt: int = 0) -> tuple[Sampling, ...]:
         """Return the sampling of each completion of a set: the mix unrolled, one seed each."""
@@ -137,7 +158,7 @@ def generate_tables(
                 if sets is None:
                     exhausted = True
                 else:
-                    opened.append(_Table(sets, settings))
+                    opened.append(_Table(sets, settings, engine.name))
                     for row, number in enumerate(asking.add(opened[-1].requests())):
                         owners[number] = opened[-1], row
             for number, result in asking.results():
@@ -152,7 +173,7 @@ def generate_tables(
                     advance(table.samples)
             # In order, because the build writes units in order: a finished table may have to wait.
             while opened and not opened[0].left:
-                yield opened.popleft().done(engine.name)
+                yield opened.popleft().done()
 
 
 class _Prompt(NamedTuple):
@@ -169,8 +190,8 @@ class _Prompt(NamedTuple):
 class _Table:
     """A table of sets whose completions are being generated."""
 
-    def __init__(self, sets: pa.Table, settings: SampleSettings) -> None:
-        self.sets, self.settings = sets, settings
+    def __init__(self, sets: pa.Table, settings: SampleSettings, model: str) -> None:
+        self.sets, self.settings, self._model = sets, settings, model
         self.samples = sum(part.n for part in settings.mix)
         self.left = sets.num_rows
         self.regenerated = 0
@@ -180,6 +201,13 @@ class _Table:
             _Prompt(plain_messages(prompt), tools, kwargs)
             for prompt, tools, kwargs in zip(*columns, strict=True)
         ]
+        # One per set, or none at all.
+        self._told = [
+            draw(settings.instruct, settings.seed, each, model) for each in self._set_ids if settings.instruct
+        ]
+        if self._told:
+            pairs = zip(self._prompts, self._told, strict=True)
+            self._prompts = [each._replace(messages=instructed(each.messages, told)) for each, told in pairs]
         self._problems: dict[int, Problem] = {}
         self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
         # The samples that a row's open request is for: another try asks for the cut ones only.
@@ -212,7 +240,7 @@ class _Table:
         samplings = self.settings.samplings(self._set_ids[row], self._attempt[row])
         return self._prompts[row].request(tuple(samplings[sample] for sample in cut))
 
-    def done(self, model: str) -> StageResult:
+    def done(self) -> StageResult:
         """Return the table with its completions, when no row is left."""
         # One entry per set; `every`, `rows` and `new` have one list per set that was served.
         served = pa.array([row not in self._problems for row in range(self.sets.num_rows)], pa.bool_())
@@ -222,7 +250,8 @@ class _Table:
             if row not in self._problems
         ]
         rows = [[completion for completion in row if self._stays(completion)] for row in every]
-        new = completions_array(rows, model)
+        told = [{RECORDED: each} for row, each in enumerate(self._told) if row not in self._problems]
+        new = completions_array(rows, self._model, told or None)
         counts = _counts(new)
         counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
         counts["regenerated"] = self.regenerated

@@ -37,12 +37,15 @@ class EnginePool:
             self.batching[id(recipe)] = engine
         return self.batching[id(recipe)]
 
-    def engine(self, recipe: Any) -> Engine:
-        """Open the engine of a `generate:` or judge block, its model loaded."""
+    def engine(self, recipe: Any, name: str | None = None) -> Engine:
+        """Open the engine of a `generate:` or judge block, its model loaded.
+
+        `name` is recorded as the author of its completions (None: the published name of the model).
+        """
         # The same one, so that what batches have spent counts.
         if id(recipe) in self.batching:
             return self.batching[id(recipe)].direct
-        engine = open_engine(recipe, self.calls, name=public_name(recipe.model))
+        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model))
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine

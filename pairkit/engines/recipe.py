@@ -181,7 +181,7 @@ def _check_extra_body(recipe: EngineRecipe) -> None:
 
 def _number(recipe: EngineRecipe) -> str:
     """Describe what to do instead of asking for several answers in an extra field."""
-    if recipe.place == "generate.":
+    if recipe.place.startswith("generate."):
         return "set n in generate.samples instead; null requests completions one by one"
     return "remove it, because a judge reads one answer per question"
 

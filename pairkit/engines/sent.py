@@ -26,8 +26,16 @@ def sent_fields(block: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
 def sent_by_build(recipe: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Return `sent_fields` of generation and of each judge, by name, of those where something differs."""
     sent = {}
-    if recipe["generate"] is not None:
-        sent["generate"] = sent_fields(recipe["generate"], counts.get("generate", {}))
+    generated = counts.get("generate", {})
+    for block in (recipe["generate"] or {}).get("models", ()):
+        name = block["name"] or block["model"]
+        # The counts of several models are in one mapping, each with its name after it.
+        own = {
+            count.removesuffix(f":{name}"): n for count, n in generated.items() if count.endswith(f":{name}")
+        }
+        sent[f"generate.{name}"] = sent_fields(block, own)
+    if recipe["generate"] is not None and "models" not in recipe["generate"]:
+        sent["generate"] = sent_fields(recipe["generate"], generated)
     blocks = recipe["rank"] if isinstance(recipe["rank"], list) else [recipe["rank"]]
     for block in blocks:
         name = block.get("name") or block["ranker"]

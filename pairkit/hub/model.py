@@ -9,6 +9,7 @@ from typing import Any
 
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.dataset.layout import CARD
+from pairkit.dataset.mixed import title_of
 from pairkit.errors import InputError, ModelError
 from pairkit.files import parsed, read_json, read_record, sha256, undamaged
 from pairkit.hub import content, model_card
@@ -206,6 +207,8 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
     from_scratch = str(recipe["model"]).endswith(".json")
     base = None if from_scratch else _base_model(recipe["model"])
     local = base is not None and is_local(base)
+    if not isinstance(recipe["data"], str):
+        recipe["data"] = title_of(recipe["data"])
     for key in ("data", *_NAMED):
         if recipe.get(key):
             recipe[key] = public_name(recipe[key], local=is_local(recipe[key]))
@@ -216,7 +219,7 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
         # A directory has no page to link to.
         "base_model": None if base is None else {"name": public_name(base, local=local), "local": local},
         "licence": _license(Path(base)) if base is not None and local else None,
-        "data": {"manifest_sha256": record["data"], **_data(Path(record["recipe"]["data"]), record["data"])},
+        "data": {"manifest_sha256": record["data"], **_data(record["recipe"]["data"], record["data"])},
         "plan": {key: value for key, value in plan.items() if key not in ("data", "model")},
         "starts": record["starts"],
         "metrics": _metrics(folder),
@@ -232,16 +235,20 @@ def _base_model(name: str) -> str:
         return name
 
 
-def _data(folder: Path, digest: str) -> dict[str, Any]:
+def _data(data: Any, digest: str) -> dict[str, Any]:
     """Describe the dataset, if it is still as the run read it."""
+    # Of a mixture no manifest is that of all of it.
+    folder = Path(data) if isinstance(data, str) else Path()
     manifest = folder / MANIFEST
-    if not manifest.is_file() or sha256(manifest) != digest:
+    if not isinstance(data, str) or not manifest.is_file() or sha256(manifest) != digest:
         return {"source": None, "recipe_hash": None, "licence": None}
     built = read_record(manifest, "build the dataset again")
     with undamaged(manifest, "build the dataset again"):
-        source = dict(dict(built.get("recipe", {})).get("source", {}))
+        recipe = dict(built.get("recipe", {}))
+        source = dict(recipe.get("source", {}))
+        names = [entry["name"] or entry["source"]["name"] for entry in recipe.get("sources", ())]
     return {
-        "source": source.get("name"),
+        "source": " + ".join(names) or source.get("name"),
         "recipe_hash": built.get("recipe_hash"),
         "licence": _license(folder),
     }

@@ -68,7 +68,7 @@ def inspect(recipe: BuildRecipe) -> Inspection:
 
     Raises `RecipeError`, `InputError` or `HubError`.
     """
-    found = Inspection(open_source(recipe.source))
+    found = Inspection(open_source(recipe.every_source[0]))
     read: list[dict[str, Any]] = []
     *ranking, mining = stages(recipe)
     for unit in identified(found.opened.batches(rows=recipe.unit_rows), {}):

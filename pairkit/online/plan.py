@@ -71,7 +71,7 @@ def _prompts(recipe: OnlineRecipe, counts: Counts, steps: int) -> int:
         if wanted > counts.prompts:
             raise InputError(
                 f"prompts_per_segment={wanted} is more than the {counts.prompts:,} distinct prompts of "
-                f"source {recipe.build.source.name}: lower it, or leave it out"
+                f"source {recipe.build.title}: lower it, or leave it out"
             )
         return wanted
     # More by the share that is held out, so that as many as the steps need are left.

@@ -173,6 +173,10 @@ def filled(content: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(build.get("source"), str):
         build["source"] = {"name": build["source"]}
     generate = dict(build.get("generate") or {})
+    if "models" in generate:
+        raise RecipeError(
+            "recipe key 'build.generate.models': the policy generates, and no pool of models; remove it"
+        )
     generate.setdefault("samples", SAMPLES)
     model = result.get("model")
     if isinstance(model, str):
@@ -254,7 +258,8 @@ def load(
     if "model" not in content:
         raise RecipeError("no model to begin with: give --model DIR, a Hub id or --recipe")
     source = whole["build"].get("source")
-    if not isinstance(source, Mapping) or "name" not in source:
+    named = isinstance(source, Mapping) and "name" in source
+    if not named and not whole["build"].get("sources"):
         raise RecipeError("no prompts: give --source NAME (`pairkit sources` lists them) or --recipe")
     return recipes.validate(OnlineRecipe, whole)
 

@@ -47,7 +47,7 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
         PairkitError: whatever a build and a training raise.
     """
     checks.check(recipe)
-    opened = open_input(recipe.build.source, out)
+    opened = open_input(recipe.build.input, out)
     require_completions.check(recipe.build, opened)
     outside_others(out)
     made = record.identity(recipe, opened)
@@ -67,7 +67,7 @@ def planned(recipe: OnlineRecipe, out: Path) -> dict[str, Any]:
     Raises what `online` raises before it generates.
     """
     checks.check(recipe)
-    opened = open_input(recipe.build.source, out)
+    opened = open_input(recipe.build.input, out)
     require_completions.check(recipe.build, opened)
     return {"out": str(out), **plan.described(recipe, prompts.count(recipe, opened))}
 

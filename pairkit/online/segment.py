@@ -154,6 +154,8 @@ class Segment:
         """Return the recipe of its dataset, for the policy `model`."""
         content = self.recipe.build.model_dump(mode="json", exclude_unset=True)
         content["source"] = {"name": "files", "path": str(self.folder / PROMPTS), "layout": "sets"}
+        # The prompts are those of all of them.
+        content.pop("sources", None)
         content["seed"] = seed_of(self.recipe.build.seed, self.part.number)
         content["generate"]["model"] = model
         # The statistics of a segment are of all that was sampled.

@@ -80,7 +80,7 @@ def build(
     `MissingExtraError` if a model cannot be asked.
     """
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
-    opened = open_input(recipe.source, out)
+    opened = open_input(recipe.input, out)
     inputs = Inputs(opened)
     validate.check(recipe)
     require_completions.check(recipe, opened)

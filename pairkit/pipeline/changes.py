@@ -41,6 +41,8 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
             messages[key] = f"the model of {key.rpartition('.')[2]} has other files"
         elif key.startswith("input.benchmarks."):
             messages[key] = f"the benchmark {key.removeprefix('input.benchmarks.')} has other prompts"
+        elif key.startswith("input.models."):
+            messages[key] = f"the model {key.removeprefix('input.models.')} has other files"
         elif key.startswith("input.templates."):
             messages[key] = f"the chat template of {key.removeprefix('input.templates.')} has other content"
     lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in changed]

@@ -11,6 +11,7 @@ import yaml
 
 from pairkit.dataset.layout import CARD, LOG, QUARANTINE_FILE
 from pairkit.engines.base import REMARKS
+from pairkit.engines.model_pool import PoolRecipe
 from pairkit.engines.table import ENGINES
 from pairkit.masking import masked
 from pairkit.pipeline import readings, require_completions, validate
@@ -51,7 +52,7 @@ def plan(recipe: BuildRecipe, out: Path, output: str | None = None, cache: Path 
 
     Raises what is wrong with the recipe, as far as `validate.check` finds it.
     """
-    opened = open_input(recipe.source, out)
+    opened = open_input(recipe.input, out)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     files = [f"  {path} ({path.stat().st_size:,} bytes)" for path in opened.files[:NAMED_FILES]]
@@ -68,7 +69,8 @@ def plan(recipe: BuildRecipe, out: Path, output: str | None = None, cache: Path 
             f"input ({rows} rows):",
             *files,
             *_readings(opened),
-            *_models(recipe, opened.total_rows),
+            *_parts(opened),
+            *_models(recipe, sum(part.taken for part in opened.parts) or opened.total_rows),
             *(plan_batches(recipe, opened, cache or out.parent / CACHE) if recipe.calls.batch else ()),
             *_leaving(recipe, opened),
             f"output: {output or f'{out} (now: {survey(out)})'}",
@@ -89,7 +91,7 @@ def _leaving(recipe: BuildRecipe, opened: Opened) -> list[str]:
         return sets
 
     asks = recipe.generate is not None or bool(asking(recipe.rankings))
-    limited = recipe.source.limit is not None
+    limited = recipe.source is not None and recipe.source.limit is not None
     return preview(recipe.prepass, opened, recipe.unit_rows, limited=limited, ranked=None if asks else ranked)
 
 
@@ -103,20 +105,34 @@ def _readings(opened: Opened) -> list[str]:
     return lines
 
 
+def _parts(opened: Opened) -> list[str]:
+    """Describe how much of each source of a mixture is taken."""
+    total = sum(part.taken for part in opened.parts)
+    return [
+        f"source {part.name}: {part.taken:,} of {part.sets:,} sets, {part.taken / total:.1%} of the mixture"
+        for part in opened.parts
+    ]
+
+
 def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
     """Describe which models would generate how much, and which rankers run."""
     lines = []
-    if recipe.generate is not None:
-        per_prompt = sum(part.n for part in recipe.generate.samples)
-        total = "" if rows is None else f", {rows * per_prompt:,} for {rows:,} rows"
-        engine = f"{recipe.generate.engine}: {ENGINES[recipe.generate.engine].help}"
-        lines.append(
-            f"generate: {recipe.generate.model}, {per_prompt} completions per prompt{total} ({engine})"
-        )
+    for name, writer in recipe.writers.items():
+        per_prompt = sum(part.n for part in writer.samples)
+        # Of a pool each model completes its share of the prompts, known only when they are drawn.
+        total = "" if rows is None or _drawn(recipe) else f", {rows * per_prompt:,} for {rows:,} rows"
+        engine = f"{writer.engine}: {ENGINES[writer.engine].help}"
+        lines.append(f"{name}: {writer.model}, {per_prompt} completions per prompt{total} ({engine})")
+    if pick := _drawn(recipe):
+        lines.append(f"generate: {pick} of the {len(recipe.writers)} models complete each prompt")
     for block in recipe.rankings:
         model = getattr(block, "model", None)
         lines.append(f"rank: {name_of(block)}{f', {model}' if model else ''} ({RANKERS[block.ranker].help})")
     return lines
+
+
+def _drawn(recipe: BuildRecipe) -> int | None:
+    return recipe.generate.pick if isinstance(recipe.generate, PoolRecipe) else None
 
 
 def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
@@ -126,6 +142,9 @@ def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
     if "test" in counts:
         lines[0] += f", {_sizes(counts['test'])} in test"
     lines += [f"  {line}" for line in readings.lines(manifest.get("readings", []))]
+    for name, number in counts.get("source", {}).items():
+        if name.startswith("sets:"):
+            lines.append(f"  {number:,} sets of source {name.removeprefix('sets:')}")
     for name, number in quarantined(counts).items():
         lines.append(f"  {number:,} in quarantine: {name}")
     alone = sum(
@@ -145,6 +164,8 @@ def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
                 generated["truncated_dropped"] if name == "truncated_dropped" else 0
             )
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
+        if name.startswith("completions:"):
+            lines.append(f"  {number:,} completions by {name.removeprefix('completions:')}")
     lines += [f"  {line}" for line in (*describe_judges(manifest), *describe_panel(manifest))]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):

@@ -37,10 +37,12 @@ def portable(recipe: BuildRecipe) -> dict[str, Any]:
     """
     # Without `calls` and `card`, because how a server is asked and what the card says changes no row.
     content = recipe.model_dump(mode="json", exclude={"calls", "card"})
-    if recipe.source.path is not None:
-        content["source"]["path"] = Path(recipe.source.path).name
+    for block in [content["source"]] if recipe.source else [each["source"] for each in content["sources"]]:
+        if block["path"] is not None:
+            block["path"] = Path(block["path"]).name
     if content["generate"] is not None:
-        _publish(content["generate"], {"model": public_name})
+        for block in content["generate"].get("models", [content["generate"]]):
+            _publish(block, {"model": public_name})
     blocks = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block in blocks:
         _publish(block, RANKERS[block["ranker"]].public)
@@ -116,7 +118,8 @@ def prepass_key(recipe: BuildRecipe, identity: Identity) -> str:
         inputs.get("dedup_model"),
     ]
     libraries = library_versions([*LIBRARIES, *prepass.libraries(recipe.prepass)])
-    return short_hash([*about, content["source"], inputs["fingerprint"], identity["pairkit"], libraries])
+    sources = content["source"] if recipe.source else content["sources"]
+    return short_hash([*about, sources, inputs["fingerprint"], identity["pairkit"], libraries])
 
 
 def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
@@ -128,7 +131,7 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
     content, inputs = identity["recipe"], identity["input"]
     before = short_hash(
         [
-            content["source"],
+            content["source"] if recipe.source else content["sources"],
             # A model in a batch of other rows may round otherwise, so the size of a unit is part of it.
             content["unit_rows"],
             content["seed"],
@@ -144,7 +147,11 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
     files = inputs.get("templates", {})
     if recipe.generate is not None:
         versions = library_versions(_engine_libraries(recipe))
-        about = [content["generate"], inputs.get("model"), files.get("generate"), versions]
+        models = inputs.get("models") or inputs.get("model")
+        templates_of = [files[name] for name in recipe.writers if name in files]
+        # Of one model as it always was: its file, or None.
+        file = templates_of if "models" in content["generate"] else files.get("generate")
+        about = [content["generate"], models, file, versions]
         before = keys["generate"] = short_hash([before, *about])
     ranked = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
     for block, settings in zip(recipe.rankings, ranked, strict=True):
@@ -165,14 +172,22 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
 
 
 def _engine_libraries(recipe: BuildRecipe) -> tuple[str, ...]:
-    return () if recipe.generate is None else tuple(ENGINES[recipe.generate.engine].libraries)
+    names = [name for block in recipe.writers.values() for name in ENGINES[block.engine].libraries]
+    return tuple(dict.fromkeys(names))
 
 
 def _models(recipe: BuildRecipe) -> dict[str, Any]:
     """Return hashes of the models that are directories; the recipe names the others."""
     hashes: dict[str, Any] = {}
-    if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
-        hashes |= fingerprint(recipe.generate.model)
+    writers = {name: block for name, block in recipe.writers.items() if ENGINES[block.engine].local}
+    if "generate" in writers:
+        hashes |= fingerprint(writers["generate"].model)
+    elif of_pool := {
+        name.removeprefix("generate."): found["model"]
+        for name, block in writers.items()
+        if (found := fingerprint(block.model))
+    }:
+        hashes["models"] = of_pool
     local = [block for block in table.asking(recipe.rankings) if _is_local(block)]
     by_name = {name_of(block): fingerprint(getattr(block, "model", "")).get("model") for block in local}
     if any(by_name.values()):

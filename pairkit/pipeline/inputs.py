@@ -9,19 +9,22 @@ from typing import Any, TypeVar
 from pairkit.errors import InputError
 from pairkit.hashing import Stamp, sha256_of, stamp
 from pairkit.sources import Opened, SourceRecipe, open_source
+from pairkit.sources.base import Mixture
+from pairkit.sources.mixed import open_mixture
 from pairkit.sources.reading.locate import refuse_own_files, refuse_own_output
 
 Batch = TypeVar("Batch")
 
 
-def open_input(recipe: SourceRecipe, out: Path) -> Opened:
-    """Open the source of a build that writes to `out`, which must not be a part of it.
+def open_input(recipe: SourceRecipe | Mixture, out: Path) -> Opened:
+    """Open the source or the sources of a build that writes to `out`, which must not be a part of them.
 
-    Raises `InputError` where it is, and as `open_source` does.
+    Raises `InputError` where it is, and as `open_source` and `open_mixture` do.
     """
-    if recipe.path is not None:
-        refuse_own_output(recipe.path, out)
-    opened = open_source(recipe)
+    for source in [entry.source for entry in recipe.sources] if isinstance(recipe, Mixture) else [recipe]:
+        if source.path is not None:
+            refuse_own_output(source.path, out)
+    opened = open_mixture(recipe) if isinstance(recipe, Mixture) else open_source(recipe)
     # Links may lead there too.
     refuse_own_files(opened.files, out)
     return opened

@@ -12,14 +12,18 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pairkit.engines import unloaded
 from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_tables, no_progress
+from pairkit.engines.model_pool import Member, PoolRecipe, own_seed, pool_tables
 from pairkit.engines.pool import EnginePool
+from pairkit.engines.tolerant import TolerantEngine
 from pairkit.pipeline import unit_store
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import Unit
@@ -64,15 +68,48 @@ def model_stages(recipe: BuildRecipe) -> list[ModelStage]:
 
 
 def open_generation(
-    block: GenerateRecipe, seed: int, pool: EnginePool
+    block: GenerateRecipe | PoolRecipe, seed: int, pool: EnginePool
 ) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
     """Open the engine of a `generate:` block; return what completes a stream of tables with it."""
     # Opened here and not in the generator, which would run nothing before its first table is asked for.
+    if isinstance(block, PoolRecipe):
+        return _open_pool(block, seed, pool)
     engine = pool.engine(block)
-    settings = SampleSettings(block.samples, block.max_tokens, seed, block.keep_source, block.truncated)
+    settings = _settings(block, seed)
 
     def generation(tables: Iterable[pa.Table], advance: Advance) -> Generator[StageResult]:
         return generate_tables(tables, engine, settings, cache=pool.cache, advance=advance)
+
+    return generation
+
+
+def _settings(block: GenerateRecipe, seed: int) -> SampleSettings:
+    return SampleSettings(
+        block.samples, block.max_tokens, seed, block.keep_source, block.truncated, block.instruct
+    )
+
+
+def _open_pool(
+    block: PoolRecipe, seed: int, pool: EnginePool
+) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
+    members = [
+        Member(
+            TolerantEngine(each.title, partial(pool.engine, each, each.title), partial(unloaded, each)),
+            _settings(each, own_seed(seed, each.title)),
+        )
+        for each in block.models
+    ]
+
+    def generation(tables: Iterable[pa.Table], advance: Advance) -> Generator[StageResult]:
+        return pool_tables(
+            tables,
+            members,
+            pick=block.pick,
+            seed=seed,
+            keep_source=block.keep_source,
+            cache=pool.cache,
+            advance=advance,
+        )
 
     return generation
 

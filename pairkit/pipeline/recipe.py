@@ -5,32 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from pairkit import recipes
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.engines.generate import GenerateRecipe
+from pairkit.engines.model_pool import PooledModel, PoolRecipe, generating
 from pairkit.engines.recipe import CallSettings, check_batches
 from pairkit.errors import RecipeError, unknown
 from pairkit.mining.filters import FilterRecipe
 from pairkit.mining.recipe import MineRecipe
+from pairkit.models.names import public_name
 from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe, Prepass
 from pairkit.rankers import table
 from pairkit.rankers.panel.stage import NAME as PANEL
 from pairkit.rankers.panel.stage import check_panel
-from pairkit.rankers.table import AnnotationsRank, Ranking, name_of
+from pairkit.rankers.table import AnnotationsRank, ModelOrderRank, Ranking, name_of
 from pairkit.recipes import Strict
-from pairkit.sources.base import SourceRecipe
+from pairkit.sources.base import MixedSource, Mixture, SourceRecipe, check_mixture
 from pairkit.trust import check_requests
 
 KIND = "pipelines"
 
 
+def _kind_of_generation(value: Any) -> str:
+    pool = isinstance(value, PoolRecipe) or (isinstance(value, Mapping) and "models" in value)
+    return "pool" if pool else "one"
+
+
 class BuildRecipe(Strict):
     """A build: source -> generate -> rank -> mine -> write.
 
-    generate       the model that completes the source's prompts, and how; null keeps the completions of the
-                   source.
+    sources        several sources instead of one, each with a name, and a weight, limit or fraction.
+    generate       the model that completes the source's prompts, and how, or a pool of models; null keeps the
+                   completions of the source.
     rank           the ranker of the completions, with its fields; or a list of such blocks, whose scores are
                    all kept.
     order          with several rankers, the name of the one that ranks; null: the first, or the panel.
@@ -59,8 +76,15 @@ class BuildRecipe(Strict):
     fields as a mapping, and raises `RecipeError` for them.
     """
 
-    source: SourceRecipe
-    generate: GenerateRecipe | None = None
+    source: SourceRecipe | None = None
+    sources: tuple[MixedSource, ...] = ()
+    generate: (
+        Annotated[
+            Annotated[GenerateRecipe, Tag("one")] | Annotated[PoolRecipe, Tag("pool")],
+            Discriminator(_kind_of_generation),
+        ]
+        | None
+    ) = None
     rank: Annotated[
         Annotated[Ranking, Tag("one")] | Annotated[tuple[Ranking, ...], Tag("several")],
         Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
@@ -81,6 +105,36 @@ class BuildRecipe(Strict):
     card: CardSettings = CardSettings()
 
     @property
+    def input(self) -> SourceRecipe | Mixture:
+        """What is read: one source or several."""
+        return self.source or Mixture(self.sources, self.seed)
+
+    @property
+    def every_source(self) -> tuple[SourceRecipe, ...]:
+        """The blocks of all sources."""
+        return (self.source,) if self.source else tuple(entry.source for entry in self.sources)
+
+    @property
+    def title(self) -> str:
+        """The name of the source, or those of all of them."""
+        return self.source.name if self.source else "+".join(entry.title for entry in self.sources)
+
+    @property
+    def writers(self) -> dict[str, GenerateRecipe]:
+        """The models that generate, by the name of the stage: "generate", or "generate.NAME" in a pool."""
+        return {
+            f"generate.{block.title}" if isinstance(block, PooledModel) else "generate": block
+            for block in generating(self.generate)
+        }
+
+    @model_serializer(mode="wrap")
+    def _without_new(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Only one of the two, because an empty one would be a difference to earlier builds.
+        content: dict[str, Any] = handler(self)
+        content.pop("sources" if self.source else "source", None)
+        return content
+
+    @property
     def rankings(self) -> tuple[Ranking, ...]:
         """The blocks of `rank`, even if it is a single one."""
         return self.rank if isinstance(self.rank, tuple) else (self.rank,)
@@ -96,6 +150,14 @@ class BuildRecipe(Strict):
         return Prepass(self.dedup, self.decontaminate, self.filter)
 
     @model_validator(mode="after")
+    def _some_source(self) -> BuildRecipe:
+        if (self.source is None) == (not self.sources):
+            both = "has both" if self.source else "has neither"
+            raise ValueError(f"a build needs `source`, or a list of `sources`; the recipe {both}")
+        check_mixture(self.sources)
+        return self
+
+    @model_validator(mode="after")
     def _one_order(self) -> BuildRecipe:
         names = [name_of(block) for block in self.rankings]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -107,6 +169,8 @@ class BuildRecipe(Strict):
             problem = f"{twice} occurs twice: {advice}" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
         blocks = [*([] if self.generate is None else [self.generate]), *self.rankings]
+        if self.calls.batch and isinstance(self.generate, PoolRecipe):
+            raise ValueError("recipe key 'calls.batch': a pool of models is asked directly: remove it")
         check_batches(self.calls, blocks)
         if self.panel is not None:
             check_panel(self.panel, names, table.scoring(self.rankings))
@@ -120,7 +184,27 @@ class BuildRecipe(Strict):
             raise ValueError(
                 f"recipe key 'order': {self.order!r} is not one of the rankers: {', '.join(names)}"
             )
+        for block in self.rankings:
+            if isinstance(block, ModelOrderRank):
+                _check_models(block, self)
         return self
+
+
+def _check_models(block: ModelOrderRank, recipe: BuildRecipe) -> None:
+    """Raise `ValueError` where the order and the models that generate are not the same ones."""
+    names = [
+        public_name(writer.model) if stage == "generate" else stage.removeprefix("generate.")
+        for stage, writer in recipe.writers.items()
+    ]
+    # Completions of the source may be by anybody.
+    if recipe.generate is None or recipe.generate.keep_source:
+        return
+    for model in block.models:
+        if model not in names and public_name(model) not in names:
+            raise ValueError(str(unknown("model in rank.models", model, names)))
+    for name in names:
+        if name not in block.places:
+            raise ValueError(f"recipe key 'rank.models': {name!r} generates completions and has no place")
 
 
 def load(
@@ -147,7 +231,8 @@ def load(
     # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)
-    if not isinstance(content.get("source"), Mapping) or "name" not in content["source"]:
+    named = isinstance(content.get("source"), Mapping) and "name" in content["source"]
+    if not named and not content.get("sources"):
         raise RecipeError(
             "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
         )

@@ -66,7 +66,8 @@ def _check_answers(recipe: BuildRecipe, opened: Opened) -> None:
 
 def on_purpose(recipe: BuildRecipe, opened: Opened) -> bool:
     """Return whether prompts without completions are what a recipe asks for."""
-    return opened.source.prompts or (recipe.source.layout is not None and _are_prompts(recipe.source.layout))
+    layouts = [source.layout for source in recipe.every_source]
+    return opened.source.prompts or all(layout is not None and _are_prompts(layout) for layout in layouts)
 
 
 def _are_prompts(layout: str) -> bool:

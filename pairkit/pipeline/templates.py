@@ -14,10 +14,9 @@ from pairkit.rankers.table import name_of
 
 
 def template_files(recipe: BuildRecipe) -> dict[str, Path]:
-    """Return the file of each stage that has one, under the stage's name: "generate" or "rank.NAME"."""
+    """Return the file of each stage that has one, by its name: "generate", "generate.NAME", "rank.NAME"."""
     blocks: dict[str, Any] = {f"rank.{name_of(block)}": block for block in recipe.rankings}
-    if recipe.generate is not None:
-        blocks["generate"] = recipe.generate
+    blocks |= recipe.writers
     templates = {name: getattr(block, "template", None) for name, block in blocks.items()}
     return {
         name: Path(template.file)
@@ -30,7 +29,7 @@ def check_files(recipe: BuildRecipe) -> None:
     """Raise a `RecipeError` for a template file that does not exist."""
     for name, file in template_files(recipe).items():
         if not file.is_file():
-            key = "generate" if name == "generate" else "rank"
+            key = name if name.startswith("generate") else "rank"
             raise RecipeError(f"recipe key '{key}.template.file': {file}: no such file")
 
 

@@ -25,9 +25,10 @@ def check(recipe: BuildRecipe) -> None:
     Raises `RecipeError`, `InputError` or `ModelError`.
     """
     # A server's model name can only be checked by the server.
-    if recipe.generate is not None and ENGINES[recipe.generate.engine].local:
-        check_local("model", recipe.generate.model)
-        check_writes(recipe.generate.model)
+    for writer in recipe.writers.values():
+        if ENGINES[writer.engine].local:
+            check_local("model", writer.model)
+            check_writes(writer.model)
     templates.check_files(recipe)
     generate = recipe.generate
     prepass.check(recipe.prepass, generated=generate is not None and not generate.keep_source)

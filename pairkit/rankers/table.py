@@ -15,9 +15,9 @@ from pydantic import Field
 
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.table import ENGINES
-from pairkit.models.names import public_name
+from pairkit.models.names import is_path, public_name
 from pairkit.models.resolve import check_local
-from pairkit.rankers import verifier
+from pairkit.rankers import model_order, verifier
 from pairkit.rankers.base import Ranker
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.pairrm.ranker import PairRMRecipe
@@ -36,6 +36,12 @@ class VerifierRank(verifier.VerifierRecipe):
     """Ranks by a check against the answer in the set's metadata."""
 
     ranker: Literal["verifier"] = "verifier"
+
+
+class ModelOrderRank(model_order.ModelOrderRecipe):
+    """Ranks by who wrote a completion."""
+
+    ranker: Literal["model_order"] = "model_order"
 
 
 class PairRMRank(PairRMRecipe):
@@ -127,6 +133,11 @@ def _judge_prompts(block: Any) -> dict[str, str]:
     return {name: prompt.sha256 for name, prompt in read_prompts(block).items()}
 
 
+def _model_names(models: list[str]) -> list[str]:
+    # Only of what is a path by its form: a name may be that of a directory by chance.
+    return [public_name(model) if is_path(model) else model for model in models]
+
+
 def _file_names(prompts: str | list[str]) -> str | list[str]:
     # A path would publish the folders of this machine.
     return Path(prompts).name if isinstance(prompts, str) else [Path(prompt).name for prompt in prompts]
@@ -139,6 +150,12 @@ RANKERS: dict[str, RankerRow] = {
         VerifierRank,
         compute=verifier.verify,
         check=verifier.check_recipe,
+    ),
+    "model_order": RankerRow(
+        "who wrote a completion: a strong model's above a weak one's",
+        ModelOrderRank,
+        compute=model_order.rank_by_model,
+        public={"models": _model_names},
     ),
     "pairrm": RankerRow(
         "PairRM, which compares completions in pairs",

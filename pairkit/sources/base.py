@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pairkit.arrow import Mask
 from pairkit.hashing import Stamp
@@ -46,6 +46,69 @@ class SourceRecipe(Strict):
     score: Literal["mean_rating", "overall_score"] | None = Field(
         None, description="the number that `ultrafeedback` uses as score; None: mean_rating"
     )
+
+
+class MixedSource(Strict):
+    """An entry of the `sources:` of a build recipe, or the name of a source alone.
+
+    name      what its sets have as `source`; null: the source's own name. Each entry needs another one.
+    source    as in a build of one source.
+    weight    its share of the mixture, for all entries or for none; null: all of its sets.
+    limit     number of raw rows to read; null: all.
+    fraction  share of its sets to take, drawn by a hash of (seed, name, number of the set); null: all.
+    """
+
+    name: str | None = Field(None, min_length=1)
+    source: SourceRecipe
+    weight: PositiveFloat | None = None
+    limit: PositiveInt | None = None
+    fraction: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, content: Any) -> Any:
+        content = {"source": content} if isinstance(content, str) else content
+        if isinstance(content, Mapping) and isinstance(content.get("source"), str):
+            return {**content, "source": {"name": content["source"]}}
+        return content
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> MixedSource:
+        bounds = {"fraction": self.fraction, "limit": self.limit, "source.limit": self.source.limit}
+        given = [name for name, value in bounds.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"source {self.title!r} has {' and '.join(given)}: give one of them")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name of the entry, or else of its source."""
+        return self.name or self.source.name
+
+    @property
+    def read(self) -> SourceRecipe:
+        """The source with the limit of the entry."""
+        return self.source if self.limit is None else self.source.model_copy(update={"limit": self.limit})
+
+
+class Mixture(NamedTuple):
+    """The sources of a build that has several, and the seed that draws and orders their sets."""
+
+    sources: tuple[MixedSource, ...]
+    seed: int
+
+
+def check_mixture(sources: Sequence[MixedSource]) -> None:
+    """Raise `ValueError` for entries with one name, and for weights of some of them only."""
+    names = [source.title for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"recipe key 'sources': {twice!r} occurs twice; give each a name of its own")
+    without = [source.title for source in sources if source.weight is None]
+    if 0 < len(without) < len(names):
+        raise ValueError(
+            f"recipe key 'sources': {without[0]!r} has no weight, but others have: give all a weight, or none"
+        )
 
 
 def converted(sets: pa.Table, quarantine: pa.Table, rows: int) -> StageResult:
@@ -101,6 +164,14 @@ class Draft(NamedTuple):
     group: pa.Array | None = None
 
 
+class PartSize(NamedTuple):
+    """A source of a mixture: its name, its sets, and how many of them are taken."""
+
+    name: str
+    sets: int
+    taken: int
+
+
 @dataclass(frozen=True)
 class Opened:
     """A source whose input exists. `stream(start, rows)` yields batches `start`, `start` + 1, ...
@@ -122,6 +193,8 @@ class Opened:
     hashes: Mapping[Path, str] = field(default_factory=dict, repr=False)
     # The state of each file just before it was hashed.
     stamps: Mapping[Path, Stamp] = field(default_factory=dict, repr=False)
+    # Of a mixture: each source, how many sets it has, and how many of them are taken.
+    parts: Sequence[PartSize] = ()
 
     def batches(self, *, start: int = 0, rows: int = 1000) -> Iterator[StageResult]:
         """Yield the batches from number `start` on, in order; the content of a batch depends on `rows` alone.

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pairkit.dataset.reader import open_data
+from pairkit.dataset.mixed import open_data
 from pairkit.errors import TrainingError
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, stoppable, write_json
@@ -111,7 +111,7 @@ def _is_finished(job: Job) -> bool:
 def _check_content(job: Job) -> None:
     """Raise `ExistingOutputError` if what a finished run was made of has changed."""
     recipe = job.recipe
-    data = open_data(recipe.data, recipe.train_split)
+    data = open_data(recipe.data, recipe.train_split, recipe.seed)
     content = content_of(recipe, data.hashes(recipe.train_split, recipe.eval_split))
     check_same(job.out, recipe, data_digest=data.digest, content=content)
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pairkit.dataset.reader import BuiltData, open_data, split_of
+from pairkit.dataset.mixed import MixedData, open_data
+from pairkit.dataset.reader import BuiltData, split_of
+from pairkit.dataset.scales import Scale, scales
 from pairkit.errors import InputError, ModelError
 from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
@@ -41,7 +43,7 @@ class Plan:
     recipe: TrainRecipe
     loss: Loss | WeightedSum
     negatives: dict[str, Any]
-    data: BuiltData
+    data: BuiltData | MixedData
     tokenizer: Any
     train: Tokenized
     held_out: Tokenized | None
@@ -86,6 +88,20 @@ class Plan:
         if self.kind.pairs is not None:
             return self.kind.pairs(self.held_out, self.tokenizer, None, self.recipe.seed)
         return self.held_out.sets
+
+    @cached_property
+    def scales(self) -> list[Scale]:
+        """The scales of the scores that the loss reads; none where it reads no scores."""
+        # Also of one that reads ranks where there are none ("scores|ranks").
+        reads = any("scores" in need for need in self.loss.needs)
+        return scales(self.data, self.recipe.train_split) if reads else []
+
+    @cached_property
+    def shared_prompts(self) -> int:
+        """Held-out prompts that are trained on too; none in one dataset, where a prompt is in one split."""
+        if self.held_out is None or not isinstance(self.data, MixedData):
+            return 0
+        return self.data.shared_prompts(self.recipe.eval_split, self.recipe.train_split)
 
     @property
     def order(self) -> StepOrder:
@@ -153,7 +169,7 @@ def plan(
             experts to balance.
     """
     loss = build(recipe.loss_name, **recipe.loss_parameters)
-    data = open_data(recipe.data, recipe.train_split)
+    data = open_data(recipe.data, recipe.train_split, recipe.seed)
     # Before anything of it is hashed or read.
     unwritten = Unwritten(recipe, data.files(recipe.train_split, recipe.eval_split))
     # In one process, because all read the same files.
@@ -198,7 +214,7 @@ def plan(
     return planned
 
 
-def _checked(data: BuiltData, recipe: TrainRecipe, allow_changed: bool) -> dict[str, str]:
+def _checked(data: BuiltData | MixedData, recipe: TrainRecipe, allow_changed: bool) -> dict[str, str]:
     """Return the hashes of the files to read, after comparing them with the manifest's."""
     splits = recipe.train_split, recipe.eval_split
     hashes = data.hashes(*splits)
@@ -289,7 +305,7 @@ def _check_routers(recipe: TrainRecipe) -> None:
 def _tokenize(
     recipe: TrainRecipe,
     loss: Loss | WeightedSum,
-    data: BuiltData,
+    data: BuiltData | MixedData,
     format: ChatFormat,
     split: str,
     limit: int | None,
@@ -318,4 +334,6 @@ def _tokenize(
     # The key is made only if something is stored, because hashing a large tokenizer takes a while.
     of_split = [digest for name, digest in hashes.items() if split_of(name) == split]
     identity = {"data": of_split, "rows": rows, "template": format.identity}
+    if isinstance(data, MixedData):
+        identity["mixed"] = data.mixed(split)
     return store.sets(lambda: tokens_key(format.tokenizer, **identity, **settings), make)

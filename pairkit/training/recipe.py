@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from pairkit.dataset.card_settings import CardSettings
+from pairkit.dataset.mixed import Data, MixedPart, check_parts
 from pairkit.losses import Loss, WeightedSum
 from pairkit.losses.building import build, ranges
 from pairkit.losses.loss import single_parts
@@ -78,7 +79,12 @@ class TrainRecipe(Strict):
     fields as a mapping, and raises `RecipeError` for them.
     """
 
-    data: str  # a directory that `pairkit build` wrote
+    # a directory that `pairkit build` wrote, or org/name on the hub; or a list of these to mix, each as
+    # DIR:WEIGHT or as {data, weight, name}
+    data: Annotated[
+        Annotated[str, Tag("one")] | Annotated[tuple[MixedPart, ...], Tag("several")],
+        Discriminator(lambda value: "several" if isinstance(value, (list, tuple)) else "one"),
+    ]
     train_split: str = "train"
     eval_split: str = "test"
     limit: int | None = Field(default=None, ge=1)  # use only the first N training sets; null = all
@@ -150,6 +156,15 @@ class TrainRecipe(Strict):
     keep_best: Metric | None = None  # and the best one by this metric of the held-out sets
 
     card: CardSettings = CardSettings()  # what the model's card states besides what pairkit knows
+
+    @field_validator("data")
+    @classmethod
+    def _parts(cls, value: Data) -> Data:
+        if isinstance(value, tuple):
+            check_parts(value)
+            # One without a weight is no mixture.
+            return value[0].data if len(value) == 1 and value[0] == MixedPart(data=value[0].data) else value
+        return value
 
     @field_validator("save_every", mode="before")
     @classmethod

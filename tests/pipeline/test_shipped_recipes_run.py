@@ -203,6 +203,54 @@ def test_ultrafeedback_instruct_mcpo(writer: Path, judge: Loopback, tmp_path: Pa
     left_to_the_loop(found)
 
 
+@pytest.mark.full
+def test_ultrafeedback_pool(judge: Loopback, tmp_path: Path) -> None:
+    names = [f"model-{letter}" for letter in "abcde"]
+    models = [dice_model(tmp_path / name, name[-1] * 2 + " ", end=0.03) for name in names]
+    entries = [{"model": str(path), "name": name} for name, path in zip(names, models, strict=True)]
+    found = built(
+        "ultrafeedback-pool",
+        tmp_path,
+        raw.ultrafeedback,
+        generate={"engine": "transformers", "models": entries, "max_tokens": 60},
+        rank={"model": "tiny", "base_url": judge.url},
+    )
+    prompts = ROWS - found.counts["source"]["rows_quarantined"]
+    assert found.counts["generate"]["completions"] == 4 * prompts
+    recipe = found.manifest["recipe"]
+    principles = {each["name"]: each["system"] for each in recipe["generate"]["models"][0]["instruct"]}
+    drawn = Counter()
+    for row in found.sets:
+        assert {one["model"] for one in row["completions"]} < set(names)
+        # Ratings of four aspects, whose mean is the score.
+        for one in row["completions"]:
+            told = json.loads(one["metadata"])["instruct"]
+            assert told["system"] in principles[told["name"]]
+            drawn[told["name"]] += 1
+    assert drawn["helpfulness"] > drawn["truthfulness"] > drawn["verbalized_calibration"]
+    left_to_the_loop(found)
+
+
+def test_delta_strong_weak(tmp_path: Path) -> None:
+    strong, weak = (dice_model(tmp_path / name, name[0] + " ", end=0.03) for name in ("strong", "weak"))
+    found = built(
+        "delta-strong-weak",
+        tmp_path,
+        raw.tulu_preferences,
+        generate={
+            "engine": "transformers",
+            "models": [{"model": str(strong), "name": "s"}, {"model": str(weak), "name": "w"}],
+            "max_tokens": 60,
+        },
+        rank={"models": ["s", "w"]},
+    )
+    assert found.counts["generate"]["completions:s"] == found.counts["generate"]["completions:w"] == ROWS
+    assert len(found.pairs) > ROWS // 2
+    for chosen, rejected in found.sides():
+        assert set(chosen) <= set("s ")
+        assert set(rejected) <= set("w ")
+
+
 def test_nectar(tmp_path: Path) -> None:
     found = built("nectar", tmp_path, raw.nectar)
     assert len(found.sets) == ROWS

@@ -12,7 +12,12 @@ from pairkit.pipeline.recipe import load
 from pairkit.rankers.table import RANKERS, Ranking, asking, libraries, name_of
 from pairkit.recipes import Strict, validate
 
-MODEL = {"pairrm": {}, "reward_model": {"model": "m"}, "judge": {"model": "m"}}
+MODEL = {
+    "model_order": {"models": ["strong", "weak"]},
+    "pairrm": {},
+    "reward_model": {"model": "m"},
+    "judge": {"model": "m"},
+}
 
 
 def block(name: str) -> Strict:

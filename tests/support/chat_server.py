@@ -347,6 +347,8 @@ def verdict(question: str, dice: random.Random, *, longest: bool) -> tuple[str, 
     texts = re.findall(r"\[begin ([0-9a-f]{8})\]\n(.*?)\n\[end \1\]", question, re.DOTALL)
     numbers = [int((re.findall(r"#### (\d+)", content) or [0])[-1]) for _, content in texts[1:]]
     values = [len(content) for _, content in texts[1:]] if longest else numbers
+    if len(values) == 1:  # a rating of one text
+        return f"{texts[1][1]}\n<rating>{1 + values[0] // 7 % 5}</rating>", "stop"
     better = "B" if values[1] > values[0] else "A"
     content = f"{texts[1][1]}\n{texts[2][1]}\nSo:\n<verdict>{better}</verdict>"
     return (content[:-12], "length") if dice.random() < 0.02 else (content, "stop")

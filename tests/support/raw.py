@@ -121,6 +121,21 @@ def simpo_samples(path: Path, rows: int) -> Path:
     return _lines(path, [row(number) for number in range(rows)])
 
 
+def tulu_preferences(path: Path, rows: int) -> Path:
+    """Write the columns of Tulu 3's preference data: a prompt, and two dialogues that begin with it."""
+    random_ = random.Random(0)
+
+    def row(number: int) -> dict[str, Any]:
+        prompt = f"Question {number}?"
+        sides = {
+            side: [_message("user", prompt), _message("assistant", _words(9, random_))]
+            for side in ("chosen", "rejected")
+        }
+        return {"id": f"row-{number}", "source": "ultrafeedback", "prompt": prompt, **sides}
+
+    return _lines(path, [row(number) for number in range(rows)])
+
+
 def ultrachat(path: Path, rows: int) -> Path:
     """Write dialogues of one to three questions, each with its reply."""
     random_ = random.Random(0)

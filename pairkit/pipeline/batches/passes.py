@@ -32,7 +32,7 @@ Units = Callable[[], Iterator[Unit]]
 class _Batching(EnginePool):
     """The pool with engines that put calls into batches."""
 
-    def engine(self, recipe: Any) -> BatchEngine:
+    def engine(self, recipe: Any, name: str | None = None) -> BatchEngine:
         engine = self.batches(recipe)
         assert engine is not None, recipe.engine  # only asked for blocks that have one
         return engine

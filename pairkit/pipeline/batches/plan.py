@@ -31,7 +31,7 @@ class _Planning(EnginePool):
 
     planned: dict[int, PlannedEngine] = field(default_factory=dict)
 
-    def engine(self, recipe: Any) -> PlannedEngine:
+    def engine(self, recipe: Any, name: str | None = None) -> PlannedEngine:
         if id(recipe) not in self.planned:
             assert self.cache is not None
             engine = plan_batches(recipe, self.calls, self.cache.path)

@@ -90,7 +90,7 @@ def build_part(
 
     Raises as `build` does, and `RecipeError` for a recipe that asks no model.
     """
-    opened = open_input(recipe.source, out)
+    opened = open_input(recipe.input, out)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     if recipe.calls.batch:
@@ -129,7 +129,7 @@ def finished_parts(recipe: BuildRecipe, out: Path) -> Path | None:
     folder = folder_of(out)
     if not folder.exists() and directory.survey(out) == "complete":
         return None
-    opened = open_input(recipe.source, out)
+    opened = open_input(recipe.input, out)
     keys = list(_keys(recipe, identify_build(recipe, opened)).values())
     names = [found for path in folder.glob("part-*.json") if (found := _MARKER.fullmatch(path.name))]
     parts = sorted(Part(int(found[1]), int(found[2])) for found in names)

@@ -106,8 +106,9 @@ def _output(recipe: BuildRecipe, out: str) -> Address:
             f"{out}: a dataset on the hub is published in one commit: build to a directory, then use "
             f"`pairkit push DIR {'/'.join(address.path.removeprefix('datasets/').split('/')[:2])}`"
         )
-    path = recipe.source.path
-    if path is not None and is_address(path):
+    for path in (block.path for block in recipe.every_source):
+        if path is None or not is_address(path):
+            continue
         source = parse(path)
         if source.contains(address) or address.contains(source):
             raise InputError(f"{path}: the input and the output {out} overlap; choose another --out")
@@ -117,7 +118,7 @@ def _output(recipe: BuildRecipe, out: str) -> Address:
 def _complete(recipe: BuildRecipe, store: Store, held: Held, folder: Path, *, keep: bool) -> dict[str, Any]:
     """Return the manifest of a dataset that is complete there, if it is that of `recipe`."""
     assert held.manifest is not None
-    opened = open_input(recipe.source, folder)
+    opened = open_input(recipe.input, folder)
     validate.check(recipe)
     require_completions.check(recipe, opened)
     identity = identify_build(recipe, opened)

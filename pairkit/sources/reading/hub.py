@@ -70,7 +70,7 @@ def _commit(hub_id: str, revision: str | None) -> str | None:
     try:
         return HfApi().dataset_info(hub_id, revision=revision, timeout=TIMEOUT).sha
     except Exception as error:  # one of a dozen types of httpx, the hub's client and its validators
-        raise _hub_error(hub_id, error) from error
+        raise hub_error(hub_id, error) from error
 
 
 def _split_files(hub_id: str, config: str | None, commit: str | None, split: str) -> list[str]:
@@ -80,7 +80,7 @@ def _split_files(hub_id: str, config: str | None, commit: str | None, split: str
     try:
         builder = load_dataset_builder(hub_id, config, revision=commit)
     except Exception as error:  # as above, and those of datasets and fsspec
-        raise _hub_error(hub_id, error) from error
+        raise hub_error(hub_id, error) from error
     files: Any = builder.config.data_files or {}
     if split not in files:
         names = ", ".join(map(str, files)) or "none"
@@ -102,7 +102,7 @@ def _download(hub_id: str, url: str) -> DataFile:
             address["id"], address["path"], repo_type="dataset", revision=address["commit"]
         )
     except Exception as error:
-        raise _hub_error(hub_id, error) from error
+        raise hub_error(hub_id, error) from error
     return DataFile(Path(file), address["path"])
 
 
@@ -113,10 +113,10 @@ def dataset_file(hub_id: str, path: str) -> Path:
     try:
         return Path(hf_hub_download(hub_id, path, repo_type="dataset"))
     except Exception as error:  # as above
-        raise _hub_error(hub_id, error) from error
+        raise hub_error(hub_id, error) from error
 
 
-def _hub_error(hub_id: str, error: Exception) -> HubError:
+def hub_error(hub_id: str, error: Exception) -> HubError:
     """Describe what failed and what to do, in one line."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     # Libraries write pages of explanation after the first line.

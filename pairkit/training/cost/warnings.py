@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pairkit.dataset.scales import differ
 from pairkit.losses import Loss
 from pairkit.training.plan import Plan
 from pairkit.training.step.learning_rate import too_few
@@ -25,6 +26,16 @@ def warnings(planned: Plan) -> Iterator[str]:
     )
     if few:
         yield few
+    if planned.shared_prompts:
+        yield (
+            f"{planned.shared_prompts:,} held-out prompts are trained on as well, of another dataset, which "
+            "makes their evaluation useless; build the datasets with one test_fraction"
+        )
+    if differ(planned.scales):
+        yield (
+            f"{planned.loss.name} reads scores, whose scales differ: {', '.join(map(str, planned.scales))}; "
+            "rank all of the data with one ranker, or use a loss that reads ranks only, such as dpo"
+        )
     desirable, undesirable = planned.train.labels()
     pairs = len(planned.train.sets) - desirable - undesirable
     for _, part in planned.loss.parts:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pairkit import recipes
-from pairkit.dataset.reader import open_data
+from pairkit.dataset.mixed import open_data
 from pairkit.errors import InputError, ModelError, RecipeError, unknown
 from pairkit.files import OnExisting, admit, names_in, read_json, read_record, sha256, stoppable
 from pairkit.losses.building import trained_by
@@ -190,7 +190,7 @@ def _checkpoint_model(
 def _texts(recipe: TrainRecipe) -> Any:
     if not str(recipe.tokenizer).startswith("bpe:"):
         return iter(())
-    return open_data(recipe.data, recipe.train_split).texts(recipe.train_split, recipe.limit)
+    return open_data(recipe.data, recipe.train_split, recipe.seed).texts(recipe.train_split, recipe.limit)
 
 
 def _recipe(run: Path) -> TrainRecipe:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit import schema
+from pairkit.dataset.mixed import MixedData
 from pairkit.dataset.reader import BuiltData
 from pairkit.engines.asking import complete
 from pairkit.engines.base import Completion, Problem, Request
@@ -207,7 +208,9 @@ def check_samples(settings: SampleSettings, processes: Processes) -> None:
         check_recipe(_verifier(settings))
 
 
-def prompts_of(settings: SampleSettings, data: BuiltData, split: str, tokens: Sequence[TokenSet]) -> Prompts:
+def prompts_of(
+    settings: SampleSettings, data: BuiltData | MixedData, split: str, tokens: Sequence[TokenSet]
+) -> Prompts:
     """Read the first prompts among the held-out sets.
 
     Raises `InputError` for a split without sets, and for sets without an answer that the check can use.
@@ -236,14 +239,15 @@ def samples_of(
     return Samples(settings, prompts, TransformersEngine(model, chat, "policy", settings.batch_tokens), seed)
 
 
-def _read(data: BuiltData, split: str, set_ids: Sequence[str]) -> pa.Table:
+def _read(data: BuiltData | MixedData, split: str, set_ids: Sequence[str]) -> pa.Table:
     """Read the sets with these ids, in their order."""
     wanted, found = pa.array(set_ids, pa.string()), list[pa.Table]()
     for table in data.tables(split):
         found.append(table.filter(pc.is_in(table["set_id"], wanted)))
-        if sum(each.num_rows for each in found) >= len(set_ids):
+        every = pa.concat_tables(found)
+        # Distinct ones: datasets of a mixture may share a set.
+        if len(pc.unique(every["set_id"])) == len(pc.unique(wanted)):
             break
-    every = pa.concat_tables(found)
     return every.take(pc.index_in(wanted, every["set_id"].combine_chunks()))
 
 

@@ -88,6 +88,11 @@ def half(file: Path) -> None:
     file.write_bytes(content[: len(content) // 2])
 
 
+def on(words: str, name: str) -> str:
+    """Return a command that trains on `data` with another dataset in its place."""
+    return words.replace("--data data", f"--data {name}")
+
+
 def data(name: str, *completions: dict[str, Any]) -> None:
     """Write a dataset of one set of these completions."""
     write_data(Path(name), candidate_sets([("x", list(completions))]))

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from support.bad_input.case import FILES, GOOD, OWN, RUN, TRAIN, Case, built, trained
+from support.bad_input.case import FILES, GOOD, OWN, RUN, TRAIN, Case, built, on, trained
 from support.damage import flip
 
 OUT = Path("runs/data/files")
@@ -43,7 +43,7 @@ def changed_data() -> None:
 CASES = [
     Case(
         "data that was changed after its build",
-        f"{TRAIN} --data {OUT}",
+        f"{on(TRAIN, OUT)}",
         f"{OUT}: not as it was built: data/train-00000-of-00001.parquet was changed; build the dataset "
         "again, or pass --allow-changed-data to train on it as it is",
         prepare=changed_data,

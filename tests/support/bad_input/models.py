@@ -16,6 +16,7 @@ from support.bad_input.case import (
     damaged,
     data,
     half,
+    on,
     saving,
     templated,
     trained,
@@ -210,21 +211,21 @@ CASES = [
     ),
     Case(
         "`--loss pairrm` and completions without ranks",
-        f"{PAIRRM} --data bad --model pairrm",
+        f"{on(PAIRRM, 'bad')} --model pairrm",
         "bad: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; --loss "
         "reward_mse learns scores)",
         prepare=lambda: (pairrm(), data("bad", completion("y"), completion("z"))),
     ),
     Case(
         "`--loss pairrm` and sets of one completion",
-        f"{PAIRRM} --data bad --model pairrm",
+        f"{on(PAIRRM, 'bad')} --model pairrm",
         "bad: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; --loss "
         "reward_mse learns scores)",
         prepare=lambda: (pairrm(), data("bad", completion("y", 1))),
     ),
     Case(
         "`--loss pairrm` and completions that are the same tokens",
-        f"{PAIRRM} --data bad --model pairrm",
+        f"{on(PAIRRM, 'bad')} --model pairrm",
         "bad: no set can be trained on: 1 sets identical_completions (set …: the completions of different "
         "rank are the same tokens to the model)",
         prepare=lambda: (pairrm(), data("bad", completion("y", 1), completion(" y  ", 2))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.bad_input.case import TRAIN, Case, copied, data, other_class
+from support.bad_input.case import TRAIN, Case, copied, data, on, other_class
 from support.tiny import completion
 
 BT = TRAIN.replace("--loss dpo", "--loss reward_bt")
@@ -21,35 +21,35 @@ def classifier() -> None:
 CASES = [
     Case(
         "no ranks for a reward model",
-        f"{BT} --data unranked",
+        f"{on(BT, 'unranked')}",
         "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; "
         "--loss reward_mse learns scores)",
         prepare=lambda: data("unranked", completion("a"), completion("b")),
     ),
     Case(
         "no scores for a reward model by regression",
-        f"{MSE} --data unscored",
+        f"{on(MSE, 'unscored')}",
         "unscored: no set can be trained on: 1 sets unscored (set …: no completion has a score, which the "
         "loss needs)",
         prepare=lambda: data("unscored", completion("a", 1), completion("b", 2)),
     ),
     Case(
         "no scores for a margin",
-        f"{BT} --data unscored loss.margin=1",
+        f"{on(BT, 'unscored')} loss.margin=1",
         "unscored: no set can be trained on: 1 sets unscored (set …: fewer than two completions of different "
         "rank have a score)",
         prepare=lambda: data("unscored", completion("a", 1), completion("b", 2)),
     ),
     Case(
         "sets of one completion for a reward model",
-        f"{BT} --data single",
+        f"{on(BT, 'single')}",
         "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
         "--loss reward_mse learns scores)",
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(
         "conversations that are too long for a reward model",
-        f"{BT} --data long",
+        f"{on(BT, 'long')}",
         "long: no set can be trained on: 1 sets too_long (set …: a conversation of … tokens; max_length is "
         "96)",
         prepare=lambda: data("long", completion("a " * 99, 1), completion("b", 2)),

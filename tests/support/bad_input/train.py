@@ -11,6 +11,7 @@ from support.bad_input.case import (
     copied,
     data,
     half,
+    on,
     other_class,
     other_reference,
     parquet,
@@ -57,52 +58,52 @@ CASES = [
     ),
     Case(
         "no built dataset",
-        f"{TRAIN} --data nowhere",
+        f"{on(TRAIN, 'nowhere')}",
         "nowhere: not a built dataset (no pairkit.json); build one with: pairkit build --source NAME",
     ),
     Case(
         "`--data` is a file of rows",
-        f"{TRAIN} --data own.jsonl",
+        f"{on(TRAIN, 'own.jsonl')}",
         "own.jsonl: not a built dataset (no pairkit.json); build one from the file: "
         "pairkit build --source files --path own.jsonl",
         OWN,
     ),
     Case(
         "`--data` is a Parquet file of a dataset",
-        f"{TRAIN} --data data/data/train-00000-of-00001.parquet",
+        f"{on(TRAIN, 'data/data/train-00000-of-00001.parquet')}",
         "data/data/train-00000-of-00001.parquet: not a built dataset (no pairkit.json); "
         "give the dataset that contains it: data",
     ),
     Case(
         "dataset whose build was killed",
-        f"{TRAIN} --data half",
+        f"{on(TRAIN, 'half')}",
         "half: not a built dataset (no pairkit.json); its build was interrupted: "
         "run the same `pairkit build` command to complete it",
         {"half/.build/state.json": b"{}"},
     ),
     Case(
         "dataset with a damaged file",
-        f"{TRAIN} --data cut",
+        f"{on(TRAIN, 'cut')}",
         "cut/data/train-00000-of-00001.parquet: the Parquet file is damaged (…); build the dataset again",
         prepare=lambda: half(copied("data", "cut") / "data" / "train-00000-of-00001.parquet"),
     ),
     Case(
         "no ranks for a preference loss",
-        f"{TRAIN} --data unranked",
+        f"{on(TRAIN, 'unranked')}",
         "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; "
         "--loss sft needs none)",
         prepare=lambda: data("unranked", completion("a"), completion("b")),
     ),
     Case(
         "sets of one completion",
-        f"{TRAIN} --data single",
+        f"{on(TRAIN, 'single')}",
         "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
         "--loss sft needs one only)",
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(
         "completions that differ only after `max_length`",
-        f"{TRAIN} --data alike max_length=64",
+        f"{on(TRAIN, 'alike')} max_length=64",
         "alike: no set can be trained on: 1 sets identical_after_truncation (set …: chosen and rejected are "
         "the same … tokens at max_length=64; max_length=… would leave them whole)",
         prepare=lambda: data("alike", completion("a " * 99 + "cat", 1), completion("a " * 99 + "dog", 2)),
@@ -299,7 +300,7 @@ CASES = [
     ),
     Case(
         "texts longer than the model's maximum",
-        f"{TRAIN} --data long max_length=400",
+        f"{on(TRAIN, 'long')} max_length=400",
         "the longest prompt has 3… tokens with its completion, but the model 'model' has only 128 positions; "
         "set max_length=128",
         prepare=lambda: data("long", completion("a " * 300, 1), completion("b", 2)),

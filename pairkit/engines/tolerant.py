@@ -1,0 +1,93 @@
+"""An engine whose server may be unreachable: its requests then have a `Problem`, and the others go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pairkit.engines.base import UNREACHABLE, Call, Engine, Problem, Request, Result, Unloaded
+from pairkit.errors import EngineError
+from pairkit.progress import warn
+
+Done = tuple[int, tuple[Result, ...]]
+
+
+class TolerantEngine:
+    """An engine of a pool. `failure` is why its server cannot be asked, or None.
+
+    Args:
+        opens: opens the engine.
+        unloaded: what is known of it without its server.
+    """
+
+    def __init__(self, name: str, opens: Callable[[], Engine], unloaded: Callable[[], Unloaded]) -> None:
+        self.name = name
+        self.failure: EngineError | None = None
+        self._engine: Engine | None = None
+        self._in_flight: dict[int, Call] = {}
+        self._failed: deque[Done] = deque()
+        try:
+            self._engine = opens()
+            self.identity: Mapping[str, Any] = self._engine.identity
+        except EngineError as error:
+            self.identity = unloaded().identity
+            self._fail(error)
+
+    def calls(self, requests: Sequence[Request]) -> list[Call]:
+        if self._engine is None or self.failure:
+            return [Call((request,), (owner,), self._problem()) for owner, request in enumerate(requests)]
+        return self._engine.calls(requests)
+
+    def room(self) -> bool:
+        return self._engine is None or self.failure is not None or self._engine.room()
+
+    def submit(self, number: int, call: Call) -> None:
+        if self._engine is None or self.failure:
+            self._failed.append((number, (self._problem(),) * len(call.requests)))
+            return
+        self._in_flight[number] = call
+        self._engine.submit(number, call)
+
+    def collect(self) -> list[Done]:
+        if self._engine is not None and not self.failure:
+            try:
+                return self._ended(self._engine.collect())
+            except EngineError as error:
+                self._fail(error)
+                # What the server has answered before is kept.
+                done = self._ended(self._engine.drain())
+                self._failed += [
+                    (number, (self._problem(),) * len(call.requests))
+                    for number, call in self._in_flight.items()
+                ]
+                self._in_flight = {}
+                if done:
+                    return done
+        failed, self._failed = list(self._failed), deque()
+        return failed
+
+    def drain(self) -> list[Done]:
+        return [] if self._engine is None or self.failure else self._engine.drain()
+
+    def usage(self) -> Mapping[str, float]:
+        return {} if self._engine is None else self._engine.usage()
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+
+    def _ended(self, done: list[Done]) -> list[Done]:
+        for number, _ in done:
+            self._in_flight.pop(number, None)
+        return done
+
+    def _fail(self, error: EngineError) -> None:
+        self.failure = error
+        warn(
+            f"{self.name}: {error}; the build goes on with the other models, and quarantine lists what this "
+            "one did not complete; --retry-failed asks for it later"
+        )
+
+    def _problem(self) -> Problem:
+        return Problem(UNREACHABLE, str(self.failure))

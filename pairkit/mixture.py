@@ -1,0 +1,86 @@
+"""Mixtures of several datasets: which rows of each are taken, and in which order they come.
+
+A row's place is a function of (seed, name of its part, number of the row) and of the sizes of the parts, so
+that it is the same whatever the number of workers, and after a stop. The rows of a part stay in their order,
+so that a part is read once from its start; where they are among the others is drawn within equal steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pairkit.random_bits import GOLDEN, finalize_words
+
+Rows = npt.NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """A part of a mixture.
+
+    Attributes:
+        name: unique among the parts.
+        rows: how many it has.
+        weight: its share of the mixture, in any unit; None for all parts: each has all of its rows.
+        fraction: the share of its rows that may be taken, in (0, 1].
+    """
+
+    name: str
+    rows: int
+    weight: float | None = None
+    fraction: float = 1.0
+
+
+class Order(NamedTuple):
+    """The rows of a mixture in order: the number of the part of each, and the number of the row in it."""
+
+    part: Rows
+    row: Rows
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+
+def sizes(parts: Sequence[Part]) -> list[int]:
+    """Return how many rows of each part are taken, at least one of each.
+
+    With weights the mixture is as large as it can be with these shares and no row twice: the part that is
+    the smallest for its share is taken whole.
+    """
+    taken = [round(part.rows * part.fraction) for part in parts]
+    weights = [part.weight for part in parts if part.weight is not None]
+    if weights:
+        whole = min(rows / weight for rows, weight in zip(taken, weights, strict=True))
+        # With room for rounding: 0.7 of 10 rows is 7, though 10 * 0.7 may be a little less.
+        taken = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(taken, weights, strict=True)]
+    return [min(part.rows, max(1, number)) for part, number in zip(parts, taken, strict=True)]
+
+
+def order(parts: Sequence[Part], seed: int) -> Order:
+    """Draw the rows of a mixture and put them in order."""
+    rows, places = [], []
+    for part, number in zip(parts, sizes(parts), strict=True):
+        # Those with the smallest numbers, so that fewer rows of a larger share are some of the same rows.
+        drawn = np.argsort(_uniforms(seed, part.name, "drawn", part.rows), kind="stable")[:number]
+        row = np.sort(drawn).astype(np.int64)
+        # Within equal steps and not anywhere, so that every stretch of the mixture has the same shares.
+        within = _uniforms(seed, part.name, "place", part.rows)[row]
+        rows.append(row)
+        places.append((np.arange(number) + within) / number)
+    owner = np.repeat(np.arange(len(parts)), [len(row) for row in rows])
+    # By part between equal places, which is as good as never.
+    sequence = np.lexsort((owner, np.concatenate(places)))
+    return Order(owner[sequence], np.concatenate(rows)[sequence])
+
+
+def _uniforms(seed: int, name: str, use: str, rows: int) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) per row: the top 53 bits of a hash of all four."""
+    digest = hashlib.sha256(f"{seed}/{use}/{name}".encode()).digest()
+    state = np.uint64(int.from_bytes(digest[:8], "big"))
+    with np.errstate(over="ignore"):
+        words = finalize_words(state + np.arange(1, rows + 1, dtype=np.uint64) * np.uint64(GOLDEN))
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,231 @@
+"""Several sources as one: their sets, mixed in an order that depends on nothing but the recipe and the input.
+
+Every source is read twice: once to count its sets, by which the mixture is drawn, and once for the sets. Each
+is read in its own order, one block at a time, so that the size of the mixture costs no memory but 16 bytes
+per set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pairkit import mixture
+from pairkit.arrow import repeat
+from pairkit.errors import InputError
+from pairkit.mixture import Order, Part, Rows
+from pairkit.progress import progress
+from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, short_hash
+from pairkit.sources import open_source
+from pairkit.sources.base import MixedSource, Mixture, Opened, PartSize, Source
+
+# Raw rows that are read at a time. The sets and their order do not depend on it.
+READ = 1000
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A source that was read once: its name, and the raw rows and the sets of each of its blocks."""
+
+    entry: MixedSource
+    opened: Opened
+    rows: Rows
+    sets: Rows
+
+    @property
+    def starts(self) -> Rows:
+        """The number of the first set of each block, and the number of all sets."""
+        return np.concatenate([[0], np.cumsum(self.sets)]).astype(np.int64)
+
+    def blocks(self, number: int) -> Iterator[StageResult]:
+        """Yield the blocks from `number` on, labeled with the name of the entry."""
+        for batch in self.opened.batches(start=number, rows=READ):
+            yield _labeled(batch, self.entry)
+
+
+def open_mixture(recipe: Mixture) -> Opened:
+    """Open all sources of a mixture, count their sets and draw the mixture.
+
+    Raises what `open_source` does, and `InputError` for a source that cannot be read or has no set.
+    """
+    counted = [_count(entry) for entry in recipe.sources]
+    parts = [
+        Part(each.entry.title, int(each.sets.sum()), each.entry.weight, each.entry.fraction or 1.0)
+        for each in counted
+    ]
+    drawn = mixture.order(parts, recipe.seed)
+    every = [(each.entry.title, each.opened) for each in counted]
+    return Opened(
+        source=_together(every),
+        files=[file for _, opened in every for file in opened.files],
+        # Without weights and fractions, which are part of the recipe.
+        fingerprint=short_hash([[name, opened.fingerprint] for name, opened in every]),
+        total_rows=int(sum(each.rows.sum() for each in counted)),
+        readings=_labels((name, opened.readings) for name, opened in every),
+        stream=partial(_stream, counted, drawn),
+        surveys=_labels((name, opened.surveys) for name, opened in every),
+        hashes={path: digest for _, opened in every for path, digest in opened.hashes.items()},
+        stamps={path: state for _, opened in every for path, state in opened.stamps.items()},
+        parts=[
+            PartSize(part.name, part.rows, int((drawn.part == number).sum()))
+            for number, part in enumerate(parts)
+        ],
+    )
+
+
+def _count(entry: MixedSource) -> _Counted:
+    opened = open_source(entry.read)
+    rows, sets = [], []
+    with progress(f"counting {entry.title}", opened.total_rows, unit="rows") as advance:
+        for batch in opened.batches(rows=READ):
+            rows.append(batch.counts["rows"])
+            sets.append(batch.sets.num_rows)
+            advance(rows[-1])
+    counted = _Counted(entry, opened, np.array(rows, np.int64), np.array(sets, np.int64))
+    if not counted.sets.sum():
+        where = str(opened.files[0]) if len(opened.files) == 1 else entry.source.name
+        raise InputError(
+            f"source {entry.title!r} ({where}): no usable candidate set in {counted.rows.sum():,} rows; "
+            "`pairkit inspect` shows how the rows are read"
+        )
+    return counted
+
+
+def _together(opened: Sequence[tuple[str, Opened]]) -> Source:
+    """Describe all sources as one, for the card and for messages."""
+    sources = [each.source for _, each in opened]
+    licences = list(dict.fromkeys(source.licence for source in sources))
+    named = [f"{name}: {each.source.licence}" for name, each in opened]
+    return Source(
+        name=" + ".join(name for name, _ in opened),
+        summary="several sources",
+        open=sources[0].open,
+        prompts=all(source.prompts for source in sources),
+        licence=licences[0] if len(licences) == 1 else "; ".join(named),
+        citation="\n".join(dict.fromkeys(source.citation for source in sources if source.citation)),
+    )
+
+
+def _labels(named: Iterable[tuple[str, Mapping[str, Value]]]) -> dict[str, Value]:
+    """Name files by their source as well, because two sources may have files of one name."""
+    return {f"{name}: {file}": value for name, mapping in named for file, value in mapping.items()}
+
+
+def _labeled(batch: StageResult, entry: MixedSource) -> StageResult:
+    sets, quarantine = batch.sets, batch.quarantine
+    if entry.name is not None:
+        index = sets.schema.get_field_index("source")
+        sets = sets.set_column(
+            index, UNIDENTIFIED.field("source"), repeat(entry.name, sets.num_rows, pa.string())
+        )
+    if quarantine.num_rows:
+        index = QUARANTINE.get_field_index("detail")
+        named = pc.binary_join_element_wise(entry.title, quarantine["detail"], ": ", null_handling="skip")
+        quarantine = quarantine.set_column(index, QUARANTINE.field("detail"), named)
+    return StageResult(sets, quarantine, counts=batch.counts)
+
+
+def _stream(counted: Sequence[_Counted], drawn: Order, start: int, rows: int) -> Iterator[StageResult]:
+    """Yield batches of `rows` sets of the mixture from batch `start` on."""
+    before = start * rows
+    readers = [
+        _Reader(each, drawn.row[drawn.part == number], int((drawn.part[:before] == number).sum()))
+        for number, each in enumerate(counted)
+    ]
+    for begin in range(before, len(drawn), rows):
+        part = drawn.part[begin : begin + rows]
+        ends = begin + rows >= len(drawn)
+        taken = [reader.take(int((part == number).sum()), ends) for number, reader in enumerate(readers)]
+        pool = pa.concat_tables([each.sets for each in taken])
+        # A stable sort of the parts lists the sets as `pool` has them; its inverse puts them in order.
+        places = np.empty(len(part), np.int64)
+        places[np.argsort(part, kind="stable")] = np.arange(len(part))
+        counts: dict[str, int] = {}
+        for name, number in (item for each in taken for item in each.counts.items()):
+            counts[name] = counts.get(name, 0) + number
+        quarantine = pa.concat_tables([each.quarantine for each in taken])
+        yield StageResult(pool.take(pa.array(places)), quarantine, counts=counts)
+
+
+class _Reader:
+    """One source of a mixture, read forward.
+
+    Args:
+        rows: the numbers of its sets that are taken, ascending.
+        done: how many of those were taken before.
+    """
+
+    def __init__(self, counted: _Counted, rows: Rows, done: int) -> None:
+        self._counted, self._rows, self._done = counted, rows, done
+        self._starts = counted.starts
+        # Blocks up to that of the last set that was taken have been counted before.
+        self._counted_blocks = self._block_of(int(rows[done - 1])) + 1 if done else 0
+        self._blocks: Iterator[StageResult] | None = None
+        self._next = 0  # the block that `_blocks` yields next
+        self._last: StageResult | None = None  # the block before it
+
+    def take(self, number: int, ends: bool) -> StageResult:
+        """Return the next sets, with quarantine and counts of the blocks that were read for them first.
+
+        Args:
+            ends: whether nothing follows: the other blocks are read too, because rows that cannot be used
+                are reported even where no set after them is taken.
+        """
+        wanted = self._rows[self._done : self._done + number]
+        self._done += number
+        pieces: list[pa.Table] = []
+        quarantine = [QUARANTINE.empty_table()]
+        counts = {
+            "rows": 0,
+            "rows_quarantined": 0,
+            "not_drawn": 0,
+            f"sets:{self._counted.entry.title}": number,
+        }
+        blocks = [self._block_of(int(row)) for row in wanted[[0, -1]]] if number else []
+        last = len(self._counted.sets) - 1 if ends else max(blocks, default=-1)
+        first = min([*blocks, self._counted_blocks]) if number else self._counted_blocks
+        for block in range(first, last + 1):
+            batch = self._read(block)
+            begin, end = self._starts[block : block + 2]
+            within = wanted[(wanted >= begin) & (wanted < end)] - begin
+            if len(within):
+                pieces.append(batch.sets.take(pa.array(within)))
+            if block < self._counted_blocks:
+                continue
+            self._counted_blocks = block + 1
+            quarantine.append(batch.quarantine)
+            counts["rows"] += batch.counts["rows"]
+            counts["rows_quarantined"] += batch.counts["rows_quarantined"]
+            drawn = int(np.diff(np.searchsorted(self._rows, [begin, end]))[0])
+            counts["not_drawn"] += batch.sets.num_rows - drawn
+        sets = pa.concat_tables([UNIDENTIFIED.empty_table(), *pieces])
+        return StageResult(sets, pa.concat_tables(quarantine), counts=counts)
+
+    def _block_of(self, row: int) -> int:
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
+
+    def _read(self, block: int) -> StageResult:
+        """Return a block: the one that was read last, or a later one."""
+        if self._blocks is None:
+            self._blocks, self._next = self._counted.blocks(block), block
+        while self._next <= block or self._last is None:
+            self._last = next(self._blocks, None)
+            # What was drawn would be other sets otherwise.
+            if self._last is None or self._last.sets.num_rows != self._counted.sets[self._next]:
+                raise _changed(self._counted)
+            self._next += 1
+        return self._last
+
+
+def _changed(counted: _Counted) -> InputError:
+    return InputError(
+        f"source {counted.entry.title!r}: has other rows than when it was counted; nothing was published. "
+        "Run the same command again, once nobody writes to the input"
+    )

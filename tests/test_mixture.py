@@ -1,0 +1,56 @@
+"""Mixtures of several datasets: the shares, what is drawn, and the order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pairkit.mixture import Part, order, sizes
+
+PARTS = [Part("a", 1000, 0.7), Part("b", 1000, 0.3)]
+
+
+def test_a_weighted_mixture_is_as_large_as_it_can_be_with_no_row_twice() -> None:
+    assert sizes(PARTS) == [1000, 428]
+    # In any unit: only the shares count.
+    assert sizes([part._replace(weight=(part.weight or 0) * 10) for part in PARTS]) == [1000, 428]
+    assert sizes([Part("a", 7, 0.7), Part("b", 3, 0.3)]) == [7, 3]
+
+
+def test_without_weights_all_rows_or_their_fraction_are_taken() -> None:
+    assert sizes([Part("a", 10), Part("b", 7, fraction=0.5)]) == [10, 4]
+
+
+def test_every_stretch_has_the_shares_of_the_whole() -> None:
+    mixed = order(PARTS, seed=0)
+    whole = (mixed.part == 0).mean()
+    for begin in range(0, len(mixed), 100):
+        assert abs((mixed.part[begin : begin + 100] == 0).mean() - whole) < 0.05
+
+
+def test_rows_of_a_part_keep_their_order_and_come_once() -> None:
+    mixed = order(PARTS, seed=0)
+    for number in (0, 1):
+        rows = mixed.row[mixed.part == number]
+        assert (np.diff(rows) > 0).all()
+    assert len(mixed) == 1428
+
+
+def test_what_is_drawn_depends_on_seed_and_name_and_not_on_the_other_parts() -> None:
+    def drawn(name: str, seed: int, other: int = 10) -> list[int]:
+        mixed = order([Part(name, 100, fraction=0.3), Part("other", other)], seed)
+        return mixed.row[mixed.part == 0].tolist()
+
+    assert drawn("a", 0) == drawn("a", 0, other=500)
+    assert drawn("a", 0) != drawn("a", 1)
+    assert drawn("a", 0) != drawn("b", 0)
+
+
+def test_a_smaller_fraction_takes_some_of_the_rows_of_a_larger_one() -> None:
+    few, many = (set(order([Part("a", 100, fraction=share)], 0).row.tolist()) for share in (0.2, 0.6))
+    assert len(few) == 20
+    assert few < many
+
+
+def test_every_part_has_a_row_in_the_mixture() -> None:
+    assert sizes([Part("a", 1000, 1000.0), Part("b", 10, 0.001)]) == [1000, 1]
+    assert sizes([Part("a", 3, fraction=0.1)]) == [1]
