@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pairkit.engines import plan_batches
 from pairkit.engines.base import PlannedEngine
-from pairkit.engines.generate import no_progress
+from pairkit.engines.generate import GenerateRecipe, no_progress
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.recipe import CallSettings
 from pairkit.engines.rehearsal import StoredCalls
@@ -45,7 +45,9 @@ def plan(recipe: BuildRecipe, opened: Opened, cache: Path) -> list[str]:
 
     Raises what reading the source raises, and `OutputError` for a cache that cannot be read.
     """
-    generates = recipe.generate is not None and has_batches(recipe.generate)
+    # One model: a recipe with a pool of them is refused.
+    block = recipe.generate if isinstance(recipe.generate, GenerateRecipe) else None
+    generates = block is not None and has_batches(block)
     judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
     lines = []
     with ExitStack() as stack:
@@ -60,16 +62,14 @@ def plan(recipe: BuildRecipe, opened: Opened, cache: Path) -> list[str]:
         for part in sets:
             for ranker in rankers:
                 ranker.score(part, no_progress)
-        if recipe.generate is not None and generates:
-            lines += _described(
-                "generate", recipe.generate.model, pool.planned[id(recipe.generate)], recipe.calls
-            )
-        for block in judges:
-            name = f"rank.{name_of(block)}"
+        if block is not None and generates:
+            lines += _described("generate", block.model, pool.planned[id(block)], recipe.calls)
+        for judge in judges:
+            name = f"rank.{name_of(judge)}"
             if waits:
                 lines.append(f"batches of {name}: its questions follow the completions")
                 continue
-            lines += _described(name, pool.planned[id(block)].name, pool.planned[id(block)], recipe.calls)
+            lines += _described(name, pool.planned[id(judge)].name, pool.planned[id(judge)], recipe.calls)
             lines.append("  further questions follow the completions and verdicts that are not there yet")
         if stored.hits:
             lines.append(f"  {stored.hits:,} answers are in {cache}")
