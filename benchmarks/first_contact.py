@@ -1,8 +1,8 @@
 """How long and how large the way to a first screen is: `python benchmarks/first_contact.py [--install]`.
 
-Prints what each entry point imports and how long that takes (a fresh process each, the best of N), and how much each
-installed package that pairkit's core requires takes on disk. `--install` also times `pip install .` into a new
-environment and its first commands; it needs a package index.
+Prints what each entry point imports and how long that takes (a fresh process each, the best of N), and how
+much each installed package that pairkit's core requires takes on disk. `--install` also times `pip install .`
+into a new environment and its first commands; it needs a package index.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def print_sizes() -> None:
     everything = closure("pairkit") - {"pairkit"}
     print(f"{'requirement':18} {'MB':>7} {'MB that go with it':>20}")
     for name in core:
-        others = set().union(*(closures[other] for other in core if other != name and name not in closures[other]))
+        others = set().union(
+            *(closures[other] for other in core if other != name and name not in closures[other])
+        )
         alone = closures[name] - others
         print(f"{name:18} {size(name) / 1e6:7.1f} {sum(map(size, alone)) / 1e6:20.1f}")
     print(f"{'all':18} {sum(map(size, everything)) / 1e6:7.1f}   ({len(everything)} packages)")

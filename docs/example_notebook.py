@@ -1,6 +1,6 @@
 """Write docs/example.ipynb, the Python interface as a notebook: `python docs/example_notebook.py`.
 
-The cells are here, so that they are checked and reviewed as code; a test fails when the notebook is stale, and runs it.
+The cells are here, so that they are reviewed as code. A test runs the notebook, and fails when it is stale.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ CELLS = (
     """\
 # pairkit in a notebook
 
-From rows to candidate sets, to a trained model, to its log-probs. Everything is tiny and made here: no download, some
-seconds on a CPU. The functions are those of the commands of the same names; docs/api.md describes them.""",
+From rows to candidate sets, to a trained model, to its log-probs. Everything is tiny and made here: no
+download, some seconds on a CPU. The functions do what the commands of the same names do; see docs/api.md.""",
     """\
 import json
 from pathlib import Path
@@ -47,7 +47,8 @@ next(data.pairs("train", rejected="worst")).to_pylist()[0]""",
 A tiny Llama from random weights, with MC-PO: the negative of each set is sampled with the current policy.""",
     """\
 config = {
-    "model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 2,
 }
 Path("config.json").write_text(json.dumps(config))
 training = pairkit.TrainRecipe(
@@ -63,7 +64,8 @@ Log-probs of every completion of the held-out sets, and how often the best one h
     """\
 scores = pairkit.score(model, data, split="test")
 means = [
-    [logp / tokens for logp, tokens in zip(row["logps"], row["tokens"])] for row in scores.to_pylist()
+    [logp / tokens for logp, tokens in zip(row["logps"], row["tokens"], strict=True)]
+    for row in scores.to_pylist()
 ]
 print(f"{sum(row[0] == max(row) for row in means)} of {len(means)}")""",
     """\

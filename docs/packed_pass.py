@@ -1,7 +1,7 @@
 """Write docs/packed-pass.svg, the drawing of docs/packed-pass.md: `python docs/packed_pass.py`.
 
-Mask and positions are those of `pairkit.training.logprobs.packing` for the set that is drawn. A test fails when the
-file is stale.
+Mask and positions are those of `pairkit.training.logprobs.packing` for the set that is drawn. A test fails
+when the file is stale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILE = Path(__file__).with_name("packed-pass.svg")
 CELL, LEFT, TOP = 22, 12, 76  # pixels
 PROMPT, COMPLETIONS = 4, (3, 2, 3)
 COLORS = ("#e0a458", "#6fb38a", "#c58ab8")  # of each completion
-LABEL = "A packed set: each completion attends to its prompt and to itself, at positions that continue the prompt's"
+LABEL = "A packed set: each completion attends to its prompt and to itself, and to no other completion"
 STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #1b1f24; }
 .small { font-size: 12px; }
@@ -66,7 +66,8 @@ def drawing() -> str:
     for row in range(count):
         y = top + row * CELL
         parts.append(
-            f'<rect x="{left - CELL}" y="{y}" width="{CELL - 4}" height="{CELL - 2}" rx="3" fill="{colors[row]}"/>'
+            f'<rect x="{left - CELL}" y="{y}" width="{CELL - 4}" height="{CELL - 2}" rx="3" '
+            f'fill="{colors[row]}"/>'
         )
         for column in range(count):
             kind = "on" if seen[row, column] else "off"
@@ -84,7 +85,8 @@ def drawing() -> str:
     parts.append(_text(left + side + 24, top + 4 * 26 + 42, f"{apart} with the prompt repeated.", "small"))
     width, height = left + side + 220, top + side + 12
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" '
         f'role="img" aria-label="{LABEL}">\n<style>\n{STYLE}\n</style>\n'
         f'<rect class="page" width="{width}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )

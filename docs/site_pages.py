@@ -1,7 +1,7 @@
 """Write the documentation as a site, build/site: `make docs`.
 
 The tracked pages and pictures are copied to build/pages in the layout of the repository, so that a link which
-works on a code host also works on the site. zensical.toml has the navigation; tests/docs/ checks it and every link.
+works on a code host also works on the site. zensical.toml has the navigation; tests/docs/ checks every link.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Write docs/support.md, what works together: `PYTHONPATH=tests:. python docs/support_matrix.py`.
 
-Nothing is typed by hand that the code knows. What is impossible is what a recipe with that setting is refused for;
-what is tested is read from the parameters of the tests themselves. A test fails when the page is stale.
+Nothing is typed by hand that the code knows. What is impossible is what a recipe with that setting is refused
+for; what is tested is read from the parameters of the tests themselves. A test fails when the page is stale.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ INTRODUCTION = """\
 
 <!-- written by `PYTHONPATH=tests:. python docs/support_matrix.py` -->
 
-`tested`: a test trains this combination, or compares its gradients, and the name of the test is below. `untested`: nothing
-refuses it, and no test has tried it. `impossible`: it is refused before anything is loaded, with the reason given below.
-All tests run on CPUs; on a GPU none of this was tested.
+`tested`: a test trains this combination, or compares its gradients; the tests are named below. `untested`:
+nothing refuses it, and no test has tried it. `impossible`: it is refused before anything is loaded, for the
+reason given below. All tests run on CPUs; on a GPU none of this was tested.
 
 ## Losses
 
@@ -243,8 +243,9 @@ def _architectures() -> str:
     return f"""\
 ## Models
 
-Of the {len(layouts)} kinds of causal models of transformers {stored["transformers"]}: {counts}. [Models](models.md) lists
-each with its reason. Every one that is packed or padded was trained for a step, saved and loaded again.
+Of the {len(layouts)} kinds of causal models of transformers {stored["transformers"]}: {counts}.
+[Models](models.md) lists each with its reason. 
+Every one that is packed or padded was trained for a step, saved and loaded again.
 """
 
 

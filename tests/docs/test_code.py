@@ -1,4 +1,4 @@
-"""Code on pages: commands have the flags and fields that pairkit has, Python compiles, YAML and JSON parse."""
+"""Code on pages: commands have flags and fields that exist, Python compiles, YAML and JSON parse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people find at the door: the citation, the container, the release, the guide, the site's navigation."""
+"""What people find at the door: citation, container, release, guide, and the site's navigation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_image_has_a_tag_constraints_and_no_root() -> None:
     for words in instructions("FROM"):
         assert ":" in words[0] or words[0] == "base-${VARIANT}"
         assert not words[0].endswith(":latest")
-    assert [words for words in instructions("USER")] == [["1000"]]
+    assert list(instructions("USER")) == [["1000"]]
     installs = [line for line in DOCKERFILE.splitlines() if re.search(r"\bpip (install|wheel)\b", line)]
     assert installs
     assert all("-c " in line and "--no-cache-dir" in line for line in installs)

@@ -22,7 +22,7 @@ MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 @cache
 def links_and_anchors(page: Path) -> tuple[list[str], set[str]]:
-    """Return what a page links to, pictures too, and the anchors of its headings, as a code host makes them."""
+    """Return what a page links to, pictures too, and its headings' anchors, as a code host makes them."""
     links: list[str] = []
     anchors: set[str] = set()
     tokens = MARKDOWN.parse(page.read_text(encoding="utf-8"))

@@ -13,7 +13,16 @@ import support_matrix
 from pairkit.losses import LOSSES
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "tokenizers", "accelerate", "tensorboard", "matplotlib", "datasets", "aiohttp")
+HEAVY = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "tensorboard",
+    "matplotlib",
+    "datasets",
+    "aiohttp",
+)
 BLOCKED = f"""
 import sys
 for name in {HEAVY!r}:
