@@ -244,7 +244,7 @@ def _architectures() -> str:
 ## Models
 
 Of the {len(layouts)} kinds of causal models of transformers {stored["transformers"]}: {counts}.
-[Models](models.md) lists each with its reason. 
+[Models](models.md) lists each with its reason.
 Every one that is packed or padded was trained for a step, saved and loaded again.
 """
 
