@@ -51,13 +51,13 @@ def sizes(parts: Sequence[Part]) -> list[int]:
     With weights the mixture is as large as it can be with these shares and no row twice: the part that is
     the smallest for its share is taken whole.
     """
-    taken = [round(part.rows * part.fraction) for part in parts]
+    numbers = [round(part.rows * part.fraction) for part in parts]
     weights = [part.weight for part in parts if part.weight is not None]
     if weights:
-        whole = min(rows / weight for rows, weight in zip(taken, weights, strict=True))
+        whole = min(rows / weight for rows, weight in zip(numbers, weights, strict=True))
         # With room for rounding: 0.7 of 10 rows is 7, though 10 * 0.7 may be a little less.
-        taken = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(taken, weights, strict=True)]
-    return [min(part.rows, max(1, number)) for part, number in zip(parts, taken, strict=True)]
+        numbers = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(numbers, weights, strict=True)]
+    return [min(part.rows, max(1, number)) for part, number in zip(parts, numbers, strict=True)]
 
 
 def order(parts: Sequence[Part], seed: int) -> Order:
@@ -65,8 +65,8 @@ def order(parts: Sequence[Part], seed: int) -> Order:
     rows, places = [], []
     for part, number in zip(parts, sizes(parts), strict=True):
         # Those with the smallest numbers, so that fewer rows of a larger share are some of the same rows.
-        drawn = np.argsort(_uniforms(seed, part.name, "drawn", part.rows), kind="stable")[:number]
-        row = np.sort(drawn).astype(np.int64)
+        selection = np.argsort(_uniforms(seed, part.name, "drawn", part.rows), kind="stable")[:number]
+        row = np.sort(selection).astype(np.int64)
         # Within equal steps and not anywhere, so that every stretch of the mixture has the same shares.
         within = _uniforms(seed, part.name, "place", part.rows)[row]
         rows.append(row)

@@ -65,7 +65,7 @@ def ngrams(listed_words: pl.Series, n: int) -> Ngrams:
     """
     lengths = listed_words.list.len().to_numpy().astype(np.int64)
     flat = listed_words.explode().drop_nulls()  # of a list without words, explode makes a null
-    hashed = flat.hash(seed=0).to_numpy()
+    hashes = flat.hash(seed=0).to_numpy()
     counts = np.where(lengths > 0, np.maximum(lengths - n + 1, 1), 0)
     cuts = _cuts(counts)
     # Where each n-gram begins, and where its text ends, in the flat words.
@@ -77,7 +77,7 @@ def ngrams(listed_words: pl.Series, n: int) -> Ngrams:
         for step in range(n):
             place = begins + step
             inside = place < last
-            word = np.where(inside, hashed[np.minimum(place, len(hashed) - 1)] if len(hashed) else 0, 1)
+            word = np.where(inside, hashes[np.minimum(place, len(hashes) - 1)] if len(hashes) else 0, 1)
             # A polynomial in an odd number, so that the order of the words counts.
             state = state * np.uint64(GOLDEN) + word.astype(np.uint64)
     return Ngrams(finalize_words(state), cuts)

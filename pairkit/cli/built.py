@@ -42,10 +42,10 @@ def _built(data: str, write: bool) -> str:
     from pairkit.dataset.remote.on_hub import download, hub_id
     from pairkit.schema import MANIFEST
 
-    named = hub_id(data)
-    if named is None or (download(*named) / MANIFEST).is_file():
+    repository = hub_id(data)
+    if repository is None or (download(*repository) / MANIFEST).is_file():
         return data
-    name, revision = named
+    name, revision = repository
     out = DATA / name.split("/")[1]
     command = f"pairkit build --source {name}" + (f" --revision {revision}" if revision else "")
     # Several processes would build it several times.

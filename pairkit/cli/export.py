@@ -108,7 +108,7 @@ def export(
     from pairkit.dataset.export import describe
     from pairkit.dataset.export import export as write
 
-    exported = write(
+    export_result = write(
         folder,
         as_,
         out,
@@ -119,7 +119,7 @@ def export(
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )
-    say(describe(exported, dry_run=dry_run))
+    say(describe(export_result, dry_run=dry_run))
 
 
 def _is_model(folder: Path, as_: str | None, model_flags: bool) -> bool:
@@ -160,7 +160,7 @@ def _export_model(
 ) -> None:
     from pairkit.training.export.model import export_model
 
-    exported = export_model(
+    export_result = export_model(
         folder,
         out,
         best=best,
@@ -170,13 +170,13 @@ def _export_model(
         on_existing=cast("Any", on_existing.value),
         dry_run=dry_run,
     )
-    kind = "adapters" if exported.adapters else "a whole model"
-    result = "nothing was written (--dry-run)" if dry_run else exported.folder
-    say(f"{kind} of {exported.source}\n{result}")
+    kind = "adapters" if export_result.adapters else "a whole model"
+    result = "nothing was written (--dry-run)" if dry_run else export_result.folder
+    say(f"{kind} of {export_result.source}\n{result}")
 
 
 # After the definition, because a docstring cannot be an f-string and typer prints it as the help. Without its
 # indentation first, because the lines that replace the field have none.
 export.__doc__ = cleandoc(str(export.__doc__)).format(
-    formats="\n".join(f"  {name:<10} {made.consumer}" for name, made in FORMATS.items())
+    formats="\n".join(f"  {name:<10} {row_format.consumer}" for name, row_format in FORMATS.items())
 )

@@ -68,19 +68,19 @@ def inspect(
         raise UsageError(f"pairkit inspect does not read {key!r}; fields of source and mine can be given")
     recipe = load(None, {"source": {"name": name, **fields}}, more)
     try:
-        found = collect.inspect(recipe)
+        inspection = collect.inspect(recipe)
     except PairkitError:
         # What there is, so that the error about it can be understood.
         surveys = collect.surveys_of(recipe.every_source[0])
         if surveys:
             say("\n".join(text.describe_files(surveys)))
         raise
-    given = [("--map", map_), ("--layout", layout), ("--split", split), ("--limit", limit)]
+    flags = [("--map", map_), ("--layout", layout), ("--split", split), ("--limit", limit)]
     words = ["--source", name, *(["--path", path] if path else [])]
-    words += [str(word) for flag, value in given if value is not None for word in (flag, value)]
-    say(text.describe(found, recipe, [*words, *context.args]))
-    if not found.kept and not found.only_choices_fail:
-        raise text.nothing_usable(found, file)
+    words += [str(word) for flag, value in flags if value is not None for word in (flag, value)]
+    say(text.describe(inspection, recipe, [*words, *context.args]))
+    if not inspection.kept and not inspection.only_choices_fail:
+        raise text.nothing_usable(inspection, file)
 
 
 def _source(file: str, sources: tuple[str, ...]) -> tuple[str, str | None]:

@@ -137,10 +137,10 @@ def _wrapped(text: str, first: str = "") -> None:
     """Print wrapped text: `first` before the first line, its width as indent of the others."""
     indent = " " * len(first)
     if text:
-        filled = textwrap.wrap(
+        lines = textwrap.wrap(
             text, WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False
         )
-        typer.echo("\n".join(filled))
+        typer.echo("\n".join(lines))
 
 
 def _print_json(content: object) -> None:

@@ -35,18 +35,18 @@ def mapping(text: str | None) -> dict[str, Any] | None:
 
 def _parts(text: str) -> Iterator[str]:
     """Yield the parts between commas that are neither in a quoted value nor in braces."""
-    start, opened = 0, ""
+    start, end_mark = 0, ""
     for place, mark in enumerate(text):
-        if opened:
-            opened = "" if mark == opened else opened
+        if end_mark:
+            end_mark = "" if mark == end_mark else end_mark
         # At the beginning of a value only: a column may be named Bob's answer.
         elif text[:place].rstrip().endswith("=") and mark in (*QUOTES, "{"):
-            opened = "}" if mark == "{" else mark
+            end_mark = "}" if mark == "{" else mark
         elif mark == ",":
             yield text[start:place]
             start = place + 1
-    if opened:
-        raise UsageError(f"cannot read --map {text!r}: {opened} is missing at the end of a value")
+    if end_mark:
+        raise UsageError(f"cannot read --map {text!r}: {end_mark} is missing at the end of a value")
     yield text[start:]
 
 

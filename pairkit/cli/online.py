@@ -151,14 +151,18 @@ def online(
     typed = merge(given_flags(flags), overrides(context, recipes.OnlineRecipe))
     if trust_remote_code:
         typed = merge(typed, {"train": {"trust_remote_code": True}})
-    named = {**typed.get("build", {}), **typed.get("train", {})}
-    context.with_resource(only_trusted(named, allow_code or []))
-    resolved = recipes.load(recipe, typed, remote_code=trust_remote_code, allow_keys=allow_key or [])
+    fields = {**typed.get("build", {}), **typed.get("train", {})}
+    context.with_resource(only_trusted(fields, allow_code or []))
+    online_recipe = recipes.load(recipe, typed, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
-    name = Path(recipe).stem if recipe else f"{resolved.build.title.split('/')[-1]}-{resolved.loss_name}"
+    name = (
+        Path(recipe).stem
+        if recipe
+        else f"{online_recipe.build.title.split('/')[-1]}-{online_recipe.loss_name}"
+    )
     folder = out or RUNS / name
     try:
-        _run(resolved, folder, on_existing, dry_run=dry_run)
+        _run(online_recipe, folder, on_existing, dry_run=dry_run)
     except KeyboardInterrupt as error:  # while torch is imported, or the recipe is checked
         raise Interrupted(f"{folder}: stopped; {_status(folder)}") from error
 
@@ -180,8 +184,8 @@ def _run(recipe: OnlineRecipe, folder: Path, on_existing: OnExisting, *, dry_run
 
         say(yaml.safe_dump(run.planned(recipe, folder), sort_keys=False, allow_unicode=True), end="")
         return
-    trained = run.online(recipe, folder, on_existing=on_existing.value)
-    say(f"model: {trained}\nsegments: {folder / 'segments.jsonl'}\nmetrics: {folder / 'metrics.jsonl'}")
+    model = run.online(recipe, folder, on_existing=on_existing.value)
+    say(f"model: {model}\nsegments: {folder / 'segments.jsonl'}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
 def _status(folder: Path) -> str:

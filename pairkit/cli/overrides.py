@@ -39,5 +39,5 @@ def overrides(context: typer.Context, recipe: type[Strict]) -> dict[str, Any]:
 def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Keep the flags that were given: without None, and without blocks that are empty then."""
     # Without this, the default None of a flag would overwrite the recipe.
-    nested = {key: given_flags(value) if isinstance(value, dict) else value for key, value in flags.items()}
-    return {key: value for key, value in nested.items() if value is not None and value != {}}
+    values = {key: given_flags(value) if isinstance(value, dict) else value for key, value in flags.items()}
+    return {key: value for key, value in values.items() if value is not None and value != {}}

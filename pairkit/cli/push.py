@@ -97,7 +97,7 @@ def push(
     from pairkit.recipes import validate
 
     card = validate(Carded, overrides(context, Carded)).card
-    pushed = publish(
+    push_result = publish(
         folder,
         name,
         private=private,
@@ -113,4 +113,4 @@ def push(
         force=force,
         dry_run=dry_run,
     )
-    say(describe(pushed, dry_run=dry_run))
+    say(describe(push_result, dry_run=dry_run))

@@ -57,6 +57,6 @@ def quickstart(
     from pairkit.quickstart.settings import Settings
 
     settings = Settings(seed=seed, sft_steps=sft_steps, steps=steps, prompts=prompts)
-    started = time.perf_counter()
+    start = time.perf_counter()
     say(describe(run.quickstart(out, settings, on_existing=on_existing.value), out))
-    say(f"time:   {time.perf_counter() - started:.0f} s")
+    say(f"time:   {time.perf_counter() - start:.0f} s")

@@ -101,14 +101,14 @@ def replicate(
     if list_ or dry_run:
         _print_plan(rows, folder, chosen, size, claims=list_)
         return
-    found = run.replicate(
+    outcome = run.replicate(
         rows, folder, seeds=chosen, size=size, minutes=limit_minutes, on_existing=on_existing.value, page=page
     )
-    for result in found.results:
+    for result in outcome.results:
         say(f"{result['id']}: {result['verdict']}")
-    if found.unfinished:
+    if outcome.unfinished:
         say(
-            f"not finished in {limit_minutes:g} minutes: {', '.join(found.unfinished)}; the same command "
+            f"not finished in {limit_minutes:g} minutes: {', '.join(outcome.unfinished)}; the same command "
             "continues"
         )
     say(f"page: {folder / 'replication.md'}")
@@ -133,6 +133,6 @@ def _print_plan(
     for row, each in zip(rows, work, strict=True):
         cells = [row.id, row.task.name, str(each.runs), str(each.done), f"{each.minutes:.0f}"]
         table.add_row(*cells, *([f"{row.claim} ({row.paper})"] if claims else []))
-    runs, done, minutes = (sum(values) for values in zip(*work, strict=True))
-    table.add_row("all", "", str(runs), str(done), f"{minutes:.0f}", *([""] if claims else []))
+    runs, done_runs, minutes = (sum(values) for values in zip(*work, strict=True))
+    table.add_row("all", "", str(runs), str(done_runs), f"{minutes:.0f}", *([""] if claims else []))
     print_table(table)

@@ -50,6 +50,8 @@ def report(
     from pairkit.run_report.report import report as draw
 
     figures = draw(runs, out, json=json, csv_folder=csv)
-    drawn = sorted(figure.number for figure in figures if any(figure.tables.values()))
-    say(f"figures drawn: {', '.join(map(str, drawn)) or 'none'}; {len(figures) - len(drawn)} without data")
+    numbers = sorted(figure.number for figure in figures if any(figure.tables.values()))
+    say(
+        f"figures drawn: {', '.join(map(str, numbers)) or 'none'}; {len(figures) - len(numbers)} without data"
+    )
     say(f"page: {out}")

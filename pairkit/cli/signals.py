@@ -85,8 +85,8 @@ def exit_code(error: BaseException | None = None) -> int:
     """Return the exit code of a command that a signal ended with `error`, as a shell reports it."""
     cause = None if error is None else error.__cause__
     # Where the signal was only noted, so that a step could end, the cause has its number.
-    noted = cause.args[0] if isinstance(cause, KeyboardInterrupt) and cause.args else None
-    return int(128 + (noted or (_stopping.received[0] if came() else signal.SIGINT)))
+    number = cause.args[0] if isinstance(cause, KeyboardInterrupt) and cause.args else None
+    return int(128 + (number or (_stopping.received[0] if came() else signal.SIGINT)))
 
 
 def end(message: str, code: int) -> NoReturn:

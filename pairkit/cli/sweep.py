@@ -83,12 +83,12 @@ def sweep(
 
     axes = parse_axes(set_ or [], TrainRecipe)
     # What is typed after --set is typed too.
-    named = {module for point in points(axes) for module in modules_in(point.fields)}
+    modules = {module for point in points(axes) for module in modules_in(point.fields)}
     flags: dict[str, Any] = {"data": data, "model": model}
     if trust_remote_code:
         flags["trust_remote_code"] = True
     flags = given_flags(flags)
-    content = fields_of(recipe, flags, context, [*(allow_code or []), *sorted(named)])
+    content = fields_of(recipe, flags, context, [*(allow_code or []), *sorted(modules)])
     folder = out or RUNS / Path(recipe).stem
     devices = devices_of(parallel)
     if dry_run:

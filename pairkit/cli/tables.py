@@ -26,8 +26,8 @@ def print_table(table: Table) -> None:
         if column.no_wrap:
             cells = [column.header, *column.cells]
             column.min_width = max(console.measure(cell, options=wide).maximum for cell in cells)
-    needed = console.measure(table, options=wide)
-    width = max(console.width, needed.minimum) if console.is_terminal else needed.maximum
+    measurement = console.measure(table, options=wide)
+    width = max(console.width, measurement.minimum) if console.is_terminal else measurement.maximum
     # The title is broken at the width of the console, not of the table.
     title = console.measure(table.title or "", options=wide).maximum
     console.width = width if console.is_terminal else max(width, title)

@@ -222,21 +222,21 @@ def train(
         content["lora"] = {}
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
-    resolved = _resolve(recipe, content, context, allow_code or [], write=not dry_run)
+    train_recipe = _resolve(recipe, content, context, allow_code or [], write=not dry_run)
     from pairkit.dataset.mixed import title_of
 
-    name = re.sub(r"[^\w.+-]", "-", resolved.loss_name)  # the colons of a sum or of module:function
-    folder = out or RUNS / f"{title_of(resolved.data)}-{name}"
+    name = re.sub(r"[^\w.+-]", "-", train_recipe.loss_name)  # the colons of a sum or of module:function
+    folder = out or RUNS / f"{title_of(train_recipe.data)}-{name}"
     if dry_run:
-        _print_plan(resolved, folder, allow_changed_data)
+        _print_plan(train_recipe, folder, allow_changed_data)
         return
     # Only now, because torch is not needed for a wrong flag.
     from pairkit.evaluation.during_training import benchmark_of
     from pairkit.training.distributed.processes import current_processes
     from pairkit.training.run import train as run
 
-    trained = run(
-        resolved,
+    model_folder = run(
+        train_recipe,
         folder,
         on_existing=on_existing.value,
         allow_changed_data=allow_changed_data,
@@ -244,7 +244,7 @@ def train(
     )
     # One of several processes prints.
     if current_processes().main:
-        say(f"model: {trained}\nmetrics: {folder / 'metrics.jsonl'}")
+        say(f"model: {model_folder}\nmetrics: {folder / 'metrics.jsonl'}")
 
 
 def _data(values: list[str] | None) -> str | list[str] | None:
@@ -302,12 +302,12 @@ def _newest() -> Path:
     from pairkit.schema import MANIFEST
 
     # By the manifest's time, because it is written last: a build in progress has none.
-    built = sorted(DATA.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    if not built:
+    manifests = sorted(DATA.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
         raise InputError(
             f"no built dataset under {DATA}; name one with --data, or run: pairkit build --source NAME"
         )
-    return built[-1].parent
+    return manifests[-1].parent
 
 
 def _named_model(data: Any) -> str | None:
@@ -338,8 +338,8 @@ def _print_plan(recipe: TrainRecipe, folder: Path, allow_changed_data: bool) -> 
 
     # Read but not written: a dry run may use a store and leaves none.
     store = TokenStore(folder.parent / "tokens", write=False)
-    planned = plan(recipe, store, allow_changed_data=allow_changed_data)
-    for note in planned.notes:
+    run_plan = plan(recipe, store, allow_changed_data=allow_changed_data)
+    for note in run_plan.notes:
         log(note)
-    described = {"out": str(folder), **estimate(planned), "recipe": masked(recipe.model_dump(mode="json"))}
-    say(yaml.safe_dump(described, sort_keys=False), end="")
+    description = {"out": str(folder), **estimate(run_plan), "recipe": masked(recipe.model_dump(mode="json"))}
+    say(yaml.safe_dump(description, sort_keys=False), end="")

@@ -169,10 +169,10 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _stages(counts: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
-    ordered = ("source", "generate", "rank", "mine")  # as they run; the manifest has them by name
+    order = ("source", "generate", "rank", "mine")  # as they run; the manifest has them by name
     return [
         {"stage": stage, "what": what.replace("_", " "), "number": number}
-        for stage in (*ordered, *(name for name in counts if name not in (*ordered, "train", "test")))
+        for stage in (*order, *(name for name in counts if name not in (*order, "train", "test")))
         for what, number in counts.get(stage, {}).items()
         if number
     ]
@@ -192,8 +192,8 @@ def _title(manifest: Mapping[str, Any]) -> str:
 def _link(source: Source, manifest: Mapping[str, Any]) -> str:
     blocks = _sources(manifest)
     # Of a mixture, `source` is all of them together.
-    linked = [source] if len(blocks) == 1 else [find_source(block["name"]) for _, block in blocks]
-    return ", ".join(_link_one(each, block) for each, (_, block) in zip(linked, blocks, strict=True))
+    sources = [source] if len(blocks) == 1 else [find_source(block["name"]) for _, block in blocks]
+    return ", ".join(_link_one(each, block) for each, (_, block) in zip(sources, blocks, strict=True))
 
 
 def _link_one(source: Source, block: Mapping[str, Any]) -> str:
@@ -213,8 +213,8 @@ def _source_data_sets(manifest: Mapping[str, Any], source: Source) -> dict[str, 
         for each, (_, block) in zip(of_name, blocks, strict=True)
         if block["path"] is None
     ]
-    named = list(dict.fromkeys(hub_id for hub_id in ids if hub_id))
-    return {"source_datasets": named} if named else {}
+    hub_ids = list(dict.fromkeys(hub_id for hub_id in ids if hub_id))
+    return {"source_datasets": hub_ids} if hub_ids else {}
 
 
 def _model_link(manifest: Mapping[str, Any]) -> str:
@@ -270,9 +270,9 @@ def _shares(histograms: Histograms) -> list[dict[str, Any]]:
         order = sorted(counts, key=lambda value: (0, value) if name == "rank" else (-counts[value], value))
         rows = [{"value": v, "count": counts[v], "share": counts[v] / total} for v in order[:MODELS_SHOWN]]
         if len(order) > MODELS_SHOWN:
-            left = sum(counts[value] for value in order[MODELS_SHOWN:])
+            rest = sum(counts[value] for value in order[MODELS_SHOWN:])
             others = f"{len(order) - MODELS_SHOWN} others"
-            rows.append({"value": others, "count": left, "share": left / total})
+            rows.append({"value": others, "count": rest, "share": rest / total})
         if rows:
             tables.append({"name": name, "rows": rows})
     return tables

@@ -133,20 +133,20 @@ def with_settings(card: str, settings: CardSettings, before: CardSettings | None
 
 
 def _matter(matter: dict[str, Any], settings: CardSettings, replaced: tuple[str, ...]) -> dict[str, Any]:
-    added: dict[str, Any] = {}
+    additions: dict[str, Any] = {}
     if settings.license:
         # A name or link that is there belongs to the license that is replaced.
         matter = {key: value for key, value in matter.items() if key not in ("license_name", "license_link")}
-        added |= license_fields(settings.license)
+        additions |= license_fields(settings.license)
     if settings.language:
-        added["language"] = list(settings.language)
+        additions["language"] = list(settings.language)
     # Only datasets have one: the hub knows none of models.
     if settings.pretty_name and "pretty_name" in matter:
-        added["pretty_name"] = settings.pretty_name
+        additions["pretty_name"] = settings.pretty_name
     if settings.tags:
-        kept = [tag for tag in matter.get("tags") or [] if tag not in replaced or tag in TAGS]
-        added["tags"] = list(dict.fromkeys([*kept, *settings.tags]))
-    together = {**matter, **added}
+        tags = [tag for tag in matter.get("tags") or [] if tag not in replaced or tag in TAGS]
+        additions["tags"] = list(dict.fromkeys([*tags, *settings.tags]))
+    together = {**matter, **additions}
     return {key: together[key] for key in (*_FIRST, *together) if key in together}
 
 

@@ -42,8 +42,8 @@ def split(card: str) -> CardText:
     """
     # Editors in a browser may send others, and no difference must be seen in them.
     text = card.removeprefix("\ufeff").replace("\r\n", "\n")
-    found = _FRONT.match(text)
-    return CardText(None, text) if found is None else CardText(found["block"], text[found.end() :])
+    match = _FRONT.match(text)
+    return CardText(None, text) if match is None else CardText(match["block"], text[match.end() :])
 
 
 def join(matter: dict[str, Any], body: str) -> str:

@@ -59,9 +59,9 @@ def map_json(texts: pa.Array, function: Callable[[Any], Any]) -> pa.Array:
 
     A loop, because JSON has no columnar kernel, over the distinct texts.
     """
-    encoded = texts.dictionary_encode()
-    mapped = [json_text(function(json.loads(text))) for text in encoded.dictionary.to_pylist()]
-    return pa.array(mapped, pa.string()).take(encoded.indices)
+    encoding = texts.dictionary_encode()
+    values = [json_text(function(json.loads(text))) for text in encoding.dictionary.to_pylist()]
+    return pa.array(values, pa.string()).take(encoding.indices)
 
 
 def _as_text(arguments: Any) -> str:
@@ -92,8 +92,8 @@ def _objects(fields: dict[str, pa.Array], size: int, *, nulls: bool) -> pa.Array
         texts = _texts(values)
         texts = pc.fill_null(texts, "null") if nulls else texts
         members.append(pc.binary_join_element_wise(_large(f"{json.dumps(name)}:"), texts, _large("")))
-    joined = pc.binary_join_element_wise(*members, _large(","), null_handling="skip")
-    return pc.binary_join_element_wise(_large("{"), joined, _large("}"), _large(""))
+    contents = pc.binary_join_element_wise(*members, _large(","), null_handling="skip")
+    return pc.binary_join_element_wise(_large("{"), contents, _large("}"), _large(""))
 
 
 def _texts(values: pa.Array) -> pa.Array:
@@ -111,11 +111,11 @@ def _texts(values: pa.Array) -> pa.Array:
     if pa.types.is_struct(kind):
         return pc.if_else(pc.is_valid(values), _objects(struct_fields(values), len(values), nulls=True), None)
     # polars escapes texts and writes numbers; each value is the field `a` of an object.
-    encoded = (
+    objects = (
         pl.DataFrame({"a": pl.from_arrow(values)}).select(pl.struct("a").struct.json_encode()).to_series()
     )
-    written = encoded.str.strip_prefix('{"a":').str.head(-1).to_arrow().cast(pa.large_string())
-    return pc.if_else(pc.is_valid(values), written, None)
+    scalars = objects.str.strip_prefix('{"a":').str.head(-1).to_arrow().cast(pa.large_string())
+    return pc.if_else(pc.is_valid(values), scalars, None)
 
 
 def _large(text: str) -> pa.Scalar:

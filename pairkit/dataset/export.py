@@ -38,8 +38,8 @@ _LAYOUTS: dict[str, Layout] = {
 }
 _CHAT_LAYOUTS: dict[str, Layout] = {
     name: (getattr(reshape, f"chat_{name}"), getattr(reshape, f"CHAT_{name.upper()}"))
-    for name, made in FORMATS.items()
-    if made.carries and name not in _VIEWS
+    for name, row_format in FORMATS.items()
+    if row_format.carries and name not in _VIEWS
 }
 SCHEMAS = {name: schema for name, (_, schema) in _LAYOUTS.items()} | _VIEWS
 # Of data with tools, tool calls and the like, where the consumer has a place for them.
@@ -204,11 +204,11 @@ class _Tally:
 
     def _check(self) -> None:
         """Check that every set is in the file or has a reason, and that the file has rows."""
-        used = self._sets - self._left_out.total()
+        sets = self._sets - self._left_out.total()
         # Only these make several rows of a set, so that a lower or higher number is a defect elsewhere.
         several = self._settings["rejected"] == "all" or self._settings["as"] == "unpaired"
-        if self._rows < used or (self._rows > used and not several):
-            raise RuntimeError(f"{used} sets made {self._rows} rows: {self._settings}")
+        if self._rows < sets or (self._rows > sets and not several):
+            raise RuntimeError(f"{sets} sets made {self._rows} rows: {self._settings}")
         if not self._rows:
             split, name = self._settings["split"], self._settings["as"]
             raise InputError(
@@ -224,9 +224,9 @@ class _Tally:
 
 
 @contextmanager
-def _writer(path: Path, schema: pa.Schema, made: Format) -> Iterator[Callable[[pa.Table], None]]:
+def _writer(path: Path, schema: pa.Schema, row_format: Format) -> Iterator[Callable[[pa.Table], None]]:
     """Open a file of the format's kind; yields what appends a table to it."""
-    if made.suffix == ".parquet":
+    if row_format.suffix == ".parquet":
         with open_writer(path, schema) as parquet:
             yield parquet.write_table
         return

@@ -119,8 +119,8 @@ class Output:
             raise ExistingOutputError(
                 f"{self.out} is not empty and was not created by this command; choose another --out"
             )
-        listed = {name for entry in exports.values() for name in entry["files"]}
-        if self.file.exists() and self.file.name not in listed:
+        names = {name for entry in exports.values() for name in entry["files"]}
+        if self.file.exists() and self.file.name not in names:
             raise _foreign(self.file)
         if self.manifest.exists() and not exports:
             raise _foreign(self.manifest)

@@ -58,14 +58,14 @@ def held(batches: Iterable[pa.RecordBatch]) -> frozenset[str]:
 
 def _with(batch: pa.RecordBatch, column: str, name: str, *, equal: str | None = None) -> Mask:
     """Mark the sets in which a message or completion has a value (or the value `equal`) in a field."""
-    found = np.zeros(batch.num_rows, np.bool_)
+    set_mask = np.zeros(batch.num_rows, np.bool_)
     # Of a file of version 1, no column may be left of `LEAVES`, and its structs lack the field.
     if column not in batch.schema.names:
-        return found
+        return set_mask
     cuts, flat = flatten(batch[column])
     if name in {field.name for field in flat.type}:
         values = pc.struct_field(flat, name)
         if values.null_count < len(values):
             owners = list_indices(cuts)
-            found[owners[present(values) if equal is None else mask(pc.equal(values, equal))]] = True
-    return found
+            set_mask[owners[present(values) if equal is None else mask(pc.equal(values, equal))]] = True
+    return set_mask

@@ -27,5 +27,5 @@ def is_language(code: str) -> bool:
     >>> [is_language(code) for code in ("en", "zh-TW", "yue", "multilingual", "xx", "English")]
     [True, True, True, True, False, False]
     """
-    found = _CODE.fullmatch(code)
-    return found is not None and (found[1] is None or len(found[1]) == 3 or found[1] in LANGUAGES)
+    match = _CODE.fullmatch(code)
+    return match is not None and (match[1] is None or len(match[1]) == 3 or match[1] in LANGUAGES)

@@ -17,19 +17,21 @@ from pairkit.schema import ROLES
 
 def reasons(sets: pa.Table, name: str) -> pa.ChunkedArray:
     """Tell for each set why it makes no row of the format `name`; null where it makes one."""
-    made = FORMATS[name]
+    row_format = FORMATS[name]
     chunks = []
     for batch in sets.to_batches():
-        found = pa.nulls(batch.num_rows, pa.string())
-        if made.made_of != "sets":
-            found = views.without_pair(batch, labels=made.made_of == "completions")
-        held = extras.marks(batch)
-        problems = [(f"holds_{extra}", held[extra]) for extra in extras.EXTRAS if extra not in made.carries]
+        batch_reasons = pa.nulls(batch.num_rows, pa.string())
+        if row_format.made_of != "sets":
+            batch_reasons = views.without_pair(batch, labels=row_format.made_of == "completions")
+        marks = extras.marks(batch)
+        problems = [
+            (f"holds_{extra}", marks[extra]) for extra in extras.EXTRAS if extra not in row_format.carries
+        ]
         problems += [(reason, check(batch)) for reason, check in CHECKS.get(name, {}).items()]
         for reason, where in problems:
             # The first reason counts: a set is left out once.
-            found = pc.coalesce(found, pc.if_else(pa.array(where), pa.scalar(reason), None))
-        chunks.append(found)
+            batch_reasons = pc.coalesce(batch_reasons, pc.if_else(pa.array(where), pa.scalar(reason), None))
+        chunks.append(batch_reasons)
     return pa.chunked_array(chunks, pa.string())
 
 
@@ -46,35 +48,35 @@ def turns_do_not_alternate(sets: pa.RecordBatch) -> Mask:
     owners = np.repeat(np.arange(len(lengths)), lengths)
     turn = np.arange(len(roles)) - starts[owners] - (roles[starts] == 0)[owners]
     expected = np.where(turn < 0, 0, 1 + turn % 2)
-    broken = np.zeros(len(lengths), np.bool_)
-    broken[owners[roles != expected]] = True
-    return broken
+    set_mask = np.zeros(len(lengths), np.bool_)
+    set_mask[owners[roles != expected]] = True
+    return set_mask
 
 
 def text_beside_tool_calls(sets: pa.RecordBatch) -> Mask:
     """Mark sets in which the assistant calls a tool and writes something in the same turn."""
-    found = np.zeros(sets.num_rows, np.bool_)
+    set_mask = np.zeros(sets.num_rows, np.bool_)
     for column, text in (("prompt", "content"), ("completions", "text")):
         cuts, flat = flatten(sets[column])
         both = present(pc.struct_field(flat, "tool_calls")) & filled(pc.struct_field(flat, text))
-        found[list_indices(cuts)[both]] = True
-    return found
+        set_mask[list_indices(cuts)[both]] = True
+    return set_mask
 
 
 def tool_call_without_id(sets: pa.RecordBatch) -> Mask:
     """Mark sets with a tool call, or the result of one, that has no id."""
-    found = np.zeros(sets.num_rows, np.bool_)
+    set_mask = np.zeros(sets.num_rows, np.bool_)
     for column in ("prompt", "completions"):
         cuts, flat = flatten(sets[column])
-        named = map_json(
+        with_ids = map_json(
             pc.struct_field(flat, "tool_calls"), lambda calls: all(call.get("id") for call in calls)
         )
-        without = mask(pc.equal(named, "false"))
+        without = mask(pc.equal(with_ids, "false"))
         if column == "prompt":
             results = mask(pc.equal(pc.struct_field(flat, "role"), "tool"))
             without |= results & ~present(pc.struct_field(flat, "tool_call_id"))
-        found[list_indices(cuts)[without]] = True
-    return found
+        set_mask[list_indices(cuts)[without]] = True
+    return set_mask
 
 
 CHECKS: dict[str, dict[str, Callable[[pa.RecordBatch], Mask]]] = {

@@ -30,8 +30,8 @@ def written(entry: Any) -> Any:
     """Return a dataset that is written as `DIR` or `DIR:WEIGHT` as a mapping, anything else as it is."""
     if not isinstance(entry, str):
         return entry
-    found = None if Path(entry).exists() else _WEIGHTED.fullmatch(entry)
-    return {"data": entry} if found is None else found.groupdict()
+    match = None if Path(entry).exists() else _WEIGHTED.fullmatch(entry)
+    return {"data": entry} if match is None else match.groupdict()
 
 
 class MixedPart(Strict):
@@ -223,5 +223,5 @@ def open_data(data: Data, split: str, seed: int) -> BuiltData | MixedData:
     """
     if isinstance(data, str):
         return reader.open_data(str(on_hub.folder_of(data)), split)
-    opened = [(part, reader.open_data(str(on_hub.folder_of(part.data)), split)) for part in data]
-    return MixedData(tuple(opened), seed)
+    parts = [(part, reader.open_data(str(on_hub.folder_of(part.data)), split)) for part in data]
+    return MixedData(tuple(parts), seed)

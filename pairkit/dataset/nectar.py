@@ -47,10 +47,10 @@ def _nectar(batch: pa.RecordBatch) -> pa.RecordBatch:
     messages, lengths = pc.list_flatten(prompts), pc.list_value_length(batch["completions"])
     role = pc.struct_field(messages, "role")
     heads = pa.array(["", "\n\nHuman: ", "\n\nAssistant: "]).take(pc.index_in(role, pa.array(ROLES)))
-    spoken = pc.binary_join_element_wise(heads, pc.struct_field(messages, "content"), "")
-    # One offset per set and one more; `spoken` has one entry per message.
+    texts = pc.binary_join_element_wise(heads, pc.struct_field(messages, "content"), "")
+    # One offset per set and one more; `texts` has one entry per message.
     starts = offsets(pc.list_value_length(prompts).to_numpy())
-    dialogues = pc.binary_join(pa.ListArray.from_arrays(starts, spoken), "")
+    dialogues = pc.binary_join(pa.ListArray.from_arrays(starts, texts), "")
     # The set of each message.
     owners = pc.list_parent_indices(prompts).to_numpy()
     turns = np.bincount(owners[pc.equal(role, "user").to_numpy(zero_copy_only=False)], minlength=len(prompts))

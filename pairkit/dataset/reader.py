@@ -58,8 +58,8 @@ class BuiltData:
     def hashes(self, *splits: str) -> dict[str, str]:
         """Return the sha256 of each file of some splits, by its name in the manifest, as it is now."""
         paths = self.files(*splits)
-        found = sha256_of(paths, f"checking {self.folder}")
-        return {f"data/{path.name}": found[path] for path in paths}
+        hashes = sha256_of(paths, f"checking {self.folder}")
+        return {f"data/{path.name}": hashes[path] for path in paths}
 
     def changed(self, hashes: Mapping[str, str], *splits: str) -> list[str]:
         """Describe each file of some splits that is not the one that the manifest lists.
@@ -70,16 +70,16 @@ class BuiltData:
         files = self.manifest.get("files")
         if not isinstance(files, dict) or not files or not all(map(_has_hash, files.values())):
             return [f"its {MANIFEST} lists no hashes of its files"]
-        listed = {
+        manifest_hashes = {
             name: about["sha256"]
             for name, about in files.items()
             if name.startswith("data/") and split_of(name) in splits
         }
         problems = [f"{MANIFEST} was changed"] if was_edited(self.manifest) else []
-        for name in sorted({*listed, *hashes}):
-            if listed.get(name) != hashes.get(name):
-                what = "was changed" if name in listed and name in hashes else "is missing"
-                problems.append(f"{name} {what if name in listed else 'was added'}")
+        for name in sorted({*manifest_hashes, *hashes}):
+            if manifest_hashes.get(name) != hashes.get(name):
+                what = "was changed" if name in manifest_hashes and name in hashes else "is missing"
+                problems.append(f"{name} {what if name in manifest_hashes else 'was added'}")
         return problems
 
     def held(self, split: str) -> frozenset[str]:
@@ -101,17 +101,17 @@ class BuiltData:
         return self._tables(split, limit)
 
     def _tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
-        left = limit
+        remaining = limit
         for path in self._files(split):
             with _reading(path), pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=ROWS):
                     # A slice to None is the whole table.
-                    table = pa.Table.from_batches([batch])[:left]
-                    if left is not None:
-                        left -= table.num_rows
+                    table = pa.Table.from_batches([batch])[:remaining]
+                    if remaining is not None:
+                        remaining -= table.num_rows
                     if table.num_rows:
                         yield check_sets(table, file=path)
-                    if left == 0:
+                    if remaining == 0:
                         return
 
     def pairs(
@@ -162,8 +162,8 @@ class BuiltData:
 
     def _check_known(self, split: str) -> None:
         if split not in self.splits:
-            listed = self.manifest.get("files")
-            for name in listed if isinstance(listed, dict) else ():
+            files = self.manifest.get("files")
+            for name in files if isinstance(files, dict) else ():
                 if name.startswith("data/") and split_of(name) == split:
                     raise InputError(
                         f"{self.folder / name}: is missing, though {MANIFEST} lists it; put it back, or "

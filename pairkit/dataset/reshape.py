@@ -144,12 +144,12 @@ def _without(prompts: pa.ListArray, name: str) -> pa.ListArray:
 def _conversations(prompts: pa.ListArray, replies: pa.ListArray) -> pa.ListArray:
     """Join each prompt with its reply of one turn."""
     messages = pc.list_flatten(prompts)
-    joined = pa.concat_arrays([messages, pc.list_flatten(replies)])
-    fields = {name: pc.struct_field(joined, name) for name in ("role", "content")}
-    spoken = structs(CONVERSATION.value_type, len(joined), **fields)
+    pool = pa.concat_arrays([messages, pc.list_flatten(replies)])
+    fields = {name: pc.struct_field(pool, name) for name in ("role", "content")}
+    entries = structs(CONVERSATION.value_type, len(pool), **fields)
     lengths = pc.list_value_length(prompts).to_numpy() + 1
     ends = np.cumsum(lengths) - 1
-    order = np.empty(len(spoken), np.int64)
+    order = np.empty(len(entries), np.int64)
     order[ends] = len(messages) + np.arange(len(replies))
-    order[np.delete(np.arange(len(spoken)), ends)] = np.arange(len(messages))
-    return pa.ListArray.from_arrays(offsets(lengths), pc.take(spoken, pa.array(order)))
+    order[np.delete(np.arange(len(entries)), ends)] = np.arange(len(messages))
+    return pa.ListArray.from_arrays(offsets(lengths), pc.take(entries, pa.array(order)))

@@ -33,23 +33,25 @@ class Scale(NamedTuple):
 
 def scales(data: BuiltData | MixedData, split: str) -> list[Scale]:
     """Return the scale of each source that has scores, of each dataset of a mixture, in order."""
-    named = [("", data)] if isinstance(data, BuiltData) else [(f"{p.title}/", each) for p, each in data.parts]
-    found = []
-    for prefix, each in named:
+    datasets = (
+        [("", data)] if isinstance(data, BuiltData) else [(f"{p.title}/", each) for p, each in data.parts]
+    )
+    source_scales = []
+    for prefix, each in datasets:
         scores: dict[str, list[np.ndarray]] = {}
         for source, values in _scores(each, split):
             scores.setdefault(source, []).append(values)
         for source, parts in scores.items():
             low, high = np.quantile(np.concatenate(parts), QUANTILES)
-            found.append(Scale(f"{prefix}{source}", float(low), float(high)))
-    return found
+            source_scales.append(Scale(f"{prefix}{source}", float(low), float(high)))
+    return source_scales
 
 
-def differ(found: Sequence[Scale]) -> bool:
+def differ(source_scales: Sequence[Scale]) -> bool:
     """Return whether two of the scales are different ones: apart, or one much wider than the other."""
-    widths = [scale.high - scale.low for scale in found]
-    apart = any(one.high < other.low for one in found for other in found)
-    return apart or (len(found) > 1 and max(widths) > ALIKE * min(widths))
+    widths = [scale.high - scale.low for scale in source_scales]
+    apart = any(scale.high < other.low for scale in source_scales for other in source_scales)
+    return apart or (len(source_scales) > 1 and max(widths) > ALIKE * min(widths))
 
 
 def _scores(data: BuiltData, split: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -211,10 +211,10 @@ def _pick(
 
 def _replies(flat: pa.StructArray, rows: pl.Series) -> pa.ListArray:
     """Make each completion a conversation of one assistant turn."""
-    picked = pc.take(flat, rows.to_arrow())
+    selection = pc.take(flat, rows.to_arrow())
     fields = {"content": "text", "reasoning_content": "reasoning_content", "tool_calls": "tool_calls"}
-    said = {name: pc.struct_field(picked, field) for name, field in fields.items()}
-    replies = structs(MESSAGE, len(rows), role=repeat("assistant", len(rows), pa.string()), **said)
+    columns = {name: pc.struct_field(selection, field) for name, field in fields.items()}
+    replies = structs(MESSAGE, len(rows), role=repeat("assistant", len(rows), pa.string()), **columns)
     return pa.ListArray.from_arrays(offsets(np.ones(len(rows), np.int64)), replies)
 
 

@@ -36,52 +36,52 @@ def add_noise(
     remaining = frame.filter(KEPT)
     if recipe.token_swap is None and recipe.word_swap is None and recipe.truncate is None:
         return Added(pool, remaining, Counter())
-    # One row per ranked set; `best[made.owners]` below has one per noisy completion.
+    # One row per ranked set; `best[noise.owners]` below has one per noisy completion.
     best = remaining.filter(pl.col("row") == pl.col("best_row"))
     calling = best["calls"].is_not_null()
     best = best.filter(~calling)
     # From `frame` and not `remaining`, because a text that was dropped must not return as noise.
     texts = frame.filter(pl.col("best_row").is_not_null() & pl.col("set").is_in(best["set"].implode()))
     present = texts.group_by("set", maintain_order=True).agg("text")
-    made = make(
+    noise = make(
         [set_ids[index] for index in best["set"]],
         best["text"].to_list(),
         [set(texts) for texts in present["text"].to_list()],
         recipe,
         seed,
     )
-    chosen = best[made.owners]
-    added = chosen.with_columns(
+    chosen = best[noise.owners]
+    noise_rows = chosen.with_columns(
         row=pl.int_range(len(pool), len(pool) + len(chosen), eager=True),
         noise=pl.lit(True),
         # No rank, because noise is below every ranked completion by what it is, see `NEGATIVE`.
         rank=pl.lit(None, pl.Int32),
         score=pl.lit(None, pl.Float64),
     )
-    counts = Counter(f"noise_{kind}" for kind in made.kinds)
-    counts["noise_impossible"] = made.impossible
+    counts = Counter(f"noise_{kind}" for kind in noise.kinds)
+    counts["noise_impossible"] = noise.impossible
     kinds = (recipe.token_swap, recipe.word_swap, recipe.truncate)
     counts["noise_on_tool_calls"] = int(calling.sum()) * sum(kind.count for kind in kinds if kind)
     return Added(
-        pa.concat_arrays([pool, _completions(made, pool, chosen["row"])]),
+        pa.concat_arrays([pool, _completions(noise, pool, chosen["row"])]),
         # A stable sort, so that each set's noise stays last.
-        pl.concat([remaining, added]).sort("set", maintain_order=True),
+        pl.concat([remaining, noise_rows]).sort("set", maintain_order=True),
         counts,
     )
 
 
-def _completions(made: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.StructArray:
+def _completions(noise: Noise, pool: pa.StructArray, chosen: pl.Series) -> pa.StructArray:
     count = len(chosen)
     endings, thoughts = (
         pc.take(pc.struct_field(pool, name), chosen.to_arrow())
         for name in ("finish_reason", "reasoning_content")
     )
-    is_cut = pa.array([kind == "truncate" for kind in made.kinds], pa.bool_())
+    is_cut = pa.array([kind == "truncate" for kind in noise.kinds], pa.bool_())
     return structs(
         COMPLETION,
         count,
-        text=pa.array(made.texts, pa.string()),
-        model=pa.array([f"noise:{kind}" for kind in made.kinds], pa.string()),
+        text=pa.array(noise.texts, pa.string()),
+        model=pa.array([f"noise:{kind}" for kind in noise.kinds], pa.string()),
         origin=pa.array(["noise"] * count, pa.string()),
         # A text cut by max_tokens stays so with words exchanged; our own cut imitates an early end.
         finish_reason=pc.if_else(is_cut, None, endings),

@@ -42,12 +42,12 @@ def flip(
     keys = draws.keys(seed, "label_flip", [set_ids[index] for index in pairs["set"]])
     pairs = pairs.filter(draws.uniform(draws.draw(keys)) < rate)
     chosen, lower = pairs["best_row"].to_numpy(), pairs["lower"].to_numpy()
-    relabeled = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
+    replacements = _relabel(pool, np.concatenate([chosen, lower]), np.concatenate([lower, chosen]))
     place = np.arange(len(pool))
     # A flipped completion takes its partner's place: `place` has one entry per row of the old pool.
     place[lower] = len(pool) + np.arange(len(chosen))
     place[chosen] = place[lower] + len(chosen)
-    return Flipped(pa.concat_arrays([pool, relabeled]), place[frame["row"].to_numpy()], len(chosen))
+    return Flipped(pa.concat_arrays([pool, replacements]), place[frame["row"].to_numpy()], len(chosen))
 
 
 def _relabel(pool: pa.StructArray, rows: Indices, partners: Indices) -> pa.StructArray:
@@ -59,11 +59,11 @@ def _relabel(pool: pa.StructArray, rows: Indices, partners: Indices) -> pa.Struc
 def _keep_originals(completions: pa.StructArray) -> pa.Array:
     # A loop, because Arrow has no kernel that merges lists, and few sets are flipped.
     fields = (pc.struct_field(completions, name).to_pylist() for name in ("rank", "score", "scores"))
-    extended = []
+    score_lists = []
     for rank, score, scores in zip(*fields, strict=True):
         originals = {"original_rank": rank, "original_score": score}
-        named = {name: value for name, value in originals.items() if value is not None}
-        named |= {entry["name"]: entry["value"] for entry in scores or ()}
+        numbers = {name: value for name, value in originals.items() if value is not None}
+        numbers |= {entry["name"]: entry["value"] for entry in scores or ()}
         # Sorted by name, as all scores are.
-        extended.append([{"name": name, "value": named[name]} for name in sorted(named)])
-    return pa.array(extended, SCORES)
+        score_lists.append([{"name": name, "value": numbers[name]} for name in sorted(numbers)])
+    return pa.array(score_lists, SCORES)

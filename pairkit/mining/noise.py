@@ -92,7 +92,7 @@ def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
         return None
 
     def propose(numbers: Iterator[int]) -> str:
-        moved: dict[tuple[int, int], tuple[int, int]] = {}
+        moves: dict[tuple[int, int], tuple[int, int]] = {}
         for _ in range(swaps):
             place = next(numbers) % count
             # An offset of 1 to count - 1, so that the second place is never the first.
@@ -100,19 +100,19 @@ def _swap(text: str, count: int, span: Span, swaps: int) -> Propose | None:
             if first == second or first[0] == first[1] or second[0] == second[1]:
                 return text  # parts of one character, or an empty token: the caller tries again
             # By place, because a place that was exchanged before has another place's characters by now.
-            moved[first], moved[second] = moved.get(second, second), moved.get(first, first)
-        return _rearranged(text, moved)
+            moves[first], moves[second] = moves.get(second, second), moves.get(first, first)
+        return _rearranged(text, moves)
 
     return propose
 
 
-def _rearranged(text: str, moved: dict[tuple[int, int], tuple[int, int]]) -> str:
-    """Return `text` with the characters of `moved[place]` at each place."""
-    parts, done = [], 0
-    for start, end in sorted(moved):
-        parts += [text[done:start], text[slice(*moved[start, end])]]
-        done = end
-    return "".join([*parts, text[done:]])
+def _rearranged(text: str, moves: dict[tuple[int, int], tuple[int, int]]) -> str:
+    """Return `text` with the characters of `moves[place]` at each place."""
+    parts, position = [], 0
+    for start, end in sorted(moves):
+        parts += [text[position:start], text[slice(*moves[start, end])]]
+        position = end
+    return "".join([*parts, text[position:]])
 
 
 def _cut(text: str) -> Propose | None:
@@ -163,9 +163,9 @@ def _token_span(encoding: Encoding, index: int) -> tuple[int, int]:
 
 
 def _token_end(encoding: Encoding, index: int) -> int:
-    covered = encoding.token_to_chars(index)
+    span = encoding.token_to_chars(index)
     # Some tokenizers have tokens of no character.
-    return covered[1] if covered else 0
+    return span[1] if span else 0
 
 
 # Cached, because every unit needs it, in every worker.

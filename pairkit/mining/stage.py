@@ -63,16 +63,16 @@ def mine(sets: pa.Table, recipe: MineRecipe, *, seed: int, panel: Sequence[str] 
     if recipe.min_agreement is not None:
         counts[f"dropped_{_PANEL}"] = 0
     # With an empty table, because a concatenation needs at least one.
-    kept, refused, dropped = [], [QUARANTINE.empty_table()], [DROPPED.empty_table()]
+    set_parts, quarantine_parts, dropped_parts = [], [QUARANTINE.empty_table()], [DROPPED.empty_table()]
     for batch in batches(sets):
         staying, quarantine, without = _mine(batch, recipe, seed, panel, counts)
-        kept.append(staying)
-        refused.append(quarantine)
-        dropped.append(without)
+        set_parts.append(staying)
+        quarantine_parts.append(quarantine)
+        dropped_parts.append(without)
     return StageResult(
-        pa.Table.from_batches(kept, schema=SETS),
-        pa.concat_tables(refused),
-        dropped=pa.concat_tables(dropped),
+        pa.Table.from_batches(set_parts, schema=SETS),
+        pa.concat_tables(quarantine_parts),
+        dropped=pa.concat_tables(dropped_parts),
         counts=dict(counts),
     )
 
@@ -83,17 +83,17 @@ def _mine(
     pool, set_ids = completions(batch), batch["set_id"].to_pylist()
     frame = policies.drop(_columns(batch, pool, set_ids, recipe, seed, panel), recipe, len(panel))
     verdicts = policies.judge(frame, recipe)
-    refused = verdicts.filter(pl.col("reason").is_not_null())
+    refusals = verdicts.filter(pl.col("reason").is_not_null())
     # `stays` has one entry per set, `frame` one row per completion.
     stays = np.ones(batch.num_rows, bool)
-    stays[refused["set"].to_numpy()] = False
+    stays[refusals["set"].to_numpy()] = False
     staying = frame.filter(pl.Series(stays[frame["set"].to_numpy()]))
 
     # Before noise is added, because `completions_in` and `dropped_*` are about the source's completions.
-    counts.update(_counts(stays, frame, staying, refused))
+    counts.update(_counts(stays, frame, staying, refusals))
     dropped = _dropped(staying, pool, batch["set_id"]) if recipe.record_dropped else DROPPED.empty_table()
-    pool, frame, made = add_noise(staying, pool, set_ids, recipe.noise, seed)
-    counts.update(made)
+    pool, frame, noise_counts = add_noise(staying, pool, set_ids, recipe.noise, seed)
+    counts.update(noise_counts)
     rows = frame["row"].to_numpy()
     if recipe.noise.label_flip is not None:
         pool, rows, flipped = flip(frame, pool, set_ids, recipe.noise.label_flip.rate, seed)
@@ -101,9 +101,9 @@ def _mine(
     counts["completions_out"] += len(rows)
     quarantine = quarantine_rows(
         "mine",
-        batch.take(refused["set"].to_arrow()),
-        refused["reason"].to_list(),
-        [_explain(verdict) for verdict in refused.iter_rows(named=True)],
+        batch.take(refusals["set"].to_arrow()),
+        refusals["reason"].to_list(),
+        [_explain(verdict) for verdict in refusals.iter_rows(named=True)],
     )
     return assemble(batch, pool, frame["set"].to_numpy(), rows, stays), quarantine, dropped
 
@@ -146,7 +146,9 @@ def _columns(
     return best_first(frame)
 
 
-def _counts(stays: Mask, frame: pl.DataFrame, staying: pl.DataFrame, refused: pl.DataFrame) -> dict[str, int]:
+def _counts(
+    stays: Mask, frame: pl.DataFrame, staying: pl.DataFrame, refusals: pl.DataFrame
+) -> dict[str, int]:
     with_rank = staying.filter(policies.KEPT & policies.RANKED)["set"].n_unique()
     counts = {
         "sets_in": len(stays),
@@ -155,7 +157,7 @@ def _counts(stays: Mask, frame: pl.DataFrame, staying: pl.DataFrame, refused: pl
         "completions_in": len(frame),
         "completions_quarantined": len(frame) - len(staying),
     }
-    for column, prefix, of in (("reason", "quarantined", refused), ("dropped", "dropped", staying)):
+    for column, prefix, of in (("reason", "quarantined", refusals), ("dropped", "dropped", staying)):
         counts |= {f"{prefix}_{name}": n for name, n in of[column].drop_nulls().value_counts().iter_rows()}
     return counts
 
@@ -164,8 +166,8 @@ def _explain(verdict: dict[str, Any]) -> str:
     reasons = [f"{verdict[why]} {why}" for why in policies.DROPPED if verdict[why]]
     dropped = f"; dropped: {', '.join(reasons)}" if reasons else ""
     # With both numbers, because a set may have lost its choice to several rules.
-    left = f"{verdict['left']} of {verdict['all']} completions left"
+    remainder = f"{verdict['left']} of {verdict['all']} completions left"
     # Whether all are right or all are wrong is in the score alone.
     tied = verdict["lowest"] is not None and verdict["lowest"] == verdict["highest"]
     score = f", of score {verdict['lowest']:g}" if tied and verdict["reason"] in _TIES else ""
-    return f"{policies.REASONS[verdict['reason']]} ({left}{score}{dropped})"
+    return f"{policies.REASONS[verdict['reason']]} ({remainder}{score}{dropped})"

@@ -29,5 +29,5 @@ def _rank(batch: pa.RecordBatch) -> pa.RecordBatch:
     by_score = score.rank("min", descending=True).over("set").cast(pl.Int32)
     frame = frame.with_columns(rank=pl.coalesce("rank", by_score))
     flat = with_fields(flat, rank=frame["rank"].to_arrow())
-    ordered = best_first(frame)
-    return assemble(batch, flat, ordered["set"].to_numpy(), ordered["row"].to_numpy())
+    order = best_first(frame)
+    return assemble(batch, flat, order["set"].to_numpy(), order["row"].to_numpy())

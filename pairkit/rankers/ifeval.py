@@ -51,12 +51,12 @@ def instructions_of(row: Mapping[str, Any]) -> tuple[Instruction, ...]:
     if not isinstance(arguments, list) or len(arguments) != len(kinds):
         count = f"each of the {len(kinds)} instructions" if len(kinds) > 1 else "the one instruction"
         raise ValueError(ARGUMENTS, f"must be a list with the arguments of {count}")
-    if not all(isinstance(given, dict | None) for given in arguments):
+    if not all(isinstance(values, dict | None) for values in arguments):
         raise ValueError(ARGUMENTS, "must hold an object of arguments, or null, for each instruction")
     # Columnar files have every argument in every row, null where it is not meant.
     return tuple(
-        Instruction(kind, {name: value for name, value in (given or {}).items() if value is not None})
-        for kind, given in zip(kinds, arguments, strict=True)
+        Instruction(kind, {name: value for name, value in (values or {}).items() if value is not None})
+        for kind, values in zip(kinds, arguments, strict=True)
     )
 
 
@@ -141,8 +141,8 @@ def load_check() -> Callable[[str, Mapping[str, Any]], float]:
             field, problem = error.args
             raise RecipeError(f"metadata field {field!r} {problem}") from error
         verifier.require_known(instructions)
-        followed = verifier.followed("", "", instructions, text).strict
-        return sum(followed) / len(followed)
+        outcomes = verifier.followed("", "", instructions, text).strict
+        return sum(outcomes) / len(outcomes)
 
     return share
 

@@ -56,7 +56,7 @@ def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
     frame = _first_unknown(sets, list(places))
     authors = pa.array(places, pa.string())
     weaker = pa.array([float(weakest - place) for place in places.values()], pa.float64())
-    known = pa.array(frame["unknown"].is_null().to_numpy(), pa.bool_())
+    rankable = pa.array(frame["unknown"].is_null().to_numpy(), pa.bool_())
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
@@ -66,8 +66,8 @@ def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
         owner = pc.list_parent_indices(batch["completions"]).to_numpy()
         return assemble(batch, with_score(flat, NAME, values), owner, np.arange(len(flat)))
 
-    scored = map_batches(sets.filter(known), score)
-    others = sets.filter(pc.invert(known))
+    scored_sets = map_batches(sets.filter(rankable), score)
+    others = sets.filter(pc.invert(rankable))
     known_names = ", ".join(recipe.models)
     details = [
         f"a completion is by {name!r}, which rank.models does not name ({known_names})"
@@ -76,8 +76,8 @@ def rank_by_model(sets: pa.Table, recipe: ModelOrderRecipe) -> StageResult:
         for name in frame["unknown"].drop_nulls()
     ]
     quarantine = quarantine_rows("rank", others, [UNKNOWN] * others.num_rows, details)
-    counted = pc.sum(pc.list_value_length(scored["completions"]), min_count=0).as_py()
-    return StageResult(scored, quarantine, counts={"ordered_by_model": counted})
+    completion_count = pc.sum(pc.list_value_length(scored_sets["completions"]), min_count=0).as_py()
+    return StageResult(scored_sets, quarantine, counts={"ordered_by_model": completion_count})
 
 
 def _first_unknown(sets: pa.Table, names: Sequence[str]) -> pl.DataFrame:

@@ -22,40 +22,40 @@ def with_score(flat: pa.StructArray, name: str, values: pa.Array) -> pa.StructAr
     entries, owners = pc.list_flatten(scores), pc.list_parent_indices(scores)
     other = pc.not_equal(pc.struct_field(entries, "name"), name)
     # A completion without a score gets no entry, because a named score is never null.
-    numbered = pc.indices_nonzero(pc.is_valid(values))
+    indices = pc.indices_nonzero(pc.is_valid(values))
     new = pa.StructArray.from_arrays(
-        [pa.repeat(pa.scalar(name, pa.string()), len(numbered)), values.take(numbered)],
+        [pa.repeat(pa.scalar(name, pa.string()), len(indices)), values.take(indices)],
         fields=list(schema.SCORES.value_type),
     )
     pool = pa.concat_arrays([entries.filter(other), new])
-    owner = pa.concat_arrays([owners.filter(other).cast(pa.int64()), numbered.cast(pa.int64())])
+    owner = pa.concat_arrays([owners.filter(other).cast(pa.int64()), indices.cast(pa.int64())])
     # Sorted by name within a completion, as in every file, so that the order of rankers changes no byte.
     order = pc.sort_indices(
         pa.table({"owner": owner, "name": pc.struct_field(pool, "name")}),
         sort_keys=[("owner", "ascending"), ("name", "ascending")],
     )
     lengths = np.bincount(owner.to_numpy(), minlength=len(flat))
-    merged = pa.ListArray.from_arrays(offsets(lengths), pool.take(order), type=schema.SCORES)
+    all_scores = pa.ListArray.from_arrays(offsets(lengths), pool.take(order), type=schema.SCORES)
     rank = pa.nulls(len(flat), pa.int32())
-    return with_fields(flat, score=values, scores=merged, rank=rank)
+    return with_fields(flat, score=values, scores=all_scores, rank=rank)
 
 
-def keep_own_order(scored: pa.Table, own: pa.Table) -> pa.Table:
-    """Return `scored` with the ranks and scores of `own`, which contains all of its sets.
+def keep_own_order(scored_sets: pa.Table, own: pa.Table) -> pa.Table:
+    """Return `scored_sets` with the ranks and scores of `own`, which contains all of its sets.
 
     Both have the completions of a set in the same order.
     """
-    # Sets that the ranker sent to quarantine are missing in `scored`.
-    same = own.filter(pc.is_in(own["set_id"], scored["set_id"].combine_chunks()))
-    if not scored.num_rows:
-        return scored
+    # Sets that the ranker sent to quarantine are missing in `scored_sets`.
+    same = own.filter(pc.is_in(own["set_id"], scored_sets["set_id"].combine_chunks()))
+    if not scored_sets.num_rows:
+        return scored_sets
     before = pc.list_flatten(to_sets(same)["completions"]).combine_chunks()
-    batch = to_sets(scored).combine_chunks().to_batches()[0]
+    batch = to_sets(scored_sets).combine_chunks().to_batches()[0]
     flat = completions(batch)
     fields = {name: pc.struct_field(before, name) for name in ("rank", "score")}
     owner = pc.list_parent_indices(batch["completions"]).to_numpy()
-    moved = assemble(batch, with_fields(flat, **fields), owner, np.arange(len(flat)))
-    return pa.Table.from_batches([moved])
+    result = assemble(batch, with_fields(flat, **fields), owner, np.arange(len(flat)))
+    return pa.Table.from_batches([result])
 
 
 def order_by(sets: pa.Table, name: str) -> pa.Table:

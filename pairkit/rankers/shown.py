@@ -60,16 +60,16 @@ def thought_counts(completions: pa.StructArray, thoughts: Thoughts) -> dict[str,
     """
     if thoughts == "show":
         return {}
-    judged = completions.filter(pc.not_equal(pc.struct_field(completions, "origin"), "noise"))
-    texts = pc.struct_field(judged, "text")
-    hinted = texts.filter(_hinted(texts)).to_pylist()
-    answers = list(map(answer_of, hinted))
+    without_noise = completions.filter(pc.not_equal(pc.struct_field(completions, "origin"), "noise"))
+    texts = pc.struct_field(without_noise, "text")
+    hinted_texts = texts.filter(_hinted(texts)).to_pylist()
+    answers = list(map(answer_of, hinted_texts))
     silent = pc.and_(
         pc.equal(pc.utf8_trim_whitespace(texts), ""),
-        pc.is_valid(pc.struct_field(judged, "reasoning_content")),
+        pc.is_valid(pc.struct_field(without_noise, "reasoning_content")),
     )
     counts = {
-        "thoughts_stripped": sum(text != answer for text, answer in zip(hinted, answers, strict=True)),
+        "thoughts_stripped": sum(text != answer for text, answer in zip(hinted_texts, answers, strict=True)),
         "thoughts_unfinished": answers.count(None) + (pc.sum(silent).as_py() or 0),
     }
     return {name: count for name, count in counts.items() if count}

@@ -99,24 +99,24 @@ def marks(text: str) -> Iterator[Mark]:
         )
 
 
-def endings(found: Sequence[Mark]) -> list[int | None]:
+def endings(all_marks: Sequence[Mark]) -> list[int | None]:
     """Return for each mark that begins a thought which one ends it; None where none does.
 
     Thoughts may contain thoughts. Where their marks are not balanced, the next end of the family counts.
     """
-    ending: list[int | None] = [None] * len(found)
-    opened: defaultdict[str, list[int]] = defaultdict(list)
-    for index, mark in enumerate(found):
+    ending: list[int | None] = [None] * len(all_marks)
+    open_marks: defaultdict[str, list[int]] = defaultdict(list)
+    for index, mark in enumerate(all_marks):
         if mark.role != "mark":
             continue
         if not mark.closes:
-            opened[mark.family].append(index)
-        elif opened[mark.family]:
-            ending[opened[mark.family].pop()] = index
+            open_marks[mark.family].append(index)
+        elif open_marks[mark.family]:
+            ending[open_marks[mark.family].pop()] = index
     following: dict[str, int] = {}
     words: dict[str, int] = {}
-    for index in reversed(range(len(found))):
-        mark = found[index]
+    for index in reversed(range(len(all_marks))):
+        mark = all_marks[index]
         if not mark.closes:
             if ending[index] is None:
                 ending[index] = following.get(mark.family, words.get(mark.family))

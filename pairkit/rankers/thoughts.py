@@ -30,29 +30,29 @@ def answer_of(text: str) -> str | None:
     >>> answer_of("<think>2 + 2 is") is None
     True
     """
-    found = list(marks(text))
-    ending = endings(found)
+    all_marks = list(marks(text))
+    ending = endings(all_marks)
     # Of the marks, how many are read; of the text, how much is a thought.
-    read = _half(found)
-    end = found[read - 1].end if read else 0
+    read = _half(all_marks)
+    end = all_marks[read - 1].end if read else 0
     # More than one, because a template writes an empty thought in front of a text that has its own, and
     # models end a thought twice.
-    while read < len(found) and found[read].start == _first(text, end):
+    while read < len(all_marks) and all_marks[read].start == _first(text, end):
         last: int | None = read
-        if not found[read].closes:
+        if not all_marks[read].closes:
             last = ending[read]
-        elif not end or not found[read].alone:
+        elif not end or not all_marks[read].alone:
             break
         if last is None:
             return None
-        read, end = last + 1, found[last].end
+        read, end = last + 1, all_marks[last].end
     start = _first(text, end)
     return _within_frame(text, start) if end or _FRAME.match(text, start) else text
 
 
-def _half(found: Sequence[Mark]) -> int:
+def _half(all_marks: Sequence[Mark]) -> int:
     """Return how many marks there are up to the end of a thought that began in the prompt; 0 for none."""
-    for index, mark in enumerate(found):
+    for index, mark in enumerate(all_marks):
         if not mark.closes:
             return 0
         if mark.alone and mark.role == "mark":

@@ -68,7 +68,7 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     """
     check = None if recipe.compares else load_function(recipe.check)
     checkable = _checkable(sets["metadata"], recipe)
-    unanswered = sets.filter(pc.invert(checkable))
+    without_answer = sets.filter(pc.invert(checkable))
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
@@ -81,22 +81,22 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
         # Noise keeps no score, because even a right number in it was made to be rejected.
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise")
         values = pc.if_else(noise, pa.scalar(None, pa.float64()), values)
-        scored = with_score(flat, NAME, values)
-        return assemble(batch, scored, owner.to_numpy(), np.arange(len(flat)))
+        scored_completions = with_score(flat, NAME, values)
+        return assemble(batch, scored_completions, owner.to_numpy(), np.arange(len(flat)))
 
-    scored = map_batches(sets.filter(checkable), score)
-    flat = pc.list_flatten(scored["completions"]).combine_chunks()
+    scored_sets = map_batches(sets.filter(checkable), score)
+    flat = pc.list_flatten(scored_sets["completions"]).combine_chunks()
     values = pc.struct_field(flat, "score")
     counts = {
         "checked": len(values) - values.null_count,
         "right": pc.sum(_right(values, recipe.check)).as_py() or 0,
         **thought_counts(flat, recipe.thoughts),
     }
-    needed = ifeval.KINDS if recipe.check == IFEVAL else recipe.answer
-    detail = f"metadata has no {needed!r} that {recipe.check!r} can check"
-    count = unanswered.num_rows
-    quarantine = quarantine_rows("rank", unanswered, ["no_answer"] * count, [detail] * count)
-    return StageResult(scored, quarantine, counts=counts)
+    field = ifeval.KINDS if recipe.check == IFEVAL else recipe.answer
+    detail = f"metadata has no {field!r} that {recipe.check!r} can check"
+    count = without_answer.num_rows
+    quarantine = quarantine_rows("rank", without_answer, ["no_answer"] * count, [detail] * count)
+    return StageResult(scored_sets, quarantine, counts=counts)
 
 
 def _right(scores: pa.Array, check: str) -> pa.Array:
@@ -115,23 +115,23 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     # Full-width characters are other spellings of the same number; Unicode's own folding would make 5² 52.
     lines = texts.str.replace_many(_FULL_WIDTH).str.replace_all(r"\r\n?|[\x{85}\x{2028}\x{2029}]", "\n")
     # A minus after a digit subtracts and one inside a word joins; the others are signs.
-    cleaned = lines.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
-    marked = pl.coalesce(
-        _stated(cleaned.str.extract(r"(?is)^.*so the answer is(.*)$")),
-        cleaned.str.extract(r"(?s)^.*####(.*)$"),
-        cleaned.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
+    text = lines.str.replace_all("[−–]", "-").str.replace_all(r"([\d)])[ \t]*-|(\w)-", "${1}${2} ")
+    statement = pl.coalesce(
+        _stated(text.str.extract(r"(?is)^.*so the answer is(.*)$")),
+        text.str.extract(r"(?s)^.*####(.*)$"),
+        text.str.extract(r"(?s)^(?:.*\n)?[ \t]*A:(.*)$"),
     )
-    after_mark = marked.str.extract(f"({_NUMBER})")
-    last = cleaned.str.extract_all(_NUMBER).list.last()
-    number = pl.when(marked.is_null()).then(last).otherwise(after_mark)
+    after_mark = statement.str.extract(f"({_NUMBER})")
+    last = text.str.extract_all(_NUMBER).list.last()
+    number = pl.when(statement.is_null()).then(last).otherwise(after_mark)
     sign = pl.when(number.str.contains("-", literal=True)).then(pl.lit("-")).otherwise(pl.lit(""))
     digits = number.str.replace_all(r"[^\d.]", "")
     whole = digits.str.extract(r"^0*(\d*)").replace("", "0")
     decimals = digits.str.extract(r"\.(\d*?)0*$").fill_null("")
     point = pl.when(decimals == "").then(pl.lit("")).otherwise(pl.lit("."))
-    spelled = pl.concat_str(whole, point, decimals)
+    magnitude = pl.concat_str(whole, point, decimals)
     # Minus zero is zero.
-    return pl.when(spelled == "0").then(spelled).otherwise(pl.concat_str(sign, spelled))
+    return pl.when(magnitude == "0").then(magnitude).otherwise(pl.concat_str(sign, magnitude))
 
 
 def _stated(behind: pl.Expr) -> pl.Expr:

@@ -81,7 +81,7 @@ def _needs(path: Path, source: pa.NativeFile) -> Iterator[Needs]:
     reader = open_reader(path, source)
     is_file = isinstance(reader, pa.RecordBatchFileReader)
     shared = [place for place, kind in enumerate(reader.schema.types) if _is_shared(kind)]
-    unpacked = []
+    sizes = []
     for message in batch_messages(source, is_file=is_file):
         if message.unpacked > max(BATCH_BYTES, BATCH_RATIO * message.packed):
             raise InputError(
@@ -90,11 +90,11 @@ def _needs(path: Path, source: pa.NativeFile) -> Iterator[Needs]:
                 "batches (max_chunksize)"
             )
         if message.is_rows:
-            unpacked.append(message.unpacked)
+            sizes.append(message.unpacked)
     source.seek(0)
-    included = [*shared, _narrowest(reader.schema)] if len(reader.schema) else None
-    options = pa.ipc.IpcReadOptions(included_fields=included)
-    for size, batch in zip(unpacked, read_batches(open_reader(path, source, options)), strict=False):
+    fields = [*shared, _narrowest(reader.schema)] if len(reader.schema) else None
+    options = pa.ipc.IpcReadOptions(included_fields=fields)
+    for size, batch in zip(sizes, read_batches(open_reader(path, source, options)), strict=False):
         if not batch.num_rows:
             continue
         # A text of a dictionary is in memory once until the rows are read.

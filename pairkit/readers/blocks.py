@@ -115,17 +115,17 @@ def bounded(items: Iterator[Item], rows: int, size: Callable[[Item], int]) -> It
 
     Where a list ends depends on the items alone, so that a build that continues finds the same units.
     """
-    held: list[Item] = []
+    unit: list[Item] = []
     total = 0
     for item in items:
         length = size(item)
-        if held and (len(held) == rows or total + length > UNIT_BYTES):
-            yield held
-            held, total = [], 0
-        held.append(item)
+        if unit and (len(unit) == rows or total + length > UNIT_BYTES):
+            yield unit
+            unit, total = [], 0
+        unit.append(item)
         total += length
-    if held:
-        yield held
+    if unit:
+        yield unit
 
 
 def rebatch(tables: Iterator[pa.Table], rows: int, most: int | None = None) -> Iterator[pa.Table]:

@@ -48,8 +48,8 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
         )
         return "skip"
 
-    with open_text(path, compression) as opened:
-        watched = Watched(opened, dialect.delimiter)
+    with open_text(path, compression) as file:
+        watched = Watched(file, dialect.delimiter)
         # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
         parse = pacsv.ParseOptions(
@@ -87,7 +87,7 @@ def _advice(path: Path, error: ValueError) -> str:
 
 
 def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:
-    with open_text(path, compression) as opened, ReadAhead(opened) as stream:
+    with open_text(path, compression) as file, ReadAhead(file) as stream:
         # Bad rows are skipped here without a record, because reading the file records them.
         parse = pacsv.ParseOptions(
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
@@ -98,10 +98,10 @@ def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialec
 def _names(header: list[str]) -> list[str]:
     """Return names for all columns: pandas leaves that of the index empty, Excel those of empty columns."""
     names = [name.strip() for name in header]
-    unnamed = [
+    substitutes = [
         INDEX if not place and INDEX not in names else f"column {place + 1}" for place in range(len(names))
     ]
-    return [name or other for name, other in zip(names, unnamed, strict=True)]
+    return [name or other for name, other in zip(names, substitutes, strict=True)]
 
 
 def _refuse_open_quote(
@@ -144,17 +144,17 @@ def _tail(path: Path, compression: str | None) -> bytes:
 
 def _number_rows(tables: Iterator[pa.Table], bad: list[BadLine]) -> Generator[Block, None, None]:
     """Yield one block per table, its rows numbered around the bad ones, which the parser skipped."""
-    done = before = 0
+    last = before = 0
     for table in tables:
-        skipped: list[BadLine] = []
-        numbers = np.arange(done + 1, done + table.num_rows + 1)
+        skipped_rows: list[BadLine] = []
+        numbers = np.arange(last + 1, last + table.num_rows + 1)
         while before < len(bad) and bad[before].number <= numbers[-1]:
             # The parser does not count the rows that it skips, but they are in the file.
             numbers[numbers >= bad[before].number] += 1
-            skipped.append(bad[before])
+            skipped_rows.append(bad[before])
             before += 1
-        done = int(numbers[-1])
-        raw = RawBlock([RowTable(table, numbers)], skipped, table.num_rows + len(skipped))
+        last = int(numbers[-1])
+        raw = RawBlock([RowTable(table, numbers)], skipped_rows, table.num_rows + len(skipped_rows))
         yield Block(raw.size, partial(_same, raw))
     if before < len(bad):
         rest = bad[before:]
@@ -174,20 +174,20 @@ def _without_loose_rows(
                 stream = stack.enter_context(open_text(path, compression))
                 loose = stack.enter_context(closing(loose_rows(stream, dialect.delimiter, dialect.skipped)))
                 row = next(loose, None)
-            found = dict[int, str]()
+            loose_texts = dict[int, str]()
             last = max([line.number for line in raw.bad] + [int(part.numbers[-1]) for part in raw.tables])
             while loose is not None and row is not None and row[0] <= last:
-                found[row[0]] = row[1]
+                loose_texts[row[0]] = row[1]
                 row = next(loose, None)
-            yield Block(block.size, partial(_same, _moved(raw, found) if found else raw))
+            yield Block(block.size, partial(_same, _moved(raw, loose_texts) if loose_texts else raw))
 
 
-def _moved(raw: RawBlock, found: Mapping[int, str]) -> RawBlock:
+def _moved(raw: RawBlock, loose_texts: Mapping[int, str]) -> RawBlock:
     tables, bad = [], list(raw.bad)
     for table, numbers, _ in raw.tables:
-        loose = np.isin(numbers, list(found))
+        loose = np.isin(numbers, list(loose_texts))
         bad += [
-            BadLine(number, "invalid_csv", None, LOOSE, json.dumps(found[number]))
+            BadLine(number, "invalid_csv", None, LOOSE, json.dumps(loose_texts[number]))
             for number in numbers[loose].tolist()
         ]
         tables.append(RowTable(table.filter(pa.array(~loose)), numbers[~loose]))

@@ -37,9 +37,9 @@ def dialect_of(path: Path, compression: str | None) -> Dialect:
         sample = stream.read(SAMPLE)
     whole = len(sample) < SAMPLE
     sample = sample.removeprefix(UTF8_MARK)
-    named = NAMED.match(sample)
-    if named:
-        return Dialect(named[1].decode("latin-1"), 1)
+    match = NAMED.match(sample)
+    if match:
+        return Dialect(match[1].decode("latin-1"), 1)
     # Bytes that are not UTF-8 are reported by the reader, with their place.
     text = sample.decode(errors="replace")
     fits = {delimiter: _fit(text, whole, delimiter) for delimiter in DELIMITERS}

@@ -131,18 +131,18 @@ def loose_rows(stream: BinaryIO, delimiter: str, skipped: int) -> Generator[tupl
     # A cell beyond the limit is an error, of a file that pyarrow refuses in its turn.
     with suppress(csv.Error):
         for row in csv.reader(lines(), delimiter=delimiter):
-            written = "".join(read)
+            row_text = "".join(read)
             read.clear()
             if not row:
                 continue  # blank lines are no rows
             number += 1
-            if number and '"' in written and _is_loose(written, delimiter):
-                yield number, written.rstrip("\r\n")
+            if number and '"' in row_text and _is_loose(row_text, delimiter):
+                yield number, row_text.rstrip("\r\n")
 
 
-def _is_loose(written: str, delimiter: str) -> bool:
+def _is_loose(row_text: str, delimiter: str) -> bool:
     try:
-        list(csv.reader(io.StringIO(written, newline=""), delimiter=delimiter, strict=True))
+        list(csv.reader(io.StringIO(row_text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         return "expected after" in str(error)
     return False

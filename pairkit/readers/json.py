@@ -130,20 +130,20 @@ def _load_lines(lines: list[bytes], first: int, count: int) -> RawBlock:
 
 
 def _load_values(rows: list[JsonRow], first: int) -> RawBlock:
-    numbered = dict(enumerate(rows, first))
+    rows_by_number = dict(enumerate(rows, first))
     tables, bad = row_tables(
-        [(number, row.value) for number, row in numbered.items() if not row.is_deep], odd_as_json=True
+        [(number, row.value) for number, row in rows_by_number.items() if not row.is_deep], odd_as_json=True
     )
     deep = [
         BadLine(number, "invalid_json", None, TOO_DEEP, json.dumps(row.text))
-        for number, row in numbered.items()
+        for number, row in rows_by_number.items()
         if row.is_deep
     ]
-    written = [
-        with_texts(table, {number: _text(numbered[number]) for number in table.numbers.tolist()})
+    parts = [
+        with_texts(table, {number: _text(rows_by_number[number]) for number in table.numbers.tolist()})
         for table in tables
     ]
-    return RawBlock(written, sorted(bad + deep), len(rows))
+    return RawBlock(parts, sorted(bad + deep), len(rows))
 
 
 def _text(row: JsonRow) -> str:

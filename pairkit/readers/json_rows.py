@@ -162,8 +162,8 @@ def _why_no_row(text: str, error: ValueError) -> str:
     if not isinstance(error, json.JSONDecodeError):
         return str(error)
     if error.msg == "Extra data":
-        found = text[error.pos :].strip()[:20]
-        return f"is not JSON: {error}: {found!r} follows the object; write one object per line"
+        rest = text[error.pos :].strip()[:20]
+        return f"is not JSON: {error}: {rest!r} follows the object; write one object per line"
     return f"is not JSON: {error}"
 
 
@@ -195,8 +195,8 @@ def row_tables(
         return [row_table(rows)], bad
     except NOT_ARROW:  # some row is odd, or differs from the others: look at each
         tables, odd = group_by_schema(rows, odd_as_json=odd_as_json)
-        written = dict(values)
-        lines = [_odd_row(number, row, written[number], error) for number, row, error in odd]
+        originals = dict(values)
+        lines = [_odd_row(number, row, originals[number], error) for number, row, error in odd]
         return tables, sorted(bad + lines)
 
 
@@ -206,9 +206,9 @@ def _readable(
     """Return the rows with the JSON texts that columns have, and those that are nested too deeply."""
     read, bad = [], []
     for number, row in rows:
-        repeated = repeated_key(row)
-        if repeated is not None:
-            bad.append(BadLine(number, "invalid_json", None, repeated, json_row(row)))
+        problem = repeated_key(row)
+        if problem is not None:
+            bad.append(BadLine(number, "invalid_json", None, problem, json_row(row)))
             continue
         try:
             read.append((number, with_json_texts(row)))
@@ -240,9 +240,9 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= 4000 else float(digits)  # int() refuses more than 4300
 
 
-def _odd_row(number: int, row: dict[str, Any], written: Any, error: Exception) -> BadLine:
+def _odd_row(number: int, row: dict[str, Any], original: Any, error: Exception) -> BadLine:
     reason, detail = _explain(error)
-    return BadLine(number, reason, _odd_field(row), detail, json_row(written))
+    return BadLine(number, reason, _odd_field(row), detail, json_row(original))
 
 
 def _odd_field(value: dict[str, Any]) -> str | None:

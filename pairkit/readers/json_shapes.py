@@ -137,10 +137,10 @@ def _are_columns(value: Mapping[str, Any], *, by_lines: bool) -> bool:
     if len({len(item) for item in value.values()}) > 1:
         return False
     objects = {name for name, item in value.items() if any(isinstance(each, dict) for each in item)}
-    named = [name for name in value if name.lower() in ROW_NAMES]
+    row_names = [name for name in value if name.lower() in ROW_NAMES]
     # In one row these are a text or messages, never a list of texts or of lists.
-    if named:
-        return not objects.intersection(named)
+    if row_names:
+        return not objects.intersection(row_names)
     # In a file of lines, an object of lists is more likely a row.
     return not objects and not by_lines
 
@@ -167,13 +167,13 @@ def _from_columns(value: Mapping[str, Sequence[Any]]) -> list[Any]:
 
 def _wrapped(value: Mapping[str, Any], path: Path, wrappers: int, *, by_lines: bool) -> list[Any] | None:
     """Return the only list of objects that is no part of a row, each with what is said of all of them."""
-    held = {name: item for name, item in value.items() if _holds_objects(item)}
-    of_rows = [name for name, item in held.items() if any(_has_row_names(row) for row in item)]
+    object_lists = {name: item for name, item in value.items() if _holds_objects(item)}
+    of_rows = [name for name, item in object_lists.items() if any(_has_row_names(row) for row in item)]
     # Any other list of objects (annotations, summaries) is as likely a part of one row.
     alone = len(value) == 1 or not by_lines
     lists = {
         name: item
-        for name, item in held.items()
+        for name, item in object_lists.items()
         # In a file of lines, a name that rows have is more likely that of a row's own list.
         if (name in of_rows and (alone or name.lower() not in ROW_NAMES)) or name.lower() in WRAPPERS
     }
@@ -200,9 +200,9 @@ def _wrapped(value: Mapping[str, Any], path: Path, wrappers: int, *, by_lines: b
     return rows_of(inner, path, wrappers - 1) if isinstance(inner, dict) and wrappers else None
 
 
-def _said_of_all(value: Mapping[str, Any], known: Set[str]) -> dict[str, Any]:
+def _said_of_all(value: Mapping[str, Any], names: Set[str]) -> dict[str, Any]:
     return {
-        name: item for name, item in value.items() if name not in known and name.lower() not in OF_THE_FILE
+        name: item for name, item in value.items() if name not in names and name.lower() not in OF_THE_FILE
     }
 
 

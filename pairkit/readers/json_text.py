@@ -31,15 +31,15 @@ def json_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
     """
     if not isinstance(columns, Rest) or not columns.places:
         return _typed_objects(columns, size)
-    written = _written(columns, size)
-    others = {name: column for name, column in columns.items() if name not in written.names}
+    originals = _written(columns, size)
+    others = {name: column for name, column in columns.items() if name not in originals.names}
     typed = _typed_objects(others, size).to_pylist() if others else [NOTHING] * size
     # Values of a row that is no JSON, among others that are.
-    whole = _typed_objects(dict(columns), size).to_pylist() if None in written.objects else []
+    whole = _typed_objects(dict(columns), size).to_pylist() if None in originals.objects else []
     return pa.array(
         [
             whole[row] if objects is None else _joined(objects, typed[row])
-            for row, objects in enumerate(written.objects)
+            for row, objects in enumerate(originals.objects)
         ],
         pa.string(),
     )
@@ -65,10 +65,10 @@ def _written(columns: Rest, size: int) -> _Written:
             if not isinstance(value, dict):
                 rows[row] = None
                 continue
-            found = {name: value[key] for key in value if key in keys for name in keys[key]}
-            names.update(found)
-            if (known := rows[row]) is not None:
-                known.update({name: item for name, item in found.items() if item is not None})
+            items = {name: value[key] for key in value if key in keys for name in keys[key]}
+            names.update(items)
+            if (fields := rows[row]) is not None:
+                fields.update({name: item for name, item in items.items() if item is not None})
     return _Written(names, rows)
 
 
@@ -81,10 +81,10 @@ def _joined(objects: Mapping[str, Any], typed: str) -> str:
 
 def _typed_objects(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
     plain = {name: canonical(column) for name, column in columns.items()}
-    filled = {name: column for name, column in plain.items() if not pa.types.is_null(column.type)}
-    if not filled or not size:
+    members = {name: column for name, column in plain.items() if not pa.types.is_null(column.type)}
+    if not members or not size:
         return repeat(NOTHING, size, pa.string())
-    structs = pa.StructArray.from_arrays(list(filled.values()), list(filled))
+    structs = pa.StructArray.from_arrays(list(members.values()), list(members))
     if is_odd(structs):
         return pa.array([dumps_exact(without_nulls(row)) for row in plain_values(structs)], pa.string())
     series = pl.from_arrow(structs)

@@ -48,13 +48,13 @@ def refuse_selection(folder: Path) -> dict[str, Any] | None:
 
 def row_files(files: Iterable[Path]) -> list[Path]:
     """Return the files that hold rows, without descriptions and caches of datasets saved among them."""
-    saved: dict[Path, list[Path] | None] = {}
+    by_folder: dict[Path, list[Path] | None] = {}
     rows = []
     for file in files:
-        if file.parent not in saved:
-            saved[file.parent] = saved_files(file.parent)
-        listed = saved[file.parent]
-        if file.name not in DESCRIPTIONS if listed is None else file in listed:
+        if file.parent not in by_folder:
+            by_folder[file.parent] = saved_files(file.parent)
+        members = by_folder[file.parent]
+        if file.name not in DESCRIPTIONS if members is None else file in members:
             rows.append(file)
     return rows
 

@@ -63,9 +63,9 @@ def _leaf_count(kind: pa.DataType) -> int:
 
 
 def _nulls(file: pq.ParquetFile, name: str, leaves: list[Column]) -> int:
-    counted = [leaf.nulls for leaf in leaves if leaf.path == name and leaf.nulls is not None]
-    if len(counted) == len(leaves):
-        return sum(counted)
+    counts = [leaf.nulls for leaf in leaves if leaf.path == name and leaf.nulls is not None]
+    if len(counts) == len(leaves):
+        return sum(counts)
     batches = file.iter_batches(columns=[leaf.path for leaf in leaves[:1]], use_threads=True)
     return sum(batch.column(name).null_count for batch in batches)
 

@@ -84,7 +84,7 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     # A null model compares as null, which is not proof of a copy.
     own = (same[0] & same[1]).fill_null(False)
     # In order, because groups would otherwise come in any order and the build must be repeatable.
-    joined = (
+    groups = (
         pairs.with_columns(own=own)
         .group_by(
             "key", "metadata", pl.col("reference").struct.field("text").alias("against"), maintain_order=True
@@ -104,6 +104,6 @@ def merge(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         )
     )
     # polars has wider types than the schema.
-    read = [name for name in UNIDENTIFIED.names if name in joined.columns]
-    table = with_all_columns(joined.select(read).to_arrow()).cast(UNIDENTIFIED)
-    return table, joined["used"].cast(pl.Int64).to_numpy()
+    read = [name for name in UNIDENTIFIED.names if name in groups.columns]
+    table = with_all_columns(groups.select(read).to_arrow()).cast(UNIDENTIFIED)
+    return table, groups["used"].cast(pl.Int64).to_numpy()

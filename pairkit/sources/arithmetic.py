@@ -42,11 +42,13 @@ def problems(split: Split, *, seed: int = 0) -> npt.NDArray[np.int64]:
     low, high = np.triu_indices(NUMBERS)
     doubles, pairs = np.flatnonzero(low == high), np.flatnonzero(low < high)
     groups = ((pairs, PAIRS_HELD_OUT), (doubles, DOUBLES_HELD_OUT))
-    selected = np.concatenate([_part(random.permutation(group), held, split) for group, held in groups])
-    sums = np.stack([low[selected], high[selected]], axis=1)
+    selection = np.concatenate(
+        [_part(random.permutation(group), held_out, split) for group, held_out in groups]
+    )
+    sums = np.stack([low[selection], high[selection]], axis=1)
     # A double is its own mirror image.
-    mirrored = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
-    return random.permutation(np.concatenate([sums, mirrored]))
+    mirror_images = sums[sums[:, 0] != sums[:, 1]][:, ::-1]
+    return random.permutation(np.concatenate([sums, mirror_images]))
 
 
 def _part(shuffled: npt.NDArray[np.int64], held_out: int, split: Split) -> npt.NDArray[np.int64]:

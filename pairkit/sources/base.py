@@ -75,9 +75,9 @@ class MixedSource(Strict):
     @model_validator(mode="after")
     def _one_bound(self) -> MixedSource:
         bounds = {"fraction": self.fraction, "limit": self.limit, "source.limit": self.source.limit}
-        given = [name for name, value in bounds.items() if value is not None]
-        if len(given) > 1:
-            raise ValueError(f"source {self.title!r} has {' and '.join(given)}: give one of them")
+        names = [name for name, value in bounds.items() if value is not None]
+        if len(names) > 1:
+            raise ValueError(f"source {self.title!r} has {' and '.join(names)}: give one of them")
         return self
 
     @property

@@ -35,14 +35,14 @@ def problems(split: str, *, seed: int = 0) -> npt.NDArray[np.int64]:
     random = np.random.default_rng(seed)
     grid = np.indices((NUMBERS,) * 3).reshape(3, -1).T
     # Each three numbers once, whatever their order.
-    ordered = grid[(grid[:, 0] <= grid[:, 1]) & (grid[:, 1] <= grid[:, 2])]
-    shuffled = random.permuted(random.permutation(ordered)[: sum(SIZES.values())], axis=1)
+    triples = grid[(grid[:, 0] <= grid[:, 1]) & (grid[:, 1] <= grid[:, 2])]
+    permutations = random.permuted(random.permutation(triples)[: sum(SIZES.values())], axis=1)
     begin = 0
     for name, size in SIZES.items():
         if name == split:
             break
         begin += size
-    return shuffled[begin : begin + size]
+    return permutations[begin : begin + size]
 
 
 def sets(split: str, *, seed: int = 0) -> pa.Table:
@@ -90,12 +90,12 @@ def _wrong(frame: pl.DataFrame, random: np.random.Generator) -> pl.Series:
     digit = random.integers(0, sizes.sum(axis=1))  # counted without the semicolon
     place = digit + (digit >= sizes[:, 0])
     shift = random.integers(0, 72, len(frame))  # a multiple of 8 and of 9: both choices are uniform
-    placed = frame.select("answer", place=pl.Series(place), shift=pl.Series(shift))
+    rows = frame.select("answer", place=pl.Series(place), shift=pl.Series(shift))
     old = pl.col("answer").str.slice(pl.col("place"), 1).cast(pl.Int64)
     new = pl.when(old == 0).then(1 + pl.col("shift") % 9).otherwise(1 + (old + pl.col("shift") % 8) % 9)
-    changed = pl.concat_str(
+    answer = pl.concat_str(
         pl.col("answer").str.slice(0, pl.col("place")),
         new.cast(pl.String),
         pl.col("answer").str.slice(pl.col("place") + 1),
     )
-    return placed.select(changed).to_series()
+    return rows.select(answer).to_series()

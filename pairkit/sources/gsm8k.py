@@ -23,10 +23,10 @@ FINAL_ANSWER = r"(?m)^(?:####|A:)\s*\$?(-?[0-9][0-9,]*(?:\.[0-9]+)?)\s*$"
 def convert(table: pa.Table, recipe: SourceRecipe) -> Draft:
     """Convert problems to sets without completions, example solutions to sets of four, score 1 if correct."""
     columns = Columns.of(table)
-    worked = "ground_truth" if "ground_truth" in columns else "answer"
-    solution = columns.text(worked)
+    solution_field = "ground_truth" if "ground_truth" in columns else "answer"
+    solution = columns.text(solution_field)
     answer = final_answers(solution)
-    columns.report(~present(answer), "no_answer", "has no line '#### number' or 'A: number'", worked)
+    columns.report(~present(answer), "no_answer", "has no line '#### number' or 'A: number'", solution_field)
     # By type, because each column of solutions has the name of its model.
     models = [name for name in columns.arrays if _is_solution(columns.arrays[name])]
     rest = columns.rest(["question", "answer", "ground_truth", *models])

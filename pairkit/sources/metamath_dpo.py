@@ -57,10 +57,10 @@ def _pieces(text: pl.Expr) -> pl.Expr:
     first = text.str.extract(_label("|".join(LABELS)))
     cut = text
     for question, answer in LABELS.items():
-        labelled = text.str.replace_all(_label(question), f"{CUT}q").str.replace_all(
+        with_labels = text.str.replace_all(_label(question), f"{CUT}q").str.replace_all(
             _label(answer), f"{CUT}a"
         )
-        cut = pl.when(first == question).then(labelled).otherwise(cut)
+        cut = pl.when(first == question).then(with_labels).otherwise(cut)
     return cut.str.split(CUT)
 
 

@@ -55,67 +55,67 @@ def open_mixture(recipe: Mixture) -> Opened:
 
     Raises what `open_source` does, and `InputError` for a source that cannot be read or has no set.
     """
-    counted = [_count(entry) for entry in recipe.sources]
+    sources = [_count(entry) for entry in recipe.sources]
     parts = [
         Part(each.entry.title, int(each.sets.sum()), each.entry.weight, each.entry.fraction or 1.0)
-        for each in counted
+        for each in sources
     ]
-    drawn = mixture.order(parts, recipe.seed)
-    every = [(each.entry.title, each.opened) for each in counted]
+    order = mixture.order(parts, recipe.seed)
+    every = [(each.entry.title, each.opened) for each in sources]
     return Opened(
         source=_together(every),
-        files=[file for _, opened in every for file in opened.files],
+        files=[file for _, inputs in every for file in inputs.files],
         # Without weights and fractions, which are part of the recipe.
-        fingerprint=short_hash([[name, opened.fingerprint] for name, opened in every]),
-        total_rows=int(sum(each.rows.sum() for each in counted)),
-        readings=_labels((name, opened.readings) for name, opened in every),
-        stream=partial(_stream, counted, drawn),
-        surveys=_labels((name, opened.surveys) for name, opened in every),
-        hashes={path: digest for _, opened in every for path, digest in opened.hashes.items()},
-        stamps={path: state for _, opened in every for path, state in opened.stamps.items()},
+        fingerprint=short_hash([[name, inputs.fingerprint] for name, inputs in every]),
+        total_rows=int(sum(each.rows.sum() for each in sources)),
+        readings=_labels((name, inputs.readings) for name, inputs in every),
+        stream=partial(_stream, sources, order),
+        surveys=_labels((name, inputs.surveys) for name, inputs in every),
+        hashes={path: digest for _, inputs in every for path, digest in inputs.hashes.items()},
+        stamps={path: state for _, inputs in every for path, state in inputs.stamps.items()},
         parts=[
-            PartSize(part.name, part.rows, int((drawn.part == number).sum()))
+            PartSize(part.name, part.rows, int((order.part == number).sum()))
             for number, part in enumerate(parts)
         ],
     )
 
 
 def _count(entry: MixedSource) -> _Counted:
-    opened = open_source(entry.read)
+    inputs = open_source(entry.read)
     rows, sets = [], []
-    with progress(f"counting {entry.title}", opened.total_rows, unit="rows") as advance:
-        for batch in opened.batches(rows=READ):
+    with progress(f"counting {entry.title}", inputs.total_rows, unit="rows") as advance:
+        for batch in inputs.batches(rows=READ):
             rows.append(batch.counts["rows"])
             sets.append(batch.sets.num_rows)
             advance(rows[-1])
-    counted = _Counted(entry, opened, np.array(rows, np.int64), np.array(sets, np.int64))
-    if not counted.sets.sum():
-        where = str(opened.files[0]) if len(opened.files) == 1 else entry.source.name
+    source = _Counted(entry, inputs, np.array(rows, np.int64), np.array(sets, np.int64))
+    if not source.sets.sum():
+        where = str(inputs.files[0]) if len(inputs.files) == 1 else entry.source.name
         raise InputError(
-            f"source {entry.title!r} ({where}): no usable candidate set in {counted.rows.sum():,} rows; "
+            f"source {entry.title!r} ({where}): no usable candidate set in {source.rows.sum():,} rows; "
             "`pairkit inspect` shows how the rows are read"
         )
-    return counted
+    return source
 
 
-def _together(opened: Sequence[tuple[str, Opened]]) -> Source:
+def _together(every: Sequence[tuple[str, Opened]]) -> Source:
     """Describe all sources as one, for the card and for messages."""
-    sources = [each.source for _, each in opened]
+    sources = [each.source for _, each in every]
     licences = list(dict.fromkeys(source.licence for source in sources))
-    named = [f"{name}: {each.source.licence}" for name, each in opened]
+    licence_notes = [f"{name}: {each.source.licence}" for name, each in every]
     return Source(
-        name=" + ".join(name for name, _ in opened),
+        name=" + ".join(name for name, _ in every),
         summary="several sources",
         open=sources[0].open,
         prompts=all(source.prompts for source in sources),
-        licence=licences[0] if len(licences) == 1 else "; ".join(named),
+        licence=licences[0] if len(licences) == 1 else "; ".join(licence_notes),
         citation="\n".join(dict.fromkeys(source.citation for source in sources if source.citation)),
     )
 
 
-def _labels(named: Iterable[tuple[str, Mapping[str, Value]]]) -> dict[str, Value]:
+def _labels(mappings: Iterable[tuple[str, Mapping[str, Value]]]) -> dict[str, Value]:
     """Name files by their source as well, because two sources may have files of one name."""
-    return {f"{name}: {file}": value for name, mapping in named for file, value in mapping.items()}
+    return {f"{name}: {file}": value for name, mapping in mappings for file, value in mapping.items()}
 
 
 def _labeled(batch: StageResult, entry: MixedSource) -> StageResult:
@@ -127,30 +127,30 @@ def _labeled(batch: StageResult, entry: MixedSource) -> StageResult:
         )
     if quarantine.num_rows:
         index = QUARANTINE.get_field_index("detail")
-        named = pc.binary_join_element_wise(entry.title, quarantine["detail"], ": ", null_handling="skip")
-        quarantine = quarantine.set_column(index, QUARANTINE.field("detail"), named)
+        details = pc.binary_join_element_wise(entry.title, quarantine["detail"], ": ", null_handling="skip")
+        quarantine = quarantine.set_column(index, QUARANTINE.field("detail"), details)
     return StageResult(sets, quarantine, counts=batch.counts)
 
 
-def _stream(counted: Sequence[_Counted], drawn: Order, start: int, rows: int) -> Iterator[StageResult]:
+def _stream(sources: Sequence[_Counted], order: Order, start: int, rows: int) -> Iterator[StageResult]:
     """Yield batches of `rows` sets of the mixture from batch `start` on."""
     before = start * rows
     readers = [
-        _Reader(each, drawn.row[drawn.part == number], int((drawn.part[:before] == number).sum()))
-        for number, each in enumerate(counted)
+        _Reader(each, order.row[order.part == number], int((order.part[:before] == number).sum()))
+        for number, each in enumerate(sources)
     ]
-    for begin in range(before, len(drawn), rows):
-        part = drawn.part[begin : begin + rows]
-        ends = begin + rows >= len(drawn)
-        taken = [reader.take(int((part == number).sum()), ends) for number, reader in enumerate(readers)]
-        pool = pa.concat_tables([each.sets for each in taken])
+    for begin in range(before, len(order), rows):
+        part = order.part[begin : begin + rows]
+        ends = begin + rows >= len(order)
+        pieces = [reader.take(int((part == number).sum()), ends) for number, reader in enumerate(readers)]
+        pool = pa.concat_tables([each.sets for each in pieces])
         # A stable sort of the parts lists the sets as `pool` has them; its inverse puts them in order.
         places = np.empty(len(part), np.int64)
         places[np.argsort(part, kind="stable")] = np.arange(len(part))
         counts: dict[str, int] = {}
-        for name, number in (item for each in taken for item in each.counts.items()):
+        for name, number in (item for each in pieces for item in each.counts.items()):
             counts[name] = counts.get(name, 0) + number
-        quarantine = pa.concat_tables([each.quarantine for each in taken])
+        quarantine = pa.concat_tables([each.quarantine for each in pieces])
         yield StageResult(pool.take(pa.array(places)), quarantine, counts=counts)
 
 
@@ -159,14 +159,14 @@ class _Reader:
 
     Args:
         rows: the numbers of its sets that are taken, ascending.
-        done: how many of those were taken before.
+        position: how many of those were taken before.
     """
 
-    def __init__(self, counted: _Counted, rows: Rows, done: int) -> None:
-        self._counted, self._rows, self._done = counted, rows, done
-        self._starts = counted.starts
+    def __init__(self, source: _Counted, rows: Rows, position: int) -> None:
+        self._source, self._rows, self._position = source, rows, position
+        self._starts = source.starts
         # Blocks up to that of the last set that was taken have been counted before.
-        self._counted_blocks = self._block_of(int(rows[done - 1])) + 1 if done else 0
+        self._counted_blocks = self._block_of(int(rows[position - 1])) + 1 if position else 0
         self._blocks: Iterator[StageResult] | None = None
         self._next = 0  # the block that `_blocks` yields next
         self._last: StageResult | None = None  # the block before it
@@ -178,23 +178,23 @@ class _Reader:
             ends: whether nothing follows: the other blocks are read too, because rows that cannot be used
                 are reported even where no set after them is taken.
         """
-        wanted = self._rows[self._done : self._done + number]
-        self._done += number
+        rows = self._rows[self._position : self._position + number]
+        self._position += number
         pieces: list[pa.Table] = []
         quarantine = [QUARANTINE.empty_table()]
         counts = {
             "rows": 0,
             "rows_quarantined": 0,
             "not_drawn": 0,
-            f"sets:{self._counted.entry.title}": number,
+            f"sets:{self._source.entry.title}": number,
         }
-        blocks = [self._block_of(int(row)) for row in wanted[[0, -1]]] if number else []
-        last = len(self._counted.sets) - 1 if ends else max(blocks, default=-1)
+        blocks = [self._block_of(int(row)) for row in rows[[0, -1]]] if number else []
+        last = len(self._source.sets) - 1 if ends else max(blocks, default=-1)
         first = min([*blocks, self._counted_blocks]) if number else self._counted_blocks
         for block in range(first, last + 1):
             batch = self._read(block)
             begin, end = self._starts[block : block + 2]
-            within = wanted[(wanted >= begin) & (wanted < end)] - begin
+            within = rows[(rows >= begin) & (rows < end)] - begin
             if len(within):
                 pieces.append(batch.sets.take(pa.array(within)))
             if block < self._counted_blocks:
@@ -203,8 +203,8 @@ class _Reader:
             quarantine.append(batch.quarantine)
             counts["rows"] += batch.counts["rows"]
             counts["rows_quarantined"] += batch.counts["rows_quarantined"]
-            drawn = int(np.diff(np.searchsorted(self._rows, [begin, end]))[0])
-            counts["not_drawn"] += batch.sets.num_rows - drawn
+            drawn_rows = int(np.diff(np.searchsorted(self._rows, [begin, end]))[0])
+            counts["not_drawn"] += batch.sets.num_rows - drawn_rows
         sets = pa.concat_tables([UNIDENTIFIED.empty_table(), *pieces])
         return StageResult(sets, pa.concat_tables(quarantine), counts=counts)
 
@@ -214,18 +214,18 @@ class _Reader:
     def _read(self, block: int) -> StageResult:
         """Return a block: the one that was read last, or a later one."""
         if self._blocks is None:
-            self._blocks, self._next = self._counted.blocks(block), block
+            self._blocks, self._next = self._source.blocks(block), block
         while self._next <= block or self._last is None:
             self._last = next(self._blocks, None)
             # What was drawn would be other sets otherwise.
-            if self._last is None or self._last.sets.num_rows != self._counted.sets[self._next]:
-                raise _changed(self._counted)
+            if self._last is None or self._last.sets.num_rows != self._source.sets[self._next]:
+                raise _changed(self._source)
             self._next += 1
         return self._last
 
 
-def _changed(counted: _Counted) -> InputError:
+def _changed(source: _Counted) -> InputError:
     return InputError(
-        f"source {counted.entry.title!r}: has other rows than when it was counted; nothing was published. "
+        f"source {source.entry.title!r}: has other rows than when it was counted; nothing was published. "
         "Run the same command again, once nobody writes to the input"
     )

@@ -40,19 +40,19 @@ def downloaded(text: str, split: str) -> str:
     sizes = store.files()
     if not sizes:
         raise InputError(f"{text}: no such file or folder")
-    wanted = {name: sizes[name] for name in _read(sizes, split)}
-    if not wanted:
+    selection = {name: sizes[name] for name in _read(sizes, split)}
+    if not selection:
         raise InputError(f"{text}: contains no file that pairkit reads")
-    return str(snapshot(store, wanted))
+    return str(snapshot(store, selection))
 
 
 def _downloaded_glob(address: Address) -> str:
     root, pattern = fixed_part(address.path)
     store = open_store(Address(address.scheme, root))
-    wanted = {name: size for name, size in store.files().items() if matches(name, pattern)}
-    if not wanted:
+    selection = {name: size for name, size in store.files().items() if matches(name, pattern)}
+    if not selection:
         raise InputError(f"{address}: no file matches")
-    return str(Path(glob.escape(str(snapshot(store, wanted)))) / pattern)
+    return str(Path(glob.escape(str(snapshot(store, selection)))) / pattern)
 
 
 def _read(names: Iterable[str], split: str) -> list[str]:
@@ -61,9 +61,9 @@ def _read(names: Iterable[str], split: str) -> list[str]:
     # Of a dataset that pairkit built, the sets.
     if MANIFEST in shown:
         shown = [name for name in shown if name == MANIFEST or name.startswith("data/")]
-    found = [name for name in shown if has_format(Path(name))]
-    of_split = [name for name in found if is_named(split, name)]
+    data_files = [name for name in shown if has_format(Path(name))]
+    of_split = [name for name in data_files if is_named(split, name)]
     # Which files of a saved dataset are read is in descriptions of other names.
-    if not of_split or any(Path(name).name in (STATE, SPLITS) for name in found):
-        return found
-    return [*of_split, *([MANIFEST] if MANIFEST in found else [])]
+    if not of_split or any(Path(name).name in (STATE, SPLITS) for name in data_files):
+        return data_files
+    return [*of_split, *([MANIFEST] if MANIFEST in data_files else [])]

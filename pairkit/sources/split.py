@@ -39,9 +39,9 @@ def numbers(split: str, *, seed: int = 0) -> npt.NDArray[np.int64]:
     """Return the numbers of a split, shuffled: 60 of train, 15 of tuning and of test."""
     if split not in SPLITS:
         raise unknown("split of split", split, SPLITS)
-    shuffled = np.random.default_rng(seed).permutation(np.arange(LOWEST, HIGHEST + 1))
-    parts = {"tuning": shuffled[:HELD_OUT], "test": shuffled[HELD_OUT : 2 * HELD_OUT]}
-    return parts.get(split, shuffled[2 * HELD_OUT :])
+    permutation = np.random.default_rng(seed).permutation(np.arange(LOWEST, HIGHEST + 1))
+    parts = {"tuning": permutation[:HELD_OUT], "test": permutation[HELD_OUT : 2 * HELD_OUT]}
+    return parts.get(split, permutation[2 * HELD_OUT :])
 
 
 def sets(split: str, *, seed: int = 0) -> pa.Table:
@@ -70,19 +70,19 @@ def makes_sum(text: str, metadata: Mapping[str, Any]) -> float:
     >>> [makes_sum(text, {"number": 37}) for text in ("21+52", "21+53", "37")]
     [1.0, 0.0, 0.0]
     """
-    found = _ANSWER.fullmatch(text.strip())
-    if found is None:
+    match = _ANSWER.fullmatch(text.strip())
+    if match is None:
         return 0.0
-    summands = [int(digits[::-1]) for digits in found.groups()]
+    summands = [int(digits[::-1]) for digits in match.groups()]
     # One way to write a number: 021 and 21 would count as two answers.
-    plain = all(str(value)[::-1] == digits for value, digits in zip(summands, found.groups(), strict=True))
+    plain = all(str(value)[::-1] == digits for value, digits in zip(summands, match.groups(), strict=True))
     return float(plain and sum(summands) == metadata["number"])
 
 
 def _summands(number: int, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
     """Draw first summands of a number, each as often as the others or once more, `[count]`."""
-    shuffled = [random.permutation(number + 1) for _ in range(count // (number + 1) + 1)]
-    return np.concatenate(shuffled)[:count]
+    permutations = [random.permutation(number + 1) for _ in range(count // (number + 1) + 1)]
+    return np.concatenate(permutations)[:count]
 
 
 def _sets(totals: npt.NDArray[np.int64], first: npt.NDArray[np.int64]) -> pa.Table:

@@ -226,31 +226,31 @@ def _with_metadata(sets: pa.Array, metadata: pa.Array) -> pa.Array:
 def _rest(columns: Columns, names: Sequence[str], layout: Layout, fields: Mapping[str, str]) -> Rest:
     """Return the raw columns that no field reads."""
     # An outcome is kept next to what follows from it: "tie (bothbad)" says more than two equal ranks.
-    told = (
+    outcome_fields = (
         fields[name] for name in ("winner", "loser", "strength", "preference", "answer") if name in fields
     )
-    kept = {path for value in told for path in columns_of(value, names)}
-    paths = {path for value in fields.values() for path in columns_of(value, names)} - kept
+    outcome_paths = {path for value in outcome_fields for path in columns_of(value, names)}
+    paths = {path for value in fields.values() for path in columns_of(value, names)} - outcome_paths
     # So are the annotations of which an outcome was made.
     paths |= set() if fields.get("winner") in layout.adds else set(layout.reads)
-    used = {first_column(path, names) for path in paths}
-    read = columns.those(name for name in names if name in used)
+    read_names = {first_column(path, names) for path in paths}
+    read = columns.those(name for name in names if name in read_names)
     return without_read(read, sorted(paths)) | columns.those(
-        name for name in names if name not in used and not repeats_the_pair(layout, fields, name)
+        name for name in names if name not in read_names and not repeats_the_pair(layout, fields, name)
     )
 
 
 def _metadata(columns: Columns, rest: Rest) -> pa.Array:
     """Write the columns that no field reads as JSON; of pairkit's own sets, the metadata unchanged."""
     # Sets that pairkit wrote: wrapping their metadata again would make other sets of them.
-    written = np.zeros(columns.size, np.bool_)
+    own_rows = np.zeros(columns.size, np.bool_)
     if is_own({name: (values.type,) for name, values in columns.arrays.items()}):
-        identified = [present(columns.arrays[name]) for name in IDENTITY]
-        written = np.logical_and.reduce([own_metadata(columns), *identified])
-    if written.all() and columns.size:
+        id_masks = [present(columns.arrays[name]) for name in IDENTITY]
+        own_rows = np.logical_and.reduce([own_metadata(columns), *id_masks])
+    if own_rows.all() and columns.size:
         return columns.text("metadata")
     others = json_objects(rest, columns.size)
-    return pc.if_else(pa.array(written), columns.text("metadata"), others) if written.any() else others
+    return pc.if_else(pa.array(own_rows), columns.text("metadata"), others) if own_rows.any() else others
 
 
 SHAPES = {

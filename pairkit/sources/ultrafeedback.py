@@ -70,9 +70,9 @@ def _first(lists: pa.Array) -> pa.Array:
 
 def _mean(ratings: list[pa.Array]) -> pa.Array:
     """Average the ratings that exist; null if there are none."""
-    rated = [pc.cast(pc.is_valid(rating), pa.float64()) for rating in ratings]
-    total, count = pc.fill_null(ratings[0], 0.0), rated[0]
-    for rating, one_if_rated in zip(ratings[1:], rated[1:], strict=True):
+    weights = [pc.cast(pc.is_valid(rating), pa.float64()) for rating in ratings]
+    total, count = pc.fill_null(ratings[0], 0.0), weights[0]
+    for rating, one_if_rated in zip(ratings[1:], weights[1:], strict=True):
         total, count = pc.add(total, pc.fill_null(rating, 0.0)), pc.add(count, one_if_rated)
     return pc.if_else(pc.greater(count, 0.0), pc.divide(total, count), None)
 

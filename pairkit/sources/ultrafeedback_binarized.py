@@ -30,8 +30,8 @@ def _read(columns: Columns) -> tuple[pa.Array, pa.Array]:
     whole = "prompt" not in columns
     chosen, rejected = (read_reply(columns, name, whole=whole) for name in ("chosen", "rejected"))
     column = None if whole else read_messages(columns, "prompt")
-    nested = columns.struct("metadata")
-    first, second = ((columns if name in columns else nested).number(name) for name in SCORES)
+    metadata = columns.struct("metadata")
+    first, second = ((columns if name in columns else metadata).number(name) for name in SCORES)
     report_contradictions(columns, (first, second), SCORES[0])
     prompt = shared_prompt(columns, column, chosen, rejected, "rejected")
     return prompt, pair(chosen, rejected, (first, second))

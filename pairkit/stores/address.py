@@ -57,10 +57,10 @@ def parse(text: str) -> Address:
     >>> str(parse("s3://bucket/folder/"))
     's3://bucket/folder'
     """
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
         raise RecipeError(f"{text}: not an address; write s3://bucket/folder")
-    scheme, path = found[1].lower(), found[2]
+    scheme, path = match[1].lower(), match[2]
     if scheme == "file":
         raise RecipeError(f"{text}: write the path of a file without file://")
     if scheme in ("http", "https"):

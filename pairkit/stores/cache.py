@@ -23,9 +23,9 @@ _OWN = str(os.getpid())
 
 def cache_folder() -> Path:
     """Return PAIRKIT_CACHE, or `pairkit` in the user's folder of caches."""
-    given = os.environ.get("PAIRKIT_CACHE")
-    if given:
-        return Path(given).expanduser()
+    folder = os.environ.get("PAIRKIT_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pairkit"
 
 
@@ -81,12 +81,13 @@ def _fetch(store: Store, name: str, version: str, size: int, folder: Path, advan
         # Two processes may download the same file; either's is right.
         with replacing(content, own=_OWN) as temporary:
             store.download(name, temporary)
-            found = temporary.stat().st_size
+            actual_size = temporary.stat().st_size
             # Asked again, because a file is read in many requests, between which it may be replaced.
-            if found != size or store.version(name) != version:
+            if actual_size != size or store.version(name) != version:
                 raise InputError(
                     f"{store.address}/{name}".rstrip("/")
-                    + f": was changed while it was read ({found:,} of {size:,} bytes); run the command again"
+                    + f": was changed while it was read ({actual_size:,} of {size:,} bytes); run the command "
+                    "again"
                 )
     advance(size // 10**6)
     target = _local(folder, store, name)

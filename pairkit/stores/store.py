@@ -49,11 +49,11 @@ class Store:
         selector = fs.FileSelector(self.address.path, recursive=True)
         try:
             with self._asking("", InputError, "cannot be listed"):
-                found = self.filesystem.arrow.get_file_info(selector)
+                entries = self.filesystem.arrow.get_file_info(selector)
         except _NotThere:
             return {}
         root = f"{self.address.path}/"
-        files = (each for each in found if each.type == fs.FileType.File)
+        files = (each for each in entries if each.type == fs.FileType.File)
         sizes = {each.path.lstrip("/").removeprefix(root): int(each.size) for each in files}
         # Of a file of that name fsspec lists the file itself.
         sizes.pop(self.address.path, None)
@@ -62,8 +62,8 @@ class Store:
     def size(self, name: str = "") -> int | None:
         """Return the bytes of a file; None if there is none. Raises `InputError`."""
         with self._asking(name, InputError, "cannot be read"):
-            found = self.filesystem.arrow.get_file_info(self._path(name))
-        return int(found.size) if found.type == fs.FileType.File else None
+            entry = self.filesystem.arrow.get_file_info(self._path(name))
+        return int(entry.size) if entry.type == fs.FileType.File else None
 
     def version(self, name: str = "") -> str:
         """Return what changes with the content of a file: the store's hash of it, or else size and time.

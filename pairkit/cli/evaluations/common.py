@@ -82,11 +82,11 @@ def recipe_of(context: typer.Context, model: type[Recipe], flags: Mapping[str, A
     """
     from pairkit import recipes
 
-    given = given_flags(flags)
-    if isinstance(given.get("judge"), str):
-        given["judge"] = {"model": given["judge"]}
+    fields = given_flags(flags)
+    if isinstance(fields.get("judge"), str):
+        fields["judge"] = {"model": fields["judge"]}
     # KEY=VALUE wins over a flag, as in the other commands.
-    return recipes.validate(model, recipes.merge(given, overrides(context, model)))
+    return recipes.validate(model, recipes.merge(fields, overrides(context, model)))
 
 
 def print_plan(questions: int, steps: Mapping[str, Planned], recipe: BenchmarkRecipe, **more: Any) -> None:

@@ -53,8 +53,8 @@ def compare(
     """
     from pairkit.evaluation.compare.run import run_compare
 
-    allowed = {str(what) for what in allow_different or ()}
-    comparison = run_compare(runs, out, allowed=allowed, seed=seed)
+    differences = {str(what) for what in allow_different or ()}
+    comparison = run_compare(runs, out, allowed=differences, seed=seed)
     _print(comparison)
     say(f"\nwrote {out}: compare.json, compare.png, report.html")
 
@@ -109,7 +109,7 @@ def _sentence(pair: Mapping[str, Any], pairs: int) -> str:
     error = f", SE {_number(pair['se'])}{unpaired}" if pair["se"] is not None else ""
     seeds = f", SE from seeds {pair['seed_se']:.2f}" if pair["seed_se"] is not None else ""
     p = "none" if pair["p_holm"] is None else p_text(pair["p_holm"])
-    corrected = f", after correction for {pairs} pairs (p = {p})" if pairs > 1 else ""
+    correction = f", after correction for {pairs} pairs (p = {p})" if pairs > 1 else ""
     left_out = f" ({pair['left_out']['prompts']:,} left out)" if pair["left_out"]["prompts"] else ""
     own = ""
     if of_own_prompts(pair):
@@ -117,7 +117,7 @@ def _sentence(pair: Mapping[str, Any], pairs: int) -> str:
     return (
         f"{pair['first']} - {pair['second']}: {_interval(pair, signed=True)}{error}{seeds}, "
         f"{pair['n']:,} common prompts{left_out}{own}\n"
-        f"  {conclusion(pair)}{corrected}{_counts(pair)}"
+        f"  {conclusion(pair)}{correction}{_counts(pair)}"
     )
 
 
@@ -135,8 +135,8 @@ def _interval(entry: Mapping[str, Any], *, signed: bool = False) -> str:
 
 
 def _seeds(setting: Mapping[str, Any]) -> str:
-    found = setting["seeds"]
-    return f"{found['sd']:.2f} ({len(found['values'])})" if found else "one seed"
+    seeds = setting["seeds"]
+    return f"{seeds['sd']:.2f} ({len(seeds['values'])})" if seeds else "one seed"
 
 
 def _number(value: float | None) -> str:

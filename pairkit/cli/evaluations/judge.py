@@ -132,10 +132,10 @@ def _print_plan(recipe: EvalJudgeRecipe, pairs: Pairs, calls: Planned) -> None:
 def _print(pairs: Pairs, evaluation: JudgeEvaluation) -> None:
     from pairkit.evaluation.judge.run import without_verdict
 
-    unjudged = without_verdict(evaluation)
-    lost = {**pairs.left_out, **unjudged}
+    without_verdicts = without_verdict(evaluation)
+    lost = {**pairs.left_out, **without_verdicts}
     why = f"; left out: {', '.join(f'{count:,} {reason}' for reason, count in lost.items())}" if lost else ""
-    say(f"{len(pairs.first) - sum(unjudged.values()):,} pairs judged{why}")
+    say(f"{len(pairs.first) - sum(without_verdicts.values()):,} pairs judged{why}")
     for title, measures in (
         ("agreement with people", evaluation.overall),
         ("by length, a tie counts 1/2", evaluation.by_length),

@@ -99,8 +99,8 @@ def matrix(
         "seed": seed,
     }
     recipe = recipe_of(context, MatrixRecipe, flags)
-    given = [(name, Path(file)) for name, file in map(_named, answers or [])]
-    inputs = read_inputs(recipe, Files(prompts, given, annotations), until.value, limit)
+    answer_files = [(name, Path(file)) for name, file in map(_named, answers or [])]
+    inputs = read_inputs(recipe, Files(prompts, answer_files, annotations), until.value, limit)
     if dry_run:
         with rehearsal(out, recipe.calls, retry_failed=retry_failed) as running:
             steps = plan_matrix(recipe, inputs, until.value, running)
@@ -117,13 +117,13 @@ def _models(words: Sequence[str]) -> dict[str, str]:
     from pairkit.errors import RecipeError
     from pairkit.models.names import public_name
 
-    found: dict[str, str] = {}
-    for given, model in map(_named, words):
-        name = given or public_name(model)
-        if name in found:
+    models: dict[str, str] = {}
+    for label, model in map(_named, words):
+        name = label or public_name(model)
+        if name in models:
             raise RecipeError(f"two models are named {name!r}: give each its own, as --models NAME=MODEL")
-        found[name] = model
-    return found
+        models[name] = model
+    return models
 
 
 def _named(word: str) -> tuple[str, str]:
@@ -202,7 +202,7 @@ def _strengths(entry: Mapping[str, Any]) -> Any:
     table.add_column("")
     table.add_column("strength [95 %]", justify="right")
     for row in entry["rows"]:
-        found = row["strength"]
-        text = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        strength = row["strength"]
+        text = f"{strength['value']:.3f} [{strength['low']:.3f}, {strength['high']:.3f}]"
         table.add_row(Text(shown(row["model"])), Text(text))
     return table

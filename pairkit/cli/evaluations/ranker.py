@@ -101,25 +101,25 @@ def ranker(
     from pairkit.trust import only_trusted
 
     flags = {"rankers": _rankers(rankers or []), "subset": subset, "seed": seed}
-    given = given_flags(flags)
+    fields = given_flags(flags)
     # KEY=VALUE wins over a flag, as in the other commands.
-    content = recipes.merge(given, overrides(context, EvalRankerRecipe))
+    content = recipes.merge(fields, overrides(context, EvalRankerRecipe))
     context.with_resource(only_trusted(content))
     recipe = recipes.validate(EvalRankerRecipe, content)
     check_rankers(recipe)
     place = Place(data, source, split, limit, mapping(map_), layout)
-    found = read_data(place, out, recipe.subset)
+    ranked_data = read_data(place, out, recipe.subset)
     if dry_run:
-        _print_plan(recipe, found, out, retry_failed)
+        _print_plan(recipe, ranked_data, out, retry_failed)
         return
-    _print(run_ranker_evaluation(recipe, found, out, retry_failed=retry_failed), out)
+    _print(run_ranker_evaluation(recipe, ranked_data, out, retry_failed=retry_failed), out)
 
 
 def _rankers(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Parse each [NAME=]KIND[=VALUE]. Raises `UsageError` for an unknown kind or a name twice."""
     from pairkit.evaluation.ranker.recipe import KINDS, MAIN_FIELD
 
-    found: dict[str, dict[str, Any]] = {}
+    rankers: dict[str, dict[str, Any]] = {}
     for word in words:
         name, equals, rest = word.partition("=")
         kind, value = name, rest
@@ -127,16 +127,16 @@ def _rankers(words: Sequence[str]) -> dict[str, dict[str, Any]]:
             kind, equals, value = rest.partition("=")
         if kind not in KINDS:
             raise UsageError(f"--ranker {word}: {unknown('ranker', kind or name, KINDS)}")
-        if name in found:
+        if name in rankers:
             raise UsageError(
                 f"two rankers are named {name!r}: give each its own, as --ranker NAME={kind}"
                 f"{f'={value}' if value else ''}"
             )
         if equals and (kind not in MAIN_FIELD or not value):
-            told = f"takes no value, got {value!r}" if value else "has nothing after ="
-            raise UsageError(f"--ranker {word}: {kind} {told}")
-        found[name] = {"ranker": kind} | ({MAIN_FIELD[kind]: value} if value else {})
-    return found
+            problem = f"takes no value, got {value!r}" if value else "has nothing after ="
+            raise UsageError(f"--ranker {word}: {kind} {problem}")
+        rankers[name] = {"ranker": kind} | ({MAIN_FIELD[kind]: value} if value else {})
+    return rankers
 
 
 def _print_plan(recipe: EvalRankerRecipe, data: RankedData, out: Path, retry_failed: bool) -> None:
@@ -163,20 +163,20 @@ def _print_plan(recipe: EvalRankerRecipe, data: RankedData, out: Path, retry_fai
     say(yaml.safe_dump(plan, sort_keys=False), end="")
 
 
-def _print(found: Mapping[str, Any], out: Path) -> None:
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items())
+def _print(results: Mapping[str, Any], out: Path) -> None:
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in results["left_out"].items())
     say(
-        f"{found['data']['file']}: {found['pairs']:,} pairs of {found['sets']:,} sets, "
-        f"{found['prompts']:,} prompts"
+        f"{results['data']['file']}: {results['pairs']:,} pairs of {results['sets']:,} sets, "
+        f"{results['prompts']:,} prompts"
         f"{f'; left out: {left_out}' if left_out else ''}"
     )
-    print_table(_table(found["rankers"]))
-    parts = _parts(found["rankers"])
+    print_table(_table(results["rankers"]))
+    parts = _parts(results["rankers"])
     if parts is not None:
         print_table(parts)
-    for note in found["notes"]:
+    for note in results["notes"]:
         say(f"note: {note}")
-    folders = [out / entry["folder"] for entry in found["rankers"]]
+    folders = [out / entry["folder"] for entry in results["rankers"]]
     say(
         f"\nwrote {out}: rankers.json, report.html, and results.json, scores.parquet, report.html of each "
         "ranker"
@@ -228,8 +228,8 @@ def _parts(rankers: Sequence[Mapping[str, Any]]) -> Table | None:
     table.add_column("prompts", justify="right", no_wrap=True)
     for label in labels:
         cells = [parts.get(label) for parts in of.values()]
-        counted = max(cell["n"] for cell in cells if cell)
-        table.add_row(Text(shown(label)), *(Text(_value(cell)) for cell in cells), f"{counted:,}")
+        prompts = max(cell["n"] for cell in cells if cell)
+        table.add_row(Text(shown(label)), *(Text(_value(cell)) for cell in cells), f"{prompts:,}")
     return table
 
 

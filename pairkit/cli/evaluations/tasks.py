@@ -61,8 +61,8 @@ def tasks(
 
     flags: dict[str, Any] = {"model": model, "tasks": tasks, "name": name, "fewshot": fewshot, "seed": seed}
     flags["apply_chat_template"] = apply_chat_template or None
-    given = given_flags(flags)
-    recipe = recipes.validate(TasksRecipe, recipes.merge(given, overrides(context, TasksRecipe)))
+    fields = given_flags(flags)
+    recipe = recipes.validate(TasksRecipe, recipes.merge(fields, overrides(context, TasksRecipe)))
     local = read_files(recipe, _files(data or []))
     if dry_run:
         _print_plan(recipe, local)
@@ -70,9 +70,9 @@ def tasks(
     print_results(evaluate_tasks(recipe, local, out, limit=limit), out)
 
 
-def _files(given: list[str]) -> dict[str, Path]:
+def _files(texts: list[str]) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    for text in given:
+    for text in texts:
         task, equals, path = text.partition("=")
         if not (task and equals and path):
             raise UsageError(f"cannot read --data {text!r}: write TASK=FILE")

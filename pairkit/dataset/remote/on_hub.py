@@ -15,11 +15,11 @@ _ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 def hub_id(name: str) -> tuple[str, str | None] | None:
     """Return the id and the revision of `org/name` or `org/name@revision`; None for a path."""
-    found = _ID.fullmatch(name)
+    match = _ID.fullmatch(name)
     # `runs/new` is a directory that is missing where there is a directory `runs`.
-    if found is None or Path(name).exists() or Path(name.split("/")[0]).is_dir():
+    if match is None or Path(name).exists() or Path(name.split("/")[0]).is_dir():
         return None
-    return found["name"], found["revision"]
+    return match["name"], match["revision"]
 
 
 def download(name: str, revision: str | None) -> Path:
@@ -32,21 +32,25 @@ def download(name: str, revision: str | None) -> Path:
     # polars: the trainer reads sets without it
     from pairkit.sources.reading.hub import TIMEOUT, hub_error
 
-    wanted = [MANIFEST, "data/*.parquet"]
+    dataset_patterns = [MANIFEST, "data/*.parquet"]
     try:
         about = HfApi().dataset_info(name, revision=revision, timeout=TIMEOUT)
     except Exception as error:  # one of a dozen types of httpx, the hub's client and its validators
         try:
             # A run that is continued on a machine without a network.
             place = snapshot_download(
-                name, repo_type="dataset", revision=revision, allow_patterns=wanted, local_files_only=True
+                name,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=dataset_patterns,
+                local_files_only=True,
             )
         except Exception:
             raise hub_error(name, error) from error
         return Path(place)
     files = {file.rfilename for file in about.siblings or ()}
     # Of a dataset that pairkit did not build not even the sets, which may be large.
-    patterns = wanted if MANIFEST in files else [".gitattributes"]
+    patterns = dataset_patterns if MANIFEST in files else [".gitattributes"]
     try:
         # By its name and not by the commit: only so does the copy stay known by it without a network.
         place = snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=patterns)
@@ -61,13 +65,13 @@ def folder_of(data: str) -> Path:
     Raises `HubError`, `InputError` for a dataset on the hub that pairkit did not build, and what
     `local_folder` raises.
     """
-    named = hub_id(data)
-    if named is None:
+    repository = hub_id(data)
+    if repository is None:
         return local_folder(data)
-    folder = download(*named)
+    folder = download(*repository)
     if not (folder / MANIFEST).is_file():
         raise InputError(
             f"{data}: is on the hub, but was not built by pairkit (no {MANIFEST}); build it first: "
-            f"pairkit build --source {shell_quoted(named[0])}"
+            f"pairkit build --source {shell_quoted(repository[0])}"
         )
     return folder

@@ -128,9 +128,9 @@ def _fetch(store: Store, name: str, about: Mapping[str, Any], target: Path, adva
 
 
 def _instead(store: Store) -> str:
-    held = survey(store)
-    if held.state == "publishing":
+    contents = survey(store)
+    if contents.state == "publishing":
         return "its publication was stopped: run the same `pairkit build` command to complete it"
-    if held.state == "empty":
+    if contents.state == "empty":
         return "there is nothing"
     return f"build one from its files: pairkit build --source files --path {store.address}"

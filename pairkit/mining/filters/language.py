@@ -30,8 +30,8 @@ def _code(detector: Any, text: str, probability: float) -> str | None:
     if not text.strip():
         return None
     # By name, because the default model would be downloaded.
-    found = detector.detect(text[:CHARS], model="lite")
-    return found[0]["lang"] if found and found[0]["score"] >= probability else None
+    guesses = detector.detect(text[:CHARS], model="lite")
+    return guesses[0]["lang"] if guesses and guesses[0]["score"] >= probability else None
 
 
 @cache

@@ -20,8 +20,8 @@ def repetition(texts: pl.Series, n: int) -> pl.Series:
         .agg(share=1 - pl.col("gram").n_unique() / pl.len())
     )
     rows = pl.DataFrame({"text": pl.int_range(len(texts), eager=True)})
-    joined = rows.join(shares, on="text", how="left", maintain_order="left")
-    return joined.select(pl.col("share").fill_null(0.0)).to_series()
+    text_shares = rows.join(shares, on="text", how="left", maintain_order="left")
+    return text_shares.select(pl.col("share").fill_null(0.0)).to_series()
 
 
 def diversity(lists: pl.Series) -> pl.Series:
@@ -38,10 +38,10 @@ def diversity(lists: pl.Series) -> pl.Series:
     """
     frame = pl.DataFrame({"set": pl.int_range(len(lists), eager=True), "text": lists}).explode("text")
     frame = frame.filter(pl.col("text").is_not_null()).with_row_index("row")
-    listed = words(frame["text"]).list.unique()
+    word_lists = words(frame["text"]).list.unique()
     # A text without a word is like itself alone: one word that no other text has.
     own = pl.concat_str(pl.lit(" "), pl.col("row").cast(pl.String)).implode().over("row")
-    frame = frame.with_columns(word=pl.Series(listed)).with_columns(
+    frame = frame.with_columns(word=pl.Series(word_lists)).with_columns(
         word=pl.when(pl.col("word").list.len() == 0).then(own).otherwise("word")
     )
     frame = frame.with_columns(size=pl.col("word").list.len().cast(pl.Float64))
@@ -57,6 +57,6 @@ def diversity(lists: pl.Series) -> pl.Series:
         total=jaccard.pow(2).sum(), count=pl.col("row").n_unique().cast(pl.Float64)
     )
     rows = pl.DataFrame({"set": pl.int_range(len(lists), eager=True)})
-    joined = rows.join(sums, on="set", how="left", maintain_order="left")
+    set_sums = rows.join(sums, on="set", how="left", maintain_order="left")
     # Rounded, because sums in another order differ in their last bits, and a bound must not depend on them.
-    return joined.select((pl.col("count").pow(2) / pl.col("total")).round(9)).to_series()
+    return set_sums.select((pl.col("count").pow(2) / pl.col("total")).round(9)).to_series()

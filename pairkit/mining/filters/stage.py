@@ -33,50 +33,51 @@ class Judged(NamedTuple):
 
 def blocks(recipe: FilterRecipe, *, before: bool) -> dict[str, Any]:
     """Return the filters that a recipe asks for: those of prompts alone, or the others."""
-    asked = {name: getattr(recipe, name) for name in FILTERS}
-    return {name: block for name, block in asked.items() if block and FILTERS[name].before == before}
+    filters = {name: getattr(recipe, name) for name in FILTERS}
+    return {name: block for name, block in filters.items() if block and FILTERS[name].before == before}
 
 
 def filter_sets(sets: pa.Table, recipe: FilterRecipe, *, before: bool = False) -> StageResult:
     """Apply the filters of prompts (`before`), or the others; the result of a set depends on no other."""
-    asked = blocks(recipe, before=before)
-    judged = judge(sets, asked)
-    refused = judged.reason.is_not_null()
-    leaving = sets.filter(refused.to_arrow())
+    filters = blocks(recipe, before=before)
+    judgment = judge(sets, filters)
+    refusals = judgment.reason.is_not_null()
+    leaving = sets.filter(refusals.to_arrow())
     quarantine = quarantine_rows(
         "prepass" if before else "filter",
         leaving,
-        judged.reason.filter(refused).to_list(),
-        judged.detail.filter(refused).to_list(),
+        judgment.reason.filter(refusals).to_list(),
+        judgment.detail.filter(refusals).to_list(),
     )
     # All of them from 0, so that a manifest has the same counts whether they occur or not.
-    counts = {f"quarantined_{PREFIX}{name}": 0 for name in asked}
+    counts = {f"quarantined_{PREFIX}{name}": 0 for name in filters}
     counts |= {
-        f"quarantined_{reason}": number for reason, number in judged.reason.drop_nulls().value_counts().rows()
+        f"quarantined_{reason}": number
+        for reason, number in judgment.reason.drop_nulls().value_counts().rows()
     }
-    return StageResult(sets.filter((~refused).to_arrow()), quarantine, counts=counts)
+    return StageResult(sets.filter((~refusals).to_arrow()), quarantine, counts=counts)
 
 
-def judge(sets: pa.Table, asked: dict[str, Any]) -> Judged:
+def judge(sets: pa.Table, filters: dict[str, Any]) -> Judged:
     """Compute what each of `blocks` says about each set, in the order of the table."""
     nothing = pl.Series([None] * sets.num_rows, dtype=pl.String)
-    if not asked or not sets.num_rows:
-        return Judged(pl.DataFrame({name: [] for name in asked}), nothing, nothing)
+    if not filters or not sets.num_rows:
+        return Judged(pl.DataFrame({name: [] for name in filters}), nothing, nothing)
     frame = _columns(sets)
     values = frame.select(
         expression.alias(f"{kind}_{name}")
-        for name, block in asked.items()
+        for name, block in filters.items()
         for kind, expression in zip(("drop", "value"), _expressions(name, block), strict=True)
     )
-    drops = values.select(pl.col(f"drop_{name}").fill_null(False).alias(name) for name in asked)
+    drops = values.select(pl.col(f"drop_{name}").fill_null(False).alias(name) for name in filters)
     reason, detail = pl.lit(None, pl.String), pl.lit(None, pl.String)
     # From the last back, so that the first that a set does not pass is the one that stays.
-    for name in reversed(asked):
-        told = pl.concat_str(pl.lit(f"{name} is "), _shown(values, name), pl.lit(_bounds(asked[name])))
+    for name in reversed(filters):
+        message = pl.concat_str(pl.lit(f"{name} is "), _shown(values, name), pl.lit(_bounds(filters[name])))
         reason = pl.when(pl.col(name)).then(pl.lit(f"{PREFIX}{name}")).otherwise(reason)
-        detail = pl.when(pl.col(name)).then(told).otherwise(detail)
-    found = pl.concat([drops, values], how="horizontal").select(reason=reason, detail=detail)
-    return Judged(drops, found["reason"], found["detail"])
+        detail = pl.when(pl.col(name)).then(message).otherwise(detail)
+    verdicts = pl.concat([drops, values], how="horizontal").select(reason=reason, detail=detail)
+    return Judged(drops, verdicts["reason"], verdicts["detail"])
 
 
 def _expressions(name: str, block: Any) -> tuple[pl.Expr, pl.Expr]:
@@ -104,8 +105,8 @@ def _shown(values: pl.DataFrame, name: str) -> pl.Expr:
         return pl.lit("text")
     kind = values.schema[f"value_{name}"]
     if isinstance(kind, pl.List):
-        listed = column.list.eval(pl.element().cast(pl.String).fill_null("unknown")).list.join(", ")
-        return pl.concat_str(pl.lit("["), listed, pl.lit("]"))
+        items = column.list.eval(pl.element().cast(pl.String).fill_null("unknown")).list.join(", ")
+        return pl.concat_str(pl.lit("["), items, pl.lit("]"))
     if kind.is_float():
         column = column.round(4)
     return column.cast(pl.String).fill_null("unknown")
@@ -136,9 +137,9 @@ def _columns(sets: pa.Table) -> pl.DataFrame:
             .agg("text", "score", ranked=(pl.col("rank").is_not_null() & ~pl.col("noise")).sum())
         )
         rows = pl.DataFrame({"set": pl.int_range(batch.num_rows, eager=True)})
-        joined = rows.join(lists, on="set", how="left", maintain_order="left")
+        set_lists = rows.join(lists, on="set", how="left", maintain_order="left")
         parts.append(
-            joined.select(
+            set_lists.select(
                 prompt=prompt_texts(batch["prompt"]),
                 asked=prompt_texts(batch["prompt"], system=False),
                 texts=pl.col("text").fill_null(pl.lit([], pl.List(pl.String))),

@@ -56,9 +56,9 @@ def _foreign(block: Any, value: pl.Expr) -> pl.Expr:
 
 def _best_and_worst(column: str) -> tuple[pl.Expr, pl.Expr]:
     """Return the value of the best completion and of the lowest-ranked one; null with fewer than two."""
-    values, ranked = pl.col(column), pl.col("ranked")
-    first, last = values.list.get(0, null_on_oob=True), values.list.get(ranked - 1, null_on_oob=True)
-    return tuple(pl.when(ranked > 1).then(each) for each in (first, last))  # type: ignore[return-value]
+    values, count = pl.col(column), pl.col("ranked")
+    first, last = values.list.get(0, null_on_oob=True), values.list.get(count - 1, null_on_oob=True)
+    return tuple(pl.when(count > 1).then(each) for each in (first, last))  # type: ignore[return-value]
 
 
 def _margin(_: Any) -> pl.Expr:

@@ -34,11 +34,11 @@ def strengths(won: Floats) -> Floats:
     array([[ 1.012, -1.012]])
     """
     games = won + won.transpose(0, 2, 1)
-    fitted = np.zeros(won.shape[:2])
+    log_odds = np.zeros(won.shape[:2])
     diagonal = np.arange(won.shape[1])
     for _ in range(_STEPS):
-        chance = sigmoid(fitted[:, :, None] - fitted[:, None, :])
-        even = sigmoid(fitted)
+        chance = sigmoid(log_odds[:, :, None] - log_odds[:, None, :])
+        even = sigmoid(log_odds)
         slope = (won - games * chance).sum(axis=2) + 0.5 - even
         curvature = -games * chance * (1 - chance)
         curvature[:, diagonal, diagonal] = even * (1 - even) - curvature.sum(axis=2)
@@ -46,10 +46,10 @@ def strengths(won: Floats) -> Floats:
         # No difference of two strengths moves by more than 1 per step, because within that range the
         # curvature changes so little that the objective is certain to rise.
         longest = np.abs(step).max(axis=1, keepdims=True, initial=0.0)
-        fitted += step * np.minimum(1.0, 0.5 / np.maximum(longest, _PRECISION))
+        log_odds += step * np.minimum(1.0, 0.5 / np.maximum(longest, _PRECISION))
         if longest.max(initial=0.0) < _PRECISION:
             break
-    return np.round(fitted, _DECIMALS) + 0.0
+    return np.round(log_odds, _DECIMALS) + 0.0
 
 
 def sigmoid(x: Floats) -> Floats:

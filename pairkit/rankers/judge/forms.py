@@ -73,12 +73,12 @@ def find(text: str, end: int, header: Header) -> Found | None:
     """
     forms: dict[Form, Found] = {}
     for form in dict.fromkeys((header.verdict, *_ANYWHERE[header.kind])):
-        if found := _in_form(form, text, end, header):
-            forms[form] = found
+        if finding := _in_form(form, text, end, header):
+            forms[form] = finding
     if not forms:
         return _called(text, end, header)
-    contents = tuple(content for found in forms.values() for content in found.contents)
-    ends = any(found.ends and _counts(form, text, end, header) for form, found in forms.items())
+    contents = tuple(content for finding in forms.values() for content in finding.contents)
+    ends = any(finding.ends and _counts(form, text, end, header) for form, finding in forms.items())
     return Found(contents, ends)
 
 
@@ -102,12 +102,12 @@ def _in_form(form: Form, text: str, end: int, header: Header) -> Found | None:
 
 def _called(text: str, end: int, header: Header) -> Found | None:
     """Find a verdict in double brackets that follows the word verdict, rating or score."""
-    called = _CALLED.get(header.kind)
-    found = called and _in_form("brackets", text, end, header)
-    if not called or not found or not found.ends:
+    pattern = _CALLED.get(header.kind)
+    finding = pattern and _in_form("brackets", text, end, header)
+    if not pattern or not finding or not finding.ends:
         return None
     start = text.rindex("[[")
-    return found if called.search(text[max(0, start - _NEAR) : start]) else None
+    return finding if pattern.search(text[max(0, start - _NEAR) : start]) else None
 
 
 def _tags(text: str, end: int, tag: str) -> Found | None:
@@ -151,11 +151,11 @@ def _values(text: str, key: str) -> tuple[str, ...] | None:
         return dict(entries)
 
     try:
-        made = json.loads(text, object_pairs_hook=gather)
+        document = json.loads(text, object_pairs_hook=gather)
     except (ValueError, RecursionError):
         return None
     # A key that is spelled with escapes may be quoted from a shown text.
-    if not isinstance(made, dict) or len(values) != len(re.findall(key_of(key), text, FLAGS)):
+    if not isinstance(document, dict) or len(values) != len(re.findall(key_of(key), text, FLAGS)):
         return None
     return tuple(map(_spelled, values)) or None
 

@@ -151,9 +151,9 @@ def _check(path: Path, prompt: Prompt) -> None:
     placeholders = set(_PLACEHOLDER.findall(text))
     for name in REQUIRED[kind]:
         if f"{{{name}}}" not in prompt.user:
-            required = ", ".join(f"{{{placeholder}}}" for placeholder in REQUIRED[kind])
+            fields = ", ".join(f"{{{placeholder}}}" for placeholder in REQUIRED[kind])
             raise InputError(
-                f"{path}: {{{name}}} is missing; the user part of a {kind} prompt must contain {required}"
+                f"{path}: {{{name}}} is missing; the user part of a {kind} prompt must contain {fields}"
             )
     allowed = (*REQUIRED[kind], *OPTIONAL[kind])
     # Sorted, so that the same one is reported every time.

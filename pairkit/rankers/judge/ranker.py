@@ -64,23 +64,23 @@ class Judge:
         that the engine cannot be asked about with the engine's reason. A set with nothing to compare comes
         back without a score.
         """
-        asked = 0
+        question_count = 0
 
         def on_round(questions: int) -> None:
-            advance(0, note=f"{asked + questions:,} questions")
+            advance(0, note=f"{question_count + questions:,} questions")
 
         parts = []
         for batch in batches(sets):
             parts.append(self._score(batch, advance, on_round))
-            asked += parts[-1].counts["questions"]
+            question_count += parts[-1].counts["questions"]
         counts = Counter(dict.fromkeys(COUNTS, 0))
         for part in parts:
             counts.update(part.counts)
         # An empty table first, because there may be no batch to take the schema from.
         empty = StageResult(schema.SETS.empty_table())
         tables = zip(*((part.sets, part.quarantine, part.verdicts) for part in [empty, *parts]), strict=True)
-        scored, quarantine, verdicts = map(pa.concat_tables, tables)
-        return StageResult(scored, quarantine, verdicts, dict(counts))
+        scored_sets, quarantine, verdicts = map(pa.concat_tables, tables)
+        return StageResult(scored_sets, quarantine, verdicts, dict(counts))
 
     def _score(self, batch: pa.RecordBatch, advance: Advance, on_round: Callable[[int], None]) -> StageResult:
         rows = batch.select(["set_id", "prompt", "completions"]).to_pylist()
@@ -95,12 +95,12 @@ class Judge:
         ]
         cases = [case for case in every if len(case.texts) >= fewest]
         rounds = Rounds(cases, self.prompts, self.recipe, self.ask, self.seed, on_round)
-        named = self._ask(cases, rounds)
+        scores = self._ask(cases, rounds)
         rounds.counts["sets"] += len(cases)
         rounds.counts.update(thought_counts(flat, self.recipe.thoughts))
         advance(sum(completion["origin"] != "noise" for row in rows for completion in row["completions"]))
         lost = {cases[index].row: problem for index, problem in sorted(rounds.failed.items())}
-        sets = pa.Table.from_batches([_with_scores(batch, cases, named)], schema=schema.SETS)
+        sets = pa.Table.from_batches([_with_scores(batch, cases, scores)], schema=schema.SETS)
         # One entry per set, while `cases` leaves out sets with too few texts.
         stays = pa.array([row not in lost for row in range(len(rows))], pa.bool_())
         reasons, details = zip(*lost.values(), strict=True) if lost else ((), ())
@@ -124,12 +124,12 @@ class Judge:
         return {**aspects, self.name: [None if each is None else each.mean(axis=0) for each in ratings]}
 
 
-def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], named: _Named) -> pa.RecordBatch:
+def _with_scores(batch: pa.RecordBatch, cases: Sequence[Case], scores: _Named) -> pa.RecordBatch:
     """Add each named score to the completions of the batch; the last one becomes the score."""
     flat, owner = completions(batch), pc.list_parent_indices(batch["completions"]).to_numpy()
     # `[sets]`: where each set's completions begin in `flat`; `places` count from there.
     first = np.searchsorted(owner, np.arange(batch.num_rows))
-    for name, numbers in named.items():
+    for name, numbers in scores.items():
         values = np.full(len(flat), np.nan)
         for case, texts in zip(cases, numbers, strict=True):
             if texts is not None:

@@ -31,8 +31,8 @@ def score_round_robin(cases: Sequence[Case], rounds: Rounds, prompt: str, seed: 
         if numbers is not None:
             # `numbers` are means over the orders shown, so times the number of orders they are games won.
             won[index, first, second], won[index, second, first] = games * numbers
-    fitted = strengths(won)
+    log_odds = strengths(won)
     return [
-        None if index in rounds.failed else fitted[index, : len(case.texts)]
+        None if index in rounds.failed else log_odds[index, : len(case.texts)]
         for index, case in enumerate(cases)
     ]

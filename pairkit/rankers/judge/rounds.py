@@ -89,7 +89,7 @@ class Rounds:
 
     def ask(self, questions: Sequence[Question]) -> list[Verdict | None]:
         """Ask for a verdict on each question; None if its case was removed."""
-        answered: dict[int, Verdict] = {}
+        verdicts: dict[int, Verdict] = {}
         unread: list[tuple[int, Completion]] = []
         remaining = list(range(len(questions)))
         self.counts["questions"] += len(questions)
@@ -107,16 +107,16 @@ class Rounds:
                 if verdict is None:
                     unread.append((index, result[0]))
                 else:
-                    answered[index] = verdict
+                    verdicts[index] = verdict
             # A case that failed is not asked about again, because nothing of its set will be scored.
             remaining = [index for index, _ in unread if questions[index].case not in self.failed]
         for index, last in unread:
             problem = self._unparsable(questions[index], last)
             self.failed.setdefault(questions[index].case, problem)
-        self.counts["unanswered"] += len(questions) - len(answered)
+        self.counts["unanswered"] += len(questions) - len(verdicts)
         self._on_round(self.counts["questions"])
         return [
-            None if question.case in self.failed else answered[index]
+            None if question.case in self.failed else verdicts[index]
             for index, question in enumerate(questions)
         ]
 
@@ -153,7 +153,7 @@ class Rounds:
             self.counts["second_wins"] += verdict[0] < verdict[-1]
             self.counts["ties"] += verdict[0] == verdict[-1]
         positions = case.positions(question.shown)
-        spelled = None if verdict is None else spell_verdict(verdict, prompt.header, positions)
+        spelling = None if verdict is None else spell_verdict(verdict, prompt.header, positions)
         self._rows.append(
             {
                 "set_id": case.set_id,
@@ -162,7 +162,7 @@ class Rounds:
                 "shown": positions,
                 # Hashes, because the texts are in the set already.
                 "texts": [case.hashes[text] for text in question.shown],
-                "verdict": spelled,
+                "verdict": spelling,
                 "attempt": attempt,
                 "answer": answer.text,
                 "finish_reason": answer.finish_reason,
@@ -202,7 +202,7 @@ class Rounds:
             why = why_unread(last.text, self.prompts[question.prompt].header)
             if self.recipe.structured and is_structured(last.text):
                 why = "it is not the JSON object that was asked for"
-        said = (
+        description = (
             f"ends: {ending}{f' ({why})' if why else ''}"
             if ending
             else f"is empty{f', {why}' if why else ''}"
@@ -210,5 +210,5 @@ class Rounds:
         return Problem(
             UNPARSABLE,
             f"{question.prompt}, completions {shown}: no verdict in {self.recipe.attempts} answers; the last "
-            f"one {said}",
+            f"one {description}",
         )

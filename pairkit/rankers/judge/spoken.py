@@ -32,13 +32,13 @@ def spoken(answer: str) -> str:
     >>> spoken("<thinking>B?</thinking> No. [THINK]Hm.[/THINK]A"), spoken("B? No.</think>A")
     (' No. \\nA', 'A')
     """
-    found = list(marks(answer))
-    ending = endings(found)
+    all_marks = list(marks(answer))
+    ending = endings(all_marks)
     pieces: list[str] = []
     start = read = 0
     first = True
-    while read < len(found):
-        mark = found[read]
+    while read < len(all_marks):
+        mark = all_marks[read]
         if mark.closes and not mark.alone:
             read += 1
             continue
@@ -52,7 +52,7 @@ def spoken(answer: str) -> str:
             return answer
         if last is None:
             return ""
-        start, read, first = found[last].end, last + 1, False
+        start, read, first = all_marks[last].end, last + 1, False
     if start and not verdict_end(answer[start:]):
         return ""
     pieces.append(answer[start:])

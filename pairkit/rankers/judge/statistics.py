@@ -55,13 +55,13 @@ def judge_rates(counts: Mapping[str, int], *, prefix: str = "", level: float = 0
     """
     number = {name: counts.get(prefix + name, 0) for name in COUNTS}
     # Without ties, because a tie shows no preference for a place.
-    decided = number["first_wins"] + number["second_wins"]
-    compared = decided + number["ties"]
+    decisions = number["first_wins"] + number["second_wins"]
+    comparisons = decisions + number["ties"]
     rows = [
         ("parse_failure_rate", "answers without a verdict", "unparsable", number["answers"]),
         ("unanswered_rate", "questions without a verdict", "unanswered", number["questions"]),
-        ("order_bias", "won by the one shown first; none: 0.5", "first_wins", decided),
-        ("tie_rate", "comparisons without a winner", "ties", compared),
+        ("order_bias", "won by the one shown first; none: 0.5", "first_wins", decisions),
+        ("tie_rate", "comparisons without a winner", "ties", comparisons),
         ("consistency", "the same verdict in both orders", "same", number["swapped"]),
         ("flip_rate", "the other winner in the other order", "flips", number["swapped"]),
     ]

@@ -48,11 +48,11 @@ def read_verdict(answer: str, header: Header, shown: int) -> Verdict | None:
     if len(answer) > LONGEST:
         return None
     text = spoken(answer)
-    found = find(text, verdict_end(text), header)
+    finding = find(text, verdict_end(text), header)
     # Only ASCII, because other letters can look like a label or become one in lower case (the Kelvin sign).
-    if found is None or not found.ends or not all(map(str.isascii, found.contents)):
+    if finding is None or not finding.ends or not all(map(str.isascii, finding.contents)):
         return None
-    verdicts = {read_content(content, header, shown) for content in found.contents}
+    verdicts = {read_content(content, header, shown) for content in finding.contents}
     # One that cannot be read next to one that can is another opinion.
     return verdicts.pop() if len(verdicts) == 1 else None
 
@@ -64,12 +64,12 @@ def why_unread(answer: str, header: Header) -> str:
     text = spoken(answer)
     if not text:
         return "it ends in a draft" if answer.strip() else ""
-    found = find(text, verdict_end(text), header)
-    if found is None:
+    finding = find(text, verdict_end(text), header)
+    if finding is None:
         return ""
-    if len(set(found.contents)) > 1:
+    if len(set(finding.contents)) > 1:
         return "it has several verdicts"
-    if found.ends:
+    if finding.ends:
         return "its verdict is none that the prompt asks for"
     return "its verdict does not end it, or has a form that the prompt does not ask for"
 
@@ -128,11 +128,11 @@ def _stepped(step: re.Match[str], header: Header) -> float | None:
 
 def _rating(content: str, header: Header) -> Verdict | None:
     low, high = header.scale
-    found = _RATING.fullmatch(content)
+    match = _RATING.fullmatch(content)
     # 4/10 is no rating from 1 to 5, however it is meant.
-    if found is None or (found[2] and int(found[2]) != high):
+    if match is None or (match[2] and int(match[2]) != high):
         return None
-    value = float(found[1])
+    value = float(match[1])
     if not low <= value <= high or not (header.fractions or value.is_integer()):
         return None
     return (value,)

@@ -72,8 +72,8 @@ def load_pairrm_checkpoint(name: str, revision: str | None = None) -> Checkpoint
     Raises `ModelError` for a checkpoint that cannot be read, that has another layout, or whose tokenizer does
     not belong to its weights.
     """
-    opened = open_pairrm_checkpoint(name, revision)
-    name, settings, config, tokenizer, limits = opened
+    parts = open_pairrm_checkpoint(name, revision)
+    name, settings, config, tokenizer, limits = parts
     weights = _weights(name, revision)
     rows = len(weights.get(EMBEDDINGS, ()))
     # The layout PairRM has no ids to compare, so a tokenizer of another size is the only sign of a mismatch.
@@ -197,10 +197,10 @@ def check_ids(name: str, tokenizer: Tokenizer, settings: Mapping[str, Any]) -> N
         if tokenizer.token_to_id(token) is None:
             raise ModelError(f"the tokenizer of {name!r} has no token {token}, so it is not DeBERTa's")
     for key, token in PREFIX_IDS.items():
-        configured, actual = settings.get(key), tokenizer.token_to_id(token)
-        if configured is not None and configured != actual:
+        number, actual = settings.get(key), tokenizer.token_to_id(token)
+        if number is not None and number != actual:
             raise ModelError(
-                f"{name!r}: {key} is {configured} in config.json, but the tokenizer's id of {token} is "
+                f"{name!r}: {key} is {number} in config.json, but the tokenizer's id of {token} is "
                 f"{actual}: use the tokenizer that belongs to this checkpoint"
             )
 
@@ -221,13 +221,13 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
     # Without memory, because random weights would be replaced at once.
     with torch.device("meta"):
         model = PairRM(DebertaV2Config.from_dict({**config, "vocab_size": rows}))
-    expected = set(model.state_dict())
+    keys = set(model.state_dict())
     # Old files also hold position_ids, a constant that transformers no longer saves.
     present = {key for key in weights if not key.endswith("position_ids")}
-    mismatched = sorted(expected ^ present)
-    if mismatched:
-        key, count = mismatched[0], len(mismatched)
-        problem = "is missing from" if key in expected else "does not belong to a PairRM, but is in"
+    differences = sorted(keys ^ present)
+    if differences:
+        key, count = differences[0], len(differences)
+        problem = "is missing from" if key in keys else "does not belong to a PairRM, but is in"
         raise ModelError(f"the weight {key!r} (one of {count}) {problem} {name!r}: {LAYOUTS}")
     for key, weight in model.state_dict().items():
         if weights[key].shape != weight.shape:
@@ -236,7 +236,7 @@ def _model(name: str, config: Mapping[str, Any], weights: Mapping[str, torch.Ten
                 f"{list(weight.shape)}: use the config.json that belongs to these weights"
             )
     # In float32 whatever the file has, because `use` decides about precision.
-    model.load_state_dict({key: weights[key].float() for key in expected}, assign=True)
+    model.load_state_dict({key: weights[key].float() for key in keys}, assign=True)
     model.materialize()
     return model.eval()
 

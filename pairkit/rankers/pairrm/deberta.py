@@ -45,9 +45,9 @@ def encode_tokens(
         queries = hidden
         if narrow and depth == len(encoder.layer) - 1:
             queries, buckets = hidden[rows, selected], buckets[0, selected]
-        given = layer, queries, hidden, bias, buckets, relative
+        inputs = layer, queries, hidden, bias, buckets, relative
         # The other kind needs an input with a gradient, which the first layer of frozen embeddings has not.
-        output = checkpoint(_layer, *given, use_reentrant=False) if recompute else _layer(*given)
+        output = checkpoint(_layer, *inputs, use_reentrant=False) if recompute else _layer(*inputs)
         if depth == 0 and encoder.conv is not None:
             output = encoder.conv(hidden, output, mask)
         hidden = output
@@ -59,9 +59,9 @@ def _layer(
     layer: Any, queries: Tensor, hidden: Tensor, bias: Tensor, buckets: Tensor, relative: Tensor
 ) -> Tensor:
     """Apply a `DebertaV2Layer`, `[B, Q, H * D]`; the arguments are those of `_attention`."""
-    mixed = _attention(layer.attention.self, queries, hidden, bias, buckets, relative)
-    attended = layer.attention.output(mixed, queries)
-    return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+    context = _attention(layer.attention.self, queries, hidden, bias, buckets, relative)
+    attention = layer.attention.output(context, queries)
+    return layer.output(layer.intermediate(attention), attention)  # type: ignore[no-any-return]
 
 
 def _attention(
@@ -97,8 +97,8 @@ def _attention(
         columns = torch.arange(size[-1], device=buckets.device) * each.shape[-1]
         index = (buckets + columns).flatten(1)[:, None].expand(*size[:2], -1)
         bias = each.flatten(-2).gather(-1, index).view(size).add_(bias)
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
-    return mixed.transpose(1, 2).flatten(2)
+    context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+    return context.transpose(1, 2).flatten(2)
 
 
 def _buckets(model: DebertaV2Model, hidden: Tensor) -> Tensor:

@@ -71,8 +71,8 @@ class PairRMRanker:
         NaN or infinity.
         """
         counts = Counter({"completions": 0, "comparisons": 0, "identical": 0, "truncated": 0, "alone": 0})
-        scored = [self._batch(batch, counts, advance) for batch in batches(sets)]
-        return StageResult(pa.Table.from_batches(scored, SETS), counts=dict(counts))
+        scored_batches = [self._batch(batch, counts, advance) for batch in batches(sets)]
+        return StageResult(pa.Table.from_batches(scored_batches, SETS), counts=dict(counts))
 
     def _batch(self, batch: pa.RecordBatch, counts: Counter[str], advance: Advance) -> pa.RecordBatch:
         flat = completions(batch)
@@ -83,8 +83,8 @@ class PairRMRanker:
         shown = shown_texts(flat.take(pa.array(scorable)), self.thoughts)
         for owner, text in zip(owners[scorable].tolist(), shown, strict=True):
             texts[owner].append(text)
-        encoded = self.encoder.sets(batch["prompt"].to_pylist(), texts)
-        contests = list(map(contest_of, batch["set_id"].to_pylist(), encoded))
+        encodings = self.encoder.sets(batch["prompt"].to_pylist(), texts)
+        contests = list(map(contest_of, batch["set_id"].to_pylist(), encodings))
         share = Share(advance, len(flat), contests, self.pairs)
 
         def compare(pairs: Sequence[tuple[Contest, Pair]]) -> list[float]:
@@ -103,7 +103,7 @@ class PairRMRanker:
         counts["completions"] += len(scorable)
         counts.update(thought_counts(flat, self.thoughts))
         counts["identical"] += sum(len(contest.members) - len(contest.distinct) for contest in contests)
-        counts["truncated"] += sum(set_.truncated for set_ in encoded)
+        counts["truncated"] += sum(set_.truncated for set_ in encodings)
         counts["alone"] += sum(len(contest.members) == 1 for contest in contests)
         score = pa.array(values, pa.float64(), from_pandas=True)  # the NaN of noise becomes null
         return assemble(batch, with_score(flat, self.name, score), owners, np.arange(len(flat)))

@@ -127,9 +127,11 @@ class Encoder:
         clean = [_without_structure(text) for text in texts]
         # Tokenized with the prefix, because the first token differs after it.
         with panics_as_errors("of the PairRM checkpoint"):
-            encoded = self.tokenizer.encode_batch([prefix + text for text in clean], add_special_tokens=False)
+            encodings = self.tokenizer.encode_batch(
+                [prefix + text for text in clean], add_special_tokens=False
+            )
         return [
-            self._without_prefix(prefix, item.ids, text) for item, text in zip(encoded, clean, strict=True)
+            self._without_prefix(prefix, item.ids, text) for item, text in zip(encodings, clean, strict=True)
         ]
 
     def _without_prefix(self, prefix: str, ids: list[int], text: str) -> list[int]:
@@ -146,9 +148,9 @@ class Encoder:
     @cached_property
     def _tokens(self) -> dict[str, int]:
         """The ids of the tokens that no text may spell; an unknown piece is what it is."""
-        added = self.tokenizer.get_added_tokens_decoder().items()
-        found = {token.content: number for number, token in added if token.special}
-        return {text: number for text, number in found.items() if text != UNK} | {
+        added_tokens = self.tokenizer.get_added_tokens_decoder().items()
+        ids = {token.content: number for number, token in added_tokens if token.special}
+        return {text: number for text, number in ids.items() if text != UNK} | {
             prefix: self.token(prefix) for prefix in PREFIXES
         }
 
@@ -162,9 +164,9 @@ class Encoder:
 
     @cached_property
     def _sealed(self) -> Sealed:
-        sealed = Sealed.of(self.tokenizer, self._tokens, self._pattern)
-        assert sealed is not None, "the tokenizer of a checkpoint is read from a file"
-        return sealed
+        seal = Sealed.of(self.tokenizer, self._tokens, self._pattern)
+        assert seal is not None, "the tokenizer of a checkpoint is read from a file"
+        return seal
 
 
 def _without_structure(text: str) -> str:

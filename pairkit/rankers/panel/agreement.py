@@ -65,16 +65,16 @@ def describe_panel(manifest: Mapping[str, Any]) -> list[str]:
     if not names or not pairs:
         return []
     alpha = panel_alpha(names, counts)
-    said = "not defined, because no ranker prefers any" if np.isnan(alpha) else f"{alpha:.3f}"
+    alpha_text = "not defined, because no ranker prefers any" if np.isnan(alpha) else f"{alpha:.3f}"
     lines = [
-        f"panel of {', '.join(names)}: Krippendorff's alpha {said}, of {pairs:,} pairs of completions "
+        f"panel of {', '.join(names)}: Krippendorff's alpha {alpha_text}, of {pairs:,} pairs of completions "
         "(1: always the same order, 0: as by chance)"
     ]
     for first, second in combinations(names, 2):
         same, level, _, opposite = (counts.get(key(first, second, kind), 0) for kind in KINDS)
-        agreed, opposed = wilson(same + level, pairs), wilson(opposite, pairs)
+        agreement, opposition = wilson(same + level, pairs), wilson(opposite, pairs)
         lines.append(
-            f"{first} and {second}: agree on {agreed.mean:.1%} [{agreed.low:.1%}, {agreed.high:.1%}] of the "
-            f"pairs, opposite on {opposed.mean:.1%}"
+            f"{first} and {second}: agree on {agreement.mean:.1%} [{agreement.low:.1%}, "
+            f"{agreement.high:.1%}] of the pairs, opposite on {opposition.mean:.1%}"
         )
     return lines

@@ -44,10 +44,10 @@ def alpha_of(values: Floats, matrix: Floats, level: Level) -> float:
     """
     totals = matrix.sum(axis=0)
     distance = _distances(values, totals, level)
-    expected = totals @ distance @ totals
-    if expected == 0:
+    expectation = totals @ distance @ totals
+    if expectation == 0:
         return float("nan")
-    return float(1 - (totals.sum() - 1) * (matrix * distance).sum() / expected)
+    return float(1 - (totals.sum() - 1) * (matrix * distance).sum() / expectation)
 
 
 def krippendorff_alpha(data: Floats, level: Level) -> float:
@@ -70,5 +70,5 @@ def _distances(values: Floats, totals: Floats, level: Level) -> Floats:
         total = first + second
         return np.square(np.divide(first - second, total, out=np.zeros_like(total), where=total != 0))
     # Ordinal: the values between the two, and half of both.
-    reached: Floats = np.cumsum(totals) - totals / 2
-    return np.square(reached[:, None] - reached[None, :])
+    positions: Floats = np.cumsum(totals) - totals / 2
+    return np.square(positions[:, None] - positions[None, :])

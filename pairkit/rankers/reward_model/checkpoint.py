@@ -87,10 +87,11 @@ def _with_adapters(model: Any, place: Place, missing: list[str]) -> tuple[Any, l
 
     for adapter in place.adapters:
         at = place.adapters_revision if adapter == place.top else None
-        adapted: Any = with_saved_adapters(model.float(), adapter, revision=at)
-        whole = adapted.active_peft_config.modules_to_save or ()  # a new head is trained and saved as a whole
+        peft_model: Any = with_saved_adapters(model.float(), adapter, revision=at)
+        # A new head is trained and saved as a whole.
+        whole = peft_model.active_peft_config.modules_to_save or ()
         missing = [name for name in missing if name.split(".")[0] not in whole]
-        model = merged(adapted)
+        model = merged(peft_model)
     return model, missing
 
 

@@ -100,12 +100,12 @@ class RewardModelRanker:
         `too_long` if a conversation is longer than `max_length`: it is not truncated, because the reward of a
         truncated text is that of another text. Raises `ModelError` if the model returns NaN or infinity.
         """
-        scored, quarantine = [], [schema.QUARANTINE.empty_table()]
+        scored_batches, quarantine = [], [schema.QUARANTINE.empty_table()]
         for batch in batches(sets):
-            usable, refused = self._batch(batch, advance)
-            scored.append(usable)
-            quarantine.append(refused)
-        table = pa.Table.from_batches(scored, schema.SETS)
+            usable, unusable = self._batch(batch, advance)
+            scored_batches.append(usable)
+            quarantine.append(unusable)
+        table = pa.Table.from_batches(scored_batches, schema.SETS)
         flat = pc.list_flatten(table["completions"]).combine_chunks()
         values = pc.struct_field(flat, "score")
         counts = {"completions": len(values) - values.null_count, **thought_counts(flat, self.thoughts)}
@@ -115,14 +115,14 @@ class RewardModelRanker:
         flat = completions(batch)
         owners = pc.list_parent_indices(batch["completions"]).to_numpy()
         columns = (batch[name].to_pylist() for name in ("prompt", "tools", "chat_template_kwargs"))
-        asked = [_Asked(*row) for row in zip(*columns, strict=True)]
+        prompts = [_Asked(*row) for row in zip(*columns, strict=True)]
         texts = shown_texts(flat, self.thoughts)
         noise = pc.equal(pc.struct_field(flat, "origin"), "noise").to_pylist()
         problems: dict[int, _Unusable] = {}
         conversations: dict[int, Ids] = {}  # by the completion's position in `flat`
         for row, owner in enumerate(owners.tolist()):
             if not noise[row] and owner not in problems:
-                tokens = self._tokens(asked[owner], texts[row])
+                tokens = self._tokens(prompts[owner], texts[row])
                 if isinstance(tokens, _Unusable):
                     problems[owner] = tokens
                 else:
@@ -134,15 +134,15 @@ class RewardModelRanker:
         if usable:
             values[list(usable)] = self._rewards(list(usable.values()), advance)
         numbers = pa.array(values, pa.float64(), from_pandas=True)  # the NaN of noise becomes null
-        scored = assemble(batch, with_score(flat, self.name, numbers), owners, np.arange(len(flat)))
-        return _divide(batch, scored, problems)
+        scored_batch = assemble(batch, with_score(flat, self.name, numbers), owners, np.arange(len(flat)))
+        return _divide(batch, scored_batch, problems)
 
-    def _tokens(self, asked: _Asked, completion: str) -> Ids | _Unusable:
+    def _tokens(self, prompt: _Asked, completion: str) -> Ids | _Unusable:
         """Tokenize a conversation, or return the reason why it cannot be scored."""
-        messages = [*asked.messages, {"role": "assistant", "content": completion}]
+        messages = [*prompt.messages, {"role": "assistant", "content": completion}]
         try:
-            kwargs = from_json(asked.template_kwargs or "{}", dict, "chat_template_kwargs")
-            conversation = self.chat.conversation(messages, tools=asked.tools, kwargs=kwargs)
+            kwargs = from_json(prompt.template_kwargs or "{}", dict, "chat_template_kwargs")
+            conversation = self.chat.conversation(messages, tools=prompt.tools, kwargs=kwargs)
         except PromptRefused as error:
             return _Unusable(error.reason, str(error))
         except ModelError as error:
@@ -173,9 +173,9 @@ class RewardModelRanker:
         import torch
 
         text_config = self.model.config.get_text_config()
-        configured = text_config.pad_token_id
+        pad_id = text_config.pad_token_id
         try:
-            if configured is None:
+            if pad_id is None:
                 # Any token that ends none of these conversations can serve as padding, because transformers
                 # reads the reward at the last token that is not padding.
                 ends = {int(ids[-1]) for ids in conversations}
@@ -186,7 +186,7 @@ class RewardModelRanker:
                     input_ids=ids.to(self.model.device), attention_mask=mask.to(self.model.device)
                 )
         finally:
-            text_config.pad_token_id = configured
+            text_config.pad_token_id = pad_id
         return _reward(self.checkpoint, output, len(conversations)).float().tolist()
 
 
@@ -204,7 +204,7 @@ def _reward(checkpoint: str, output: Any, rows: int) -> torch.Tensor:
 
 
 def _divide(
-    batch: pa.RecordBatch, scored: pa.RecordBatch, problems: dict[int, _Unusable]
+    batch: pa.RecordBatch, scored_batch: pa.RecordBatch, problems: dict[int, _Unusable]
 ) -> tuple[pa.RecordBatch, pa.Table]:
     """Separate the scored sets from those that go to quarantine, unchanged."""
     bad = sorted(problems)
@@ -213,7 +213,7 @@ def _divide(
     stays[bad] = False
     reasons = [problems[row].reason for row in bad]
     quarantine = quarantine_rows("rank", rest, reasons, [problems[row].detail for row in bad])
-    return scored.filter(pa.array(stays)), quarantine
+    return scored_batch.filter(pa.array(stays)), quarantine
 
 
 def load_reward_model(recipe: RewardModelRecipe) -> RewardModelRanker:

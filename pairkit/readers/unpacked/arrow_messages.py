@@ -32,9 +32,9 @@ def batch_messages(source: pa.NativeFile, *, is_file: bool) -> Iterator[Message]
     Raises `pa.ArrowException` or `OSError` for messages that are damaged.
     """
     for message in _of_file(source) if is_file else _of_stream(source):
-        found = _batch(message)
-        if found is not None:
-            yield found
+        batch = _batch(message)
+        if batch is not None:
+            yield batch
 
 
 def _of_stream(source: pa.NativeFile) -> Iterator[pa.Message]:
@@ -93,10 +93,10 @@ def _batch(message: pa.Message) -> Message | None:
             for each in range(count)
         ]
         compressed = bool(_field(content, batch, 3))
-        unpacked = sum(_unpacked(body, *place) if compressed else place[1] for place in places)
+        size = sum(_unpacked(body, *place) if compressed else place[1] for place in places)
     except (IndexError, ValueError, StructError) as error:
         raise pa.ArrowInvalid("a message is damaged") from error
-    return Message(kind == BATCH, len(content) + (0 if body is None else body.size), unpacked)
+    return Message(kind == BATCH, len(content) + (0 if body is None else body.size), size)
 
 
 def _unpacked(body: pa.Buffer, start: int, length: int) -> int:

@@ -60,10 +60,10 @@ def _needs(file: pq.ParquetFile, path: Path) -> Iterator[Needs]:
             group = file.metadata.row_group(number)
             if not group.num_rows:
                 continue
-            walked = [list(_pages(raw, column, path)) for column in columns]
-            _check_held(columns, walked, path)
+            page_lists = [list(_pages(raw, column, path)) for column in columns]
+            _check_held(columns, page_lists, path)
             mean = most = 0.0
-            for column, pages in zip(columns, walked, strict=True):
+            for column, pages in zip(columns, page_lists, strict=True):
                 data = [page for page in pages if page.kind != DICTIONARY and page.values]
                 words = [page for page in pages if page.kind == DICTIONARY and page.values]
                 # Of a list, a row has several.
@@ -76,8 +76,8 @@ def _needs(file: pq.ParquetFile, path: Path) -> Iterator[Needs]:
             yield Needs(group.num_rows, mean, most)
 
 
-def _check_held(columns: list[Column], walked: list[list[Page]], path: Path) -> None:
-    largest = [max((page.unpacked for page in pages), default=0) for pages in walked]
+def _check_held(columns: list[Column], page_lists: list[list[Page]], path: Path) -> None:
+    largest = [max((page.unpacked for page in pages), default=0) for pages in page_lists]
     if sum(largest) > PAGES_BYTES:
         place = max(range(len(largest)), key=largest.__getitem__)
         raise InputError(

@@ -28,15 +28,15 @@ def fitting_rows(needs: Iterable[Needs], path: Path, rows: int) -> int:
 
     Raises `InputError` for a file that unpacks to more than any build could read.
     """
-    unpacked = 0.0
+    total = 0.0
     for need in needs:
-        unpacked += need.rows * need.mean
+        total += need.rows * need.mean
         rows = min(rows, int(UNIT_BYTES // max(need.mean, 1)), int(WORST_BYTES // max(need.most, 1)))
     size = path.stat().st_size
-    if unpacked > max(UNPACKED_BYTES, RATIO * size):
-        times = unpacked / size
+    if total > max(UNPACKED_BYTES, RATIO * size):
+        times = total / size
         raise InputError(
-            f"{path}: would unpack to about {unpacked:,.0f} bytes, {times:,.0f} times its size; "
+            f"{path}: would unpack to about {total:,.0f} bytes, {times:,.0f} times its size; "
             "leave it out, or write the rows that you need to another file"
         )
     return max(rows, 1)

@@ -187,11 +187,11 @@ def _any_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    repeated = Repeated(value)
-    repeated.pairs = pairs
+    result = Repeated(value)
+    result.pairs = pairs
     counts = Counter(name for name, _ in pairs)
-    repeated.name = next(name for name, times in counts.items() if times > 1)
-    return repeated
+    result.name = next(name for name, times in counts.items() if times > 1)
+    return result
 
 
 def unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,9 +68,9 @@ class Raw:
 
         return Raw(lambda: [left(v, gone) for v, gone in zip(self.values, names, strict=True)])
 
-    def replaced(self, changed: Sequence[Mapping[str, Any]]) -> Raw:
+    def replaced(self, changes: Sequence[Mapping[str, Any]]) -> Raw:
         """Return objects with other values of some keys."""
-        return Raw(lambda: [{**(v or {}), **new} for v, new in zip(self.values, changed, strict=True)])
+        return Raw(lambda: [{**(v or {}), **new} for v, new in zip(self.values, changes, strict=True)])
 
 
 class Place(NamedTuple):
@@ -89,6 +89,6 @@ class Rest(dict[str, pa.Array]):
 
     def __or__(self, other: Mapping[str, pa.Array]) -> Rest:  # type: ignore[override]
         """Return the columns of both; those of `other` replace columns of their name."""
-        kept = {name: place for name, place in self.places.items() if name not in other}
+        places = {name: place for name, place in self.places.items() if name not in other}
         more = other.places if isinstance(other, Rest) else {}
-        return Rest({**self, **other}, {**kept, **more})
+        return Rest({**self, **other}, {**places, **more})

@@ -62,10 +62,10 @@ def group_by_schema(
             bad.append((number, row, error))
             continue
         for place, group in enumerate(groups):
-            joined = _unify(group.kind, typed.kind) if group.json == typed.json else None
-            if joined is not None:
+            kind = _unify(group.kind, typed.kind) if group.json == typed.json else None
+            if kind is not None:
                 group.rows.append((number, typed.row))
-                groups[place] = group._replace(kind=joined)
+                groups[place] = group._replace(kind=kind)
                 break
         else:
             groups.append(_Group(typed.kind, typed.json, [(number, typed.row)]))

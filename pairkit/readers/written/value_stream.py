@@ -82,9 +82,9 @@ class Values:
     def peek(self) -> str:
         """Return the next character that is not white space, "" at the end of the file."""
         while True:
-            found = FILLED.search(self._text, self._place)
-            if found is not None:
-                self._place = found.start()
+            match = FILLED.search(self._text, self._place)
+            if match is not None:
+                self._place = match.start()
                 return self._text[self._place]
             self._place = len(self._text)
             if self._ended:
@@ -145,11 +145,11 @@ class Values:
 
     def _bracketed(self, most: int) -> str:
         """Return the text of the list or object that begins here, without parsing it."""
-        while (length := end_of(held := self._text[self._place :].encode())) is None:
+        while (length := end_of(rest := self._text[self._place :].encode())) is None:
             if self._ended:
                 raise self.error("a value that begins here has no end")
             self._read_more(most)
-        return self._passed(self._place + len(held[:length].decode()), most)
+        return self._passed(self._place + len(rest[:length].decode()), most)
 
     def _passed(self, end: int, most: int) -> str:
         """Return the text up to `end`, after which the next one begins."""

@@ -30,37 +30,39 @@ def with_context(
 
     Raises `InputError` where several columns may be the history.
     """
-    found = dict(fields)
+    all_fields = dict(fields)
     if layout.expand is not None:  # its rows are made, and have other columns
-        return found
-    used = {
+        return all_fields
+    field_columns = {
         first_column(each, columns)
         for name, value in fields.items()
         if name not in ("history", "system")
         for each in columns_of(value, columns)
     }
     if "system" not in mapped:
-        systems = [name for name in _named(columns, SYSTEMS, is_text) if name not in used]
-        found |= {"system": systems[0]} if systems else {}
+        systems = [name for name in _named(columns, SYSTEMS, is_text) if name not in field_columns]
+        all_fields |= {"system": systems[0]} if systems else {}
     if "history" in mapped:
-        return found
-    histories = [name for name in _named(columns, HISTORIES, _may_be_turns) if name not in used]
+        return all_fields
+    histories = [name for name in _named(columns, HISTORIES, _may_be_turns) if name not in field_columns]
     # Next to a prompt, a `context` of messages is what was said before; a text may be anything.
-    histories = histories or [name for name in _named(columns, ("context",), _are_turns) if name not in used]
+    histories = histories or [
+        name for name in _named(columns, ("context",), _are_turns) if name not in field_columns
+    ]
     if len(histories) > 1:
         raise InputError(
             f"{path}: {' and '.join(histories)} may each be what was said before the prompt; name one "
             f"of them with --map history={histories[0]}"
         )
-    return found | ({"history": histories[0]} if histories else {})
+    return all_fields | ({"history": histories[0]} if histories else {})
 
 
 def other_systems(columns: Mapping[str, pa.Array], name: str) -> list[str]:
     """Return the columns that hold the system prompt where the column `name` has none."""
     types = {each: (values.type,) for each, values in columns.items()}
-    known = _named(types, SYSTEMS, is_text)
+    systems = _named(types, SYSTEMS, is_text)
     # Not where a map names another column or a constant.
-    return [each for each in known if each != name] if name in known else []
+    return [each for each in systems if each != name] if name in systems else []
 
 
 def _named(columns: Types, names: tuple[str, ...], fits: Callable[[pa.DataType], bool]) -> list[str]:

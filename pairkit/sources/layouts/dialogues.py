@@ -44,9 +44,9 @@ def read_questions(columns: Columns, name: str, replies: Sequence[str]) -> tuple
     answers = [_texts(columns, reply) for reply in replies]
     counts = np.diff(flatten(questions)[0])
     for reply, lists in zip(replies, answers, strict=True):
-        given = np.diff(flatten(lists)[0])
+        reply_counts = np.diff(flatten(lists)[0])
         columns.report(
-            given != counts, "length_mismatch", f"does not have one reply per turn of {name!r}", reply
+            reply_counts != counts, "length_mismatch", f"does not have one reply per turn of {name!r}", reply
         )
     dialogues = [_dialogue(questions, lists) for lists in answers]
     cuts = [cut_last(dialogue) for dialogue in dialogues]
@@ -71,13 +71,13 @@ def _texts(columns: Columns, name: str) -> pa.Array:
 
 def _dialogue(questions: pa.Array, answers: pa.Array) -> pa.Array:
     """Alternate questions and answers as messages; rows of different lengths get some of both."""
-    (asked, users), (replied, assistants) = flatten(questions), flatten(answers)
-    counts = np.minimum(np.diff(asked), np.diff(replied))
+    (user_cuts, users), (assistant_cuts, assistants) = flatten(questions), flatten(answers)
+    counts = np.minimum(np.diff(user_cuts), np.diff(assistant_cuts))
     turns = []
-    for role, cuts, flat in (("user", asked, users), ("assistant", replied, assistants)):
+    for role, cuts, flat in (("user", user_cuts, users), ("assistant", assistant_cuts, assistants)):
         within = indices_within(cuts)
-        kept = flat.filter(pa.array(within < np.repeat(counts, np.diff(cuts))))
-        turns.append(text_messages(pa.repeat(pa.scalar(role), len(kept)), kept))
+        texts = flat.filter(pa.array(within < np.repeat(counts, np.diff(cuts))))
+        turns.append(text_messages(pa.repeat(pa.scalar(role), len(texts)), texts))
     both = interleave(turns)
     ends = np.concatenate([[0], np.cumsum(2 * counts)])
     return listed(ends, flatten(both)[1])

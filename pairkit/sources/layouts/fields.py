@@ -73,8 +73,10 @@ class _Fields:
         return {field: place for field, place in places if place is not None}
 
     def _place(self, field: str) -> str | None:
-        known = self._layout.fields[field]
-        for candidate in _numbered((known,) if isinstance(known, str) else known, self._spelled):
+        candidates = self._layout.fields[field]
+        for candidate in _numbered(
+            (candidates,) if isinstance(candidates, str) else candidates, self._spelled
+        ):
             if "|" in candidate:
                 some = [part for part in candidate.split("|") if exists(self._columns, f"{part}:number")]
                 if some:
@@ -98,7 +100,7 @@ def _numbered(candidates: Iterable[str], spelled: Mapping[str, str]) -> list[str
 
     They begin at a, 0 or 1. Of several such candidates the one with more columns goes first.
     """
-    plain, found = [], []
+    plain, runs = [], []
     for candidate in candidates:
         if "#" not in candidate:
             plain.append(candidate)
@@ -110,10 +112,10 @@ def _numbered(candidates: Iterable[str], spelled: Mapping[str, str]) -> list[str
         places = sorted((ord(end[2]) - ord("a"), spelled[end[0]]) for end in ends if end[2])
         # Letters without a gap, because `responses` is no response_s.
         places = [each for count, each in enumerate(places) if each[0] == count]
-        found += [each for each in (places, numbers) if len(each) > 1 and each[0][0] <= 1]
+        runs += [each for each in (places, numbers) if len(each) > 1 and each[0][0] <= 1]
     # Sorting is stable: of as many the first.
-    found.sort(key=len, reverse=True)
-    return ["+".join(name for _, name in each) for each in found] + plain
+    runs.sort(key=len, reverse=True)
+    return ["+".join(name for _, name in each) for each in runs] + plain
 
 
 @lru_cache(1 << 16)

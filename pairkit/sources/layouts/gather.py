@@ -41,32 +41,32 @@ def gather(columns: Columns, fields: Mapping[str, str]) -> Columns:
         parts = columns_of(value, columns.arrays)
         for path in parts:
             arrays[path] = values_at(columns.arrays, path, columns.size)
-        found = replace(columns, arrays=arrays)
+        current = replace(columns, arrays=arrays)
         if len(parts) > 1 and field in JOINED:
-            arrays[value] = _join(found, parts)
+            arrays[value] = _join(current, parts)
         elif len(parts) > 1 and field in COLLECTED and field != "completions":
-            arrays[value] = _collect(found, field, parts)
-        elif field in LISTS and value in found and is_text(arrays[value].type):
+            arrays[value] = _collect(current, field, parts)
+        elif field in LISTS and value in current and is_text(arrays[value].type):
             if field == "models" and not _bracketed(arrays[value]):
                 continue  # one model for all completions of a row
-            arrays[value] = _decode(found, value)
-        elif field not in JSON and value in found and is_json(arrays[value].type):
-            arrays[value] = _array(found, value, _values(arrays[value]))
+            arrays[value] = _decode(current, value)
+        elif field not in JSON and value in current and is_json(arrays[value].type):
+            arrays[value] = _array(current, value, _values(arrays[value]))
     return replace(columns, arrays=arrays)
 
 
 def _join(columns: Columns, names: Sequence[str]) -> pa.Array:
     first, *others = (pl.Series(name, columns.text(name)) for name in names)
     bare = [pl.col(other.name).str.to_lowercase().str.strip_chars(" \n<>.") for other in others]
-    filled = [
+    tail = [
         pl.when(~word.is_in(NO_INPUT)).then(pl.col(other.name))
         for word, other in zip(bare, others, strict=True)
     ]
     frame = pl.DataFrame([first, *others])
     # A null first text is a missing prompt, whatever the others hold, and a blank one adds no lines.
-    written = pl.when(pl.col(first.name).str.strip_chars() != "").then(pl.col(first.name))
-    joined = pl.concat_str([written, *filled], separator="\n\n", ignore_nulls=True)
-    result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(joined))
+    head = pl.when(pl.col(first.name).str.strip_chars() != "").then(pl.col(first.name))
+    text = pl.concat_str([head, *tail], separator="\n\n", ignore_nulls=True)
+    result = frame.select(text=pl.when(pl.col(first.name).is_not_null()).then(text))
     return result["text"].to_arrow().cast(pa.string())
 
 
@@ -98,8 +98,8 @@ def _bracketed(texts: pa.Array) -> bool:
 def replies_of(fields: Mapping[str, str], names: Iterable[str]) -> list[str]:
     """Return the columns that hold one reply per row."""
     columns = [fields[name] for name in ("chosen", "rejected", "completion") if name in fields]
-    joined = columns_of(fields["completions"], names) if "completions" in fields else ()
-    return [*columns, *(joined if len(joined) > 1 else ())]
+    parts = columns_of(fields["completions"], names) if "completions" in fields else ()
+    return [*columns, *(parts if len(parts) > 1 else ())]
 
 
 def _decode(columns: Columns, name: str) -> pa.Array:

@@ -31,15 +31,15 @@ def join_rows(sets: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
         }
     ).with_row_index("row")
     alone = pl.when(pl.col(GROUP).is_null()).then(pl.col("row"))
-    joined = (
+    groups = (
         # In order, because a build must be repeatable.
         frame.group_by("prompt_id", GROUP, "kwargs", alone.alias("alone"), maintain_order=True).agg(
             pl.col("row").first(), pl.col("completions").explode(), pl.len().alias("used")
         )
     )
-    table = sets.select(UNIDENTIFIED.names).take(joined["row"].to_arrow())
+    table = sets.select(UNIDENTIFIED.names).take(groups["row"].to_arrow())
     place = UNIDENTIFIED.get_field_index("completions")
-    cuts, flat = flatten(joined["completions"].to_arrow().cast(UNIDENTIFIED.field(place).type))
+    cuts, flat = flatten(groups["completions"].to_arrow().cast(UNIDENTIFIED.field(place).type))
     completions = listed(cuts, with_fields(flat, rank=from_one(flat.field("rank"), cuts)))
     table = table.set_column(place, UNIDENTIFIED.field(place), completions)
-    return table, joined["used"].cast(pl.Int64).to_numpy()
+    return table, groups["used"].cast(pl.Int64).to_numpy()

@@ -60,30 +60,32 @@ def by_name(
     for each in _alternatives(columns, fields):
         names = _names(path, sides, each)
         if names:
-            found = LAYOUTS[each.layout or "compared"]
-            known = fields_of(found, columns) if each.layout else {}
-            told = {name: value for name, value in fields.items() if name in KEPT}
-            told |= {name: known[name] for name in ("scores", "models") if name in known}
+            new_layout = LAYOUTS[each.layout or "compared"]
+            layout_fields = fields_of(new_layout, columns) if each.layout else {}
+            new_fields = {name: value for name, value in fields.items() if name in KEPT}
+            new_fields |= {
+                name: layout_fields[name] for name in ("scores", "models") if name in layout_fields
+            }
             # In the order of the file's columns, as winners count them.
             completions = each.completions if each.layout else (name for name in columns if name in names)
-            told |= {"completions": "+".join(completions), "winner": sides[0], "loser": sides[1]}
+            new_fields |= {"completions": "+".join(completions), "winner": sides[0], "loser": sides[1]}
             if "chosen" in mapped:
                 raise InputError(
-                    f"{path}: {sides[0]} and {sides[1]} are not texts, but name {told['completions']}; "
-                    f"give --map {written(told)}"
+                    f"{path}: {sides[0]} and {sides[1]} are not texts, but name {new_fields['completions']}; "
+                    f"give --map {written(new_fields)}"
                 )
-            return found, told
+            return new_layout, new_fields
     return layout, fields
 
 
 def _alternatives(columns: Types, fields: Mapping[str, str]) -> Iterator[_Alternatives]:
     for layout in ("compared", "sets"):
-        known = fields_of(LAYOUTS[layout], columns)
-        if "completions" in known:
-            models = columns_of(known["models"], columns) if "models" in known else ()
-            yield _Alternatives(layout, columns_of(known["completions"], columns), models)
-    used = {path for value in fields.values() for path in columns_of(value, columns)}
-    texts = (name for name, kinds in columns.items() if name not in used and any(map(is_text, kinds)))
+        layout_fields = fields_of(LAYOUTS[layout], columns)
+        if "completions" in layout_fields:
+            models = columns_of(layout_fields["models"], columns) if "models" in layout_fields else ()
+            yield _Alternatives(layout, columns_of(layout_fields["completions"], columns), models)
+    paths = {path for value in fields.values() for path in columns_of(value, columns)}
+    texts = (name for name, kinds in columns.items() if name not in paths and any(map(is_text, kinds)))
     yield _Alternatives("", tuple(texts))
 
 
@@ -97,8 +99,8 @@ def _names(path: Path, sides: tuple[str, str], each: _Alternatives) -> set[Any]:
     for block in blocks(path, SURVEY_ROWS):
         for part in block.load().tables:
             arrays, size = Columns.of(part.table).arrays, part.table.num_rows
-            wanted = (*sides, *each.completions, *each.models)
-            table = pa.table({name: values_at(arrays, name, size) for name in dict.fromkeys(wanted)})
+            paths = (*sides, *each.completions, *each.models)
+            table = pa.table({name: values_at(arrays, name, size) for name in dict.fromkeys(paths)})
             table = table.filter(pc.and_(*(pc.is_valid(table[side]) for side in sides)))
             short = table.filter(pc.and_(*(_is_short(table[side]) for side in sides)))
             texts += table.num_rows - short.num_rows

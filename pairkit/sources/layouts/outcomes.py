@@ -46,9 +46,9 @@ def place_ranks(columns: Columns, name: str, offsets: Offsets, places: pa.Array 
     bad = np.zeros(columns.size, np.bool_)
     bad[frame.filter(pl.col("said") & ~pl.col("whole"))["set"].to_numpy()] = True
     columns.report(bad, "invalid_rank", "does not name the place of every completion once", name)
-    said = frame.filter(pl.col("whole"))
+    rows = frame.filter(pl.col("whole"))
     ranks = np.zeros(size, np.int32)
-    ranks[np.asarray(offsets)[said["set"].to_numpy()] + said["place"].to_numpy()] = said["rank"].to_numpy()
+    ranks[np.asarray(offsets)[rows["set"].to_numpy()] + rows["place"].to_numpy()] = rows["rank"].to_numpy()
     return pa.array(ranks, mask=ranks == 0)
 
 
@@ -63,8 +63,8 @@ def from_one(ranks: pa.Array, offsets: Offsets) -> pa.Array:
     """Count the ranks of a set whose best is 0 from 1."""
     frame = pl.DataFrame({"set": list_indices(offsets), "rank": pl.from_arrow(ranks)})
     best = pl.col("rank").min().over("set")
-    shifted = frame.select(pl.when(best == 0).then(pl.col("rank") + 1).otherwise(pl.col("rank")))
-    return shifted.to_series().to_arrow().cast(pa.int32())
+    shifted_ranks = frame.select(pl.when(best == 0).then(pl.col("rank") + 1).otherwise(pl.col("rank")))
+    return shifted_ranks.to_series().to_arrow().cast(pa.int32())
 
 
 def winner_ranks(
@@ -129,21 +129,21 @@ def flag_ranks(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     owners = list_indices(cuts)
     rows = owners if columns.owners is None else columns.owners[owners]
     flags = Columns({name: values}, len(values), columns.rows, columns.problems, rows).truth(name)
-    said = np.bincount(owners, weights=present(flags), minlength=columns.size) > 0
-    raised = np.flatnonzero(pc.fill_null(flags, False).to_numpy(zero_copy_only=False))
-    number = np.bincount(owners[raised], minlength=columns.size)
+    has_flags = np.bincount(owners, weights=present(flags), minlength=columns.size) > 0
+    hits = np.flatnonzero(pc.fill_null(flags, False).to_numpy(zero_copy_only=False))
+    number = np.bincount(owners[hits], minlength=columns.size)
     place = np.full(columns.size, UNSAID)
-    place[owners[raised]] = raised - cuts[owners[raised]]
+    place[owners[hits]] = hits - cuts[owners[hits]]
     place[place == counts] = TIE
-    columns.report(said & (number != 1), "invalid_winner", "must be 1 once and 0 else", name)
-    return _ranks(np.where(said, place, UNSAID), offsets)
+    columns.report(has_flags & (number != 1), "invalid_winner", "must be 1 once and 0 else", name)
+    return _ranks(np.where(has_flags, place, UNSAID), offsets)
 
 
 def _ranks(place: Places, offsets: Offsets) -> pa.Array:
     owners = list_indices(offsets)
     ranks = np.where((place[owners] == indices_within(offsets)) | (place[owners] == TIE), 1, 2)
-    said = (place >= 0) | (place == TIE)
-    return pa.array(ranks, pa.int32(), mask=~said[owners])
+    is_clear = (place >= 0) | (place == TIE)
+    return pa.array(ranks, pa.int32(), mask=~is_clear[owners])
 
 
 def _places(
@@ -158,12 +158,12 @@ def _places(
     values = columns.arrays.get(name, pa.nulls(columns.size))
     if pa.types.is_nested(values.type):
         return np.where(present(values), UNCLEAR, UNSAID)
-    encoded = pc.dictionary_encode(values.cast(pa.string()))
-    found = [place_of(word, names, winners) for word in encoded.dictionary.to_pylist()]
-    known = np.array([UNCLEAR if place is None else place for place in found] + [UNSAID])
-    place: Places = known[pc.fill_null(encoded.indices, len(found)).to_numpy()]
+    encoding = pc.dictionary_encode(values.cast(pa.string()))
+    places = [place_of(word, names, winners) for word in encoding.dictionary.to_pylist()]
+    codes = np.array([UNCLEAR if place is None else place for place in places] + [UNSAID])
+    place: Places = codes[pc.fill_null(encoding.indices, len(places)).to_numpy()]
     for field in ("model", "text"):
-        others = _by_field(encoded, offsets, flat.field(field))
+        others = _by_field(encoding, offsets, flat.field(field))
         place = np.where((place == UNCLEAR) | (place >= np.diff(offsets)), others, place)
         # A model that is named "b", or a text "b", and is first.
         place = np.where((place >= 0) & (others >= 0) & (others != place), UNCLEAR, place)
@@ -172,9 +172,9 @@ def _places(
 
 def _by_field(words: pa.DictionaryArray, offsets: Offsets, values: pa.Array) -> Places:
     """Return the position of the only completion whose model or text is a row's word, or else UNCLEAR."""
-    named = words.dictionary_decode().take(pa.array(list_indices(offsets)))
+    row_words = words.dictionary_decode().take(pa.array(list_indices(offsets)))
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(values))
-    same = pc.equal(lower, pc.utf8_lower(pc.utf8_trim_whitespace(named)))
+    same = pc.equal(lower, pc.utf8_lower(pc.utf8_trim_whitespace(row_words)))
     hits = np.flatnonzero(pc.fill_null(same, False).to_numpy(zero_copy_only=False))
     owners = list_indices(offsets)[hits]
     place = np.full(len(offsets) - 1, UNCLEAR)
@@ -205,8 +205,8 @@ def strength_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
 
     The better one scores the strength and the other 0, so that the margin is the strength.
     """
-    signed = _per_pair(columns, name, offsets)
-    own = pc.if_else(pa.array(indices_within(offsets) == 0), pc.negate(signed), signed)
+    strengths = _per_pair(columns, name, offsets)
+    own = pc.if_else(pa.array(indices_within(offsets) == 0), pc.negate(strengths), strengths)
     return pc.max_element_wise(own, pa.scalar(0.0), skip_nulls=False)
 
 
@@ -236,7 +236,7 @@ def preference_scores(columns: Columns, name: str, offsets: Offsets) -> pa.Array
 
 def _per_pair(columns: Columns, name: str, offsets: Offsets) -> pa.Array:
     """Return a number of each row once per completion; rows of other than two completions are reported."""
-    said = present(columns.arrays.get(name, pa.nulls(columns.size)))
+    has_value = present(columns.arrays.get(name, pa.nulls(columns.size)))
     detail = "compares two completions"
-    columns.report(said & (np.diff(offsets) != 2), "length_mismatch", detail, name)
+    columns.report(has_value & (np.diff(offsets) != 2), "length_mismatch", detail, name)
     return columns.number(name).take(pa.array(list_indices(offsets)))

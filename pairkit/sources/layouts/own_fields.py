@@ -57,17 +57,17 @@ def may_be_own(name: str, kind: pa.DataType) -> bool:
     return name in OWN_FIELDS and _fits(kind, COMPLETION.field(name).type)
 
 
-def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
+def _fits(kind: pa.DataType, target: pa.DataType) -> bool:
     if pa.types.is_null(kind):
         return True
-    if is_list(wanted):
-        return is_list(kind) and _fits(kind.value_type, wanted.value_type)
-    if pa.types.is_struct(wanted):
-        types = {field.name: field.type for field in wanted}
+    if is_list(target):
+        return is_list(kind) and _fits(kind.value_type, target.value_type)
+    if pa.types.is_struct(target):
+        types = {field.name: field.type for field in target}
         return pa.types.is_struct(kind) and all(
             field.name in types and _fits(field.type, types[field.name]) for field in kind
         )
-    return is_text(kind) if pa.types.is_string(wanted) else is_number(kind)
+    return is_text(kind) if pa.types.is_string(target) else is_number(kind)
 
 
 def _read(values: pa.Array, kind: pa.DataType) -> Own:
@@ -87,11 +87,11 @@ def _all(values: pa.Array) -> Own:
     return Own(values, present(values), np.zeros(len(values), np.bool_))
 
 
-def _where(values: pa.Array, given: pa.Array, read: Mask, left: Mask) -> Own:
-    """Return `values` where `given` ones are read; all that is not is left."""
-    some = present(given)
+def _where(values: pa.Array, originals: pa.Array, read: Mask, rest: Mask) -> Own:
+    """Return `values` where `originals` are read; left are those that are not, and those in `rest`."""
+    some = present(originals)
     index = pa.array(np.arange(len(values)), mask=~(read & some))
-    return Own(values.take(index), read & some, some & (left | ~read))
+    return Own(values.take(index), read & some, some & (rest | ~read))
 
 
 def _numbers(values: pa.Array, kind: pa.DataType) -> Own:
@@ -123,20 +123,20 @@ def _list(values: pa.Array, kind: pa.DataType) -> Own:
 
 
 def _struct(values: pa.Array, kind: pa.StructType) -> Own:
-    given = struct_fields(values)
+    fields = struct_fields(values)
     nothing = np.zeros(len(values), np.bool_)
-    read = {field.name: _read(given[field.name], field.type) for field in kind if field.name in given}
-    left = np.logical_or.reduce(
+    read = {field.name: _read(fields[field.name], field.type) for field in kind if field.name in fields}
+    rest = np.logical_or.reduce(
         [nothing, *(own.left for own in read.values())]
-        + [present(given[name]) for name in given if name not in read]
+        + [present(fields[name]) for name in fields if name not in read]
     )
     arrays = [read[f.name].values if f.name in read else pa.nulls(len(values), f.type) for f in kind]
     # Also an object without fields, of which nothing is left.
-    some = np.logical_or.reduce([~left, *(own.read for own in read.values())])
+    some = np.logical_or.reduce([~rest, *(own.read for own in read.values())])
     if kind == SCORES.value_type:
         # A score has a name and a value, and nothing else.
-        some = np.logical_and.reduce([~nothing, *(present(each) for each in arrays)]) & ~left
-    return _where(pa.StructArray.from_arrays(arrays, fields=list(kind)), values, some, left)
+        some = np.logical_and.reduce([~nothing, *(present(each) for each in arrays)]) & ~rest
+    return _where(pa.StructArray.from_arrays(arrays, fields=list(kind)), values, some, rest)
 
 
 def metadata_of(items: Columns, own: Mask, rest: Rest) -> pa.Array:
@@ -151,8 +151,8 @@ def metadata_of(items: Columns, own: Mask, rest: Rest) -> pa.Array:
     texts = pc.if_else(pa.array(own), items.text("metadata"), None)
     both = own & present(others)
     pairs = zip(*(column.filter(pa.array(both)).to_pylist() for column in (texts, others)), strict=True)
-    joined = pa.array([_joined(*pair) for pair in pairs], pa.string())
-    return pc.replace_with_mask(pc.coalesce(texts, others), pa.array(both), joined)
+    objects = pa.array([_joined(*pair) for pair in pairs], pa.string())
+    return pc.replace_with_mask(pc.coalesce(texts, others), pa.array(both), objects)
 
 
 def own_metadata(items: Columns) -> Mask:
@@ -183,10 +183,10 @@ def _refuse(constant: str) -> None:
 
 
 def _joined(own: str, others: str) -> str:
-    kept = loads_known(own).keys()
-    if not kept:
+    keys = loads_known(own).keys()
+    if not keys:
         return others
     # Texts are joined and not values, so that every number keeps its digits.
-    if kept & loads_known(others).keys():
+    if keys & loads_known(others).keys():
         return f'{others[:-1]},"metadata":{own}}}'
     return f"{own.rstrip()[:-1]},{others[1:]}"

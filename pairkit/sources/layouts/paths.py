@@ -37,18 +37,18 @@ def first_column(path: str, names: Iterable[str]) -> str:
 @lru_cache(1 << 12)
 def steps(path: str) -> tuple[Step, ...]:
     """Parse a path. Raises `RecipeError`."""
-    found, end = [], 0
+    parts, end = [], 0
     for match in _STEP.finditer(path):
         if match.start() != end:
             break
         end = match.end()
         name, index = match.groups()
-        found.append(name if name is not None else int(index) if index else EVERY)
-    if end != len(path) or not found or not isinstance(found[0], str):
+        parts.append(name if name is not None else int(index) if index else EVERY)
+    if end != len(path) or not parts or not isinstance(parts[0], str):
         raise RecipeError(
             f"cannot read the path {path!r}: write column, column.key, column[0] or column[].key"
         )
-    return tuple(found)
+    return tuple(parts)
 
 
 def types_at(columns: Types, path: str) -> list[pa.DataType]:

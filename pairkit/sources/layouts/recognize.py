@@ -49,9 +49,9 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     if not columns:
         return Reading("", "no row that can be read", {}, {})  # and so nothing that a layout would be for
     # A column without a value tells nothing, however many rows of it there are to read.
-    told = {name: kinds for name, kinds in columns.items() if survey.non_null[name]}
-    layout, fields = _read_as(recipe, path, columns, told, mapped)
-    if layout.shape == "pairs" and told.keys() >= {fields["chosen"], fields["rejected"]}:
+    value_columns = {name: kinds for name, kinds in columns.items() if survey.non_null[name]}
+    layout, fields = _read_as(recipe, path, columns, value_columns, mapped)
+    if layout.shape == "pairs" and value_columns.keys() >= {fields["chosen"], fields["rejected"]}:
         layout, fields = by_name(path, columns, layout, fields, recipe.map)
     before = dict(fields)
     fields = with_context(path, columns, layout, fields, mapped)
@@ -66,18 +66,18 @@ def recognize(recipe: SourceRecipe, path: Path, survey: Survey) -> Reading:
     fields, options = settled(path, survey, layout.name, fields, options, mapped)
     paths = _paths(layout, fields, columns)
     shares = unread_columns({first_column(each, columns) for each in paths}, survey)
-    discarded = [name for name in shares if not is_kept(layout, fields, columns, name)]
+    discarded_names = [name for name in shares if not is_kept(layout, fields, columns, name)]
     parts = [*unread_parts(columns, paths), *unread_of_completions(columns, fields, paths)]
     map_ = {**fields, **options}
-    rated = averaged(path, survey, fields, mapped)
-    mean = f"; the score is {'the mean of ' * (len(rated) > 1)}{', '.join(rated)}" if rated else ""
-    added = [f"{name} = {value}" for name, value in fields.items() if name not in before]
-    summary = layout.summary + mean + (f"; {', '.join(added)}" if added else "")
-    return Reading(layout.name, summary, map_, shares, layout.whole, discarded, parts)
+    ratings = averaged(path, survey, fields, mapped)
+    mean = f"; the score is {'the mean of ' * (len(ratings) > 1)}{', '.join(ratings)}" if ratings else ""
+    additions = [f"{name} = {value}" for name, value in fields.items() if name not in before]
+    summary = layout.summary + mean + (f"; {', '.join(additions)}" if additions else "")
+    return Reading(layout.name, summary, map_, shares, layout.whole, discarded_names, parts)
 
 
 def _read_as(
-    recipe: SourceRecipe, path: Path, columns: Types, told: Types, mapped: Mapping[str, str]
+    recipe: SourceRecipe, path: Path, columns: Types, value_columns: Types, mapped: Mapping[str, str]
 ) -> tuple[Layout, dict[str, str]]:
     """Return the layout that is named, mapped or recognized, and its fields."""
     if recipe.layout is not None:
@@ -86,8 +86,8 @@ def _read_as(
     elif any(name in mapped for name in CONTENT):
         layout, fields = _mapped(mapped), dict(mapped)
     else:
-        layout, known = _recognized(columns, told, path)
-        fields = _completed(layout, known, mapped)
+        layout, types = _recognized(columns, value_columns, path)
+        fields = _completed(layout, types, mapped)
     return layout, _one_prompt(fields, mapped)
 
 
@@ -96,10 +96,10 @@ def _check_used(
 ) -> None:
     """Raise `RecipeError` for a field that rows of this layout do not have, `InputError` for a wrong path."""
     shape = SHAPES[layout.shape]
-    unused = sorted(mapped.keys() - {*shape.required, *shape.optional})
-    if unused:
-        used = ", ".join(shape.required)
-        raise RecipeError(f"map {unused[0]}: not used together with {used}; leave it out")
+    unused_fields = sorted(mapped.keys() - {*shape.required, *shape.optional})
+    if unused_fields:
+        names = ", ".join(shape.required)
+        raise RecipeError(f"map {unused_fields[0]}: not used together with {names}; leave it out")
     _check_paths(mapped, columns, path)
     for name in ("rank_by_order", "winners"):
         if name in recipe.map and name not in shape.optional:
@@ -138,20 +138,20 @@ def _one_prompt(fields: Mapping[str, str], mapped: Mapping[str, str]) -> dict[st
     return {name: value for name, value in fields.items() if name != other}
 
 
-def _recognized(columns: Types, told: Types, path: Path) -> tuple[Layout, Types]:
+def _recognized(columns: Types, value_columns: Types, path: Path) -> tuple[Layout, Types]:
     """Return the layout of a file, and the columns by which it was recognized."""
-    columns = with_typed_texts(path, columns, told, LAYOUTS.values())
+    columns = with_typed_texts(path, columns, value_columns, LAYOUTS.values())
     layout = _first_fitting(tuple(columns.items()))
     if layout is None:
         # A column of nothing but nulls gives no layout away, unless there is no better one.
         columns = {name: kinds if _has_type(kinds) else (pa.string(),) for name, kinds in columns.items()}
         layout = _first_fitting(tuple(columns.items()))
     if layout is None:
-        proposed = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
+        proposal = suggest(columns) or {"prompt": "COLUMN", "chosen": "COLUMN", "rejected": "COLUMN"}
         raise InputError(
             f"{path}: no known layout: expected a prompt, messages, or chosen and rejected; "
             f"found columns {listed(columns, 600) or 'none'}; "
-            f"name the columns with --map, as in --map {written(proposed)}"
+            f"name the columns with --map, as in --map {written(proposal)}"
         )
     return layout, columns
 
@@ -159,8 +159,8 @@ def _recognized(columns: Types, told: Types, path: Path) -> tuple[Layout, Types]
 @lru_cache(256)
 def _first_fitting(columns: tuple[tuple[str, tuple[pa.DataType, ...]], ...]) -> Layout | None:
     """Return the first layout of these columns; the files of a folder mostly have the same."""
-    found = dict(columns)
-    return next((layout for layout in LAYOUTS.values() if fits(layout, found)), None)
+    types = dict(columns)
+    return next((layout for layout in LAYOUTS.values() if fits(layout, types)), None)
 
 
 def _has_type(kinds: Iterable[pa.DataType]) -> bool:
@@ -191,11 +191,13 @@ def _mapped(mapped: Mapping[str, str]) -> Layout:
 
 
 def _check_paths(mapped: Mapping[str, str], columns: Types, file: Path) -> None:
-    joined = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
+    joinable_fields = (*JOINED, *COLLECTED, *AVERAGED, *VOTES)
     for field, value in mapped.items():
         # Here, because a column may itself be named "one+two".
-        if len(columns_of(value, columns)) > 1 and field not in joined:
-            raise RecipeError(f"map {field}={shortened(value)}: only {', '.join(joined)} can join columns")
+        if len(columns_of(value, columns)) > 1 and field not in joinable_fields:
+            raise RecipeError(
+                f"map {field}={shortened(value)}: only {', '.join(joinable_fields)} can join columns"
+            )
         for path in columns_of(value, columns):
             if not types_at(columns, path):
                 # The one field that is often the same for all rows.

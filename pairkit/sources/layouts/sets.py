@@ -64,12 +64,12 @@ def read_sets(columns: Columns, fields: Mapping[str, Any]) -> tuple[pa.Array, pa
     if "labels" in fields:
         labels = _aligned(columns, fields["labels"], offsets, "truth")
         scores = None if labels is None else labels.cast(pa.float64())
-    known = {
+    arrays = {
         "score": scores,
         "rank": _aligned(columns, fields.get("ranks"), offsets, "rank"),
         "model": _models(columns, fields.get("models"), offsets),
     }
-    flat = with_fields(flat, **{name: values for name, values in known.items() if values is not None})
+    flat = with_fields(flat, **{name: values for name, values in arrays.items() if values is not None})
     thoughts = _aligned(columns, fields.get("reasonings"), offsets, "text")
     if thoughts is not None:
         flat = with_fields(flat, reasoning_content=with_thoughts(flat.field("reasoning_content"), thoughts))
@@ -113,10 +113,10 @@ def _judged(
         flat = with_fields(flat, rank=outcomes.flag_ranks(columns, fields["flags"], offsets))
     if "winner" in fields:
         votes = columns_of(fields["winner"], columns.arrays)
-        told = fields.get("winners", {})
-        flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, told))
+        meanings = fields.get("winners", {})
+        flat = with_fields(flat, rank=outcomes.winner_ranks(columns, votes, offsets, flat, names, meanings))
         if "loser" in fields:
-            lost = outcomes.lost(columns, fields["loser"], offsets, flat, names, told)
+            lost = outcomes.lost(columns, fields["loser"], offsets, flat, names, meanings)
             flat = with_fields(flat, rank=lost)
     if "scores" in fields and {"winner", "flags"} & fields.keys():
         outcomes.report_contradictions(columns, fields["scores"], offsets, flat)
@@ -179,14 +179,14 @@ def _in_own_order(sets: pa.Array, fields: Columns, names: Sequence[str]) -> pa.A
         return sets
     places = {name: place for place, name in enumerate(names)}
     order = np.tile(np.arange(len(names)), (fields.size, 1))
-    known: dict[tuple[str, ...], list[int]] = {}
+    orders: dict[tuple[str, ...], list[int]] = {}
     for row, value in enumerate(fields.raw.values):
         keys = tuple(value) if isinstance(value, dict) else ()
-        if keys not in known:
+        if keys not in orders:
             own = [places[key] for key in keys if key in places]
-            known[keys] = [] if own == sorted(own) else [*own, *sorted(set(places.values()) - set(own))]
-        if known[keys]:
-            order[row] = known[keys]
+            orders[keys] = [] if own == sorted(own) else [*own, *sorted(set(places.values()) - set(own))]
+        if orders[keys]:
+            order[row] = orders[keys]
     cuts, flat = flatten(sets)
     return listed(cuts, flat.take(pa.array((order + cuts[:-1, None]).ravel())))
 
@@ -198,12 +198,12 @@ def _structs(items: Columns) -> pa.Array:
     types = {name: values.type for name, values in items.arrays.items() if name in items}
     text, model, score = (items.firsts(names) for names in (TEXT_KEYS, MODELS, _scores_of(types)))
     own = own_fields(items)
-    thoughts, explained = _thoughts(items, text)
-    told = {name: ~each.left for name, each in own.items()}
-    written = own_metadata(items)
+    thoughts, explanations = _thoughts(items, text)
+    own_masks = {name: ~each.left for name, each in own.items()}
+    own_items = own_metadata(items)
     if "metadata" in items:
-        told["metadata"] = written
-    rest = items.without(text | model | score | told).rest(["rank", *CALL_FIELDS, *explained])
+        own_masks["metadata"] = own_items
+    rest = items.without(text | model | score | own_masks).rest(["rank", *CALL_FIELDS, *explanations])
     fields = {name: each.values for name, each in own.items()}
     if "origin" in fields:
         # A completion without an origin came with the data.
@@ -219,7 +219,7 @@ def _structs(items: Columns) -> pa.Array:
         score=_coalesced(items, score, _score).cast(pa.float64()),
         tool_calls=calls,
         reasoning_content=thoughts,
-        metadata=metadata_of(items, written, rest | explained),
+        metadata=metadata_of(items, own_items, rest | explanations),
         **fields,
     )
 
@@ -228,8 +228,8 @@ def _coalesced(
     items: Columns, read: Mapping[str, Mask], values: Callable[[Columns, str], pa.Array]
 ) -> pa.Array:
     """Read each item under the first of its names, as `Columns.firsts` finds them."""
-    found = [values(items.only(name, where), name) for name, where in read.items()]
-    return pc.coalesce(*found) if found else pa.nulls(items.size, pa.string())
+    arrays = [values(items.only(name, where), name) for name, where in read.items()]
+    return pc.coalesce(*arrays) if arrays else pa.nulls(items.size, pa.string())
 
 
 def _score(items: Columns, name: str) -> pa.Array:
@@ -310,9 +310,9 @@ def _aligned(columns: Columns, name: str | None, offsets: Any, kind: str) -> pa.
     # Rows that do not fit get nulls, so that the others stay aligned.
     index = np.full(size, -1)
     index[np.repeat(fits, counts)] = np.arange(len(fitting))
-    aligned = fitting.take(pa.array(index, mask=index < 0))
+    column = fitting.take(pa.array(index, mask=index < 0))
     rows = list_indices(offsets)
     owners = rows if columns.owners is None else columns.owners[rows]
-    below = Columns({name: aligned}, size, columns.rows, columns.problems, owners)
+    below = Columns({name: column}, size, columns.rows, columns.problems, owners)
     read = {"number": below.number, "rank": below.rank, "text": below.text, "truth": below.truth}[kind]
     return read(name)

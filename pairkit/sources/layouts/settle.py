@@ -99,18 +99,18 @@ def settle_winners(
     start = _start(numbers, columns[0], names, mapped=mapped)
     if start is None:
         shown = ", ".join(map(str, numbers[:6]))
-        signed = f"; {_signed(columns[0])}" if numbers[0] < 0 else ""
+        sign_advice = f"; {_signed(columns[0])}" if numbers[0] < 0 else ""
         raise InputError(
             f"{path}: {', '.join(columns)} holds {shown}, which may count from 0 or from 1; "
-            f"state what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{signed}"
+            f"state what they mean, as in --map 'winners={{1: first, 2: second, 0: tie}}'{sign_advice}"
         )
     return {"winners": {str(number): chr(ord("a") + number - start) for number in numbers}}
 
 
 def _side_of(column: str, survey: Survey) -> str | None:
     """Return the completion that a column such as `a_is_better` is about, if no column is about the other."""
-    found = SIDE.fullmatch(bare(column))
-    if found is None:
+    own_match = SIDE.fullmatch(bare(column))
+    if own_match is None:
         return None
     places = {SIDES[match[1]] for name in survey.columns if (match := SIDE.fullmatch(bare(name)))}
     # With a column for each, both may be false.
@@ -158,9 +158,9 @@ def _number(value: object, names: Sequence[str]) -> tuple[int, ...]:
     word = bare(value)
     if word.lstrip("-").isdecimal():
         return (int(word),)
-    found = PLACE.fullmatch(word)
+    match = PLACE.fullmatch(word)
     # Next to columns with numbers, "Response 1" is the one of that number.
-    return (int(found[1]),) if found and found[1].isdecimal() and numbered(names) is None else ()
+    return (int(match[1]),) if match and match[1].isdecimal() and numbered(names) is None else ()
 
 
 def settle_order(path: Path, column: str) -> dict[str, str]:

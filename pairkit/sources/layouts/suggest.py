@@ -91,19 +91,19 @@ def suggest(columns: Types) -> dict[str, str]:
     candidates = list(_candidates(columns))
     texts = [each for each in candidates if each.kind not in ("number", "numbers") and not each.is_about]
     prompt = _prompt(texts)
-    left = [each for each in texts if each is not prompt]
-    fields = _pair(left, candidates) or _several(left, candidates) or _one(left)
+    rest = [each for each in texts if each is not prompt]
+    fields = _pair(rest, candidates) or _several(rest, candidates) or _one(rest)
     if not fields:
         return {}
     if prompt is None:
         # The only other text, whatever it is called.
-        others = [each for each in left if each.kind == "text" and each.path not in "+".join(fields.values())]
+        others = [each for each in rest if each.kind == "text" and each.path not in "+".join(fields.values())]
         prompt = others[0] if len(others) == 1 else None
     if prompt is None:
         # Dialogues hold their prompt; a reply alone does not.
         return {} if "completion" in fields else fields
     parts = [prompt.path]
-    if prompt.path == "instruction" and any(each.path == "input" for each in left):
+    if prompt.path == "instruction" and any(each.path == "input" for each in rest):
         parts.append("input")  # Alpaca's: what the instruction is about
     return {"prompt": "+".join(parts), **fields}
 
@@ -187,13 +187,17 @@ def _pair(texts: Sequence[Candidate], all_: Sequence[Candidate]) -> dict[str, st
     worse = [each for each in texts if each.side == "rejected" and each.kind != "objects"]
     kinds = {("text", "text"), ("messages", "messages"), ("text", "texts")}
     better = [each for each in single if each.side == "chosen"]
-    pairs = [(one, other) for one in better for other in worse if (one.kind, other.kind) in kinds]
+    pairs = [
+        (candidate, other) for candidate in better for other in worse if (candidate.kind, other.kind) in kinds
+    ]
     # `answer` next to `bad_answer`.
     pairs = pairs or [
-        (one, other)
-        for one in single
+        (candidate, other)
+        for candidate in single
         for other in worse
-        if not one.side and (one.stem, one.kind) == (other.stem, other.kind) and one.stem
+        if not candidate.side
+        and (candidate.stem, candidate.kind) == (other.stem, other.kind)
+        and candidate.stem
     ]
     if not pairs:
         return {}
@@ -238,7 +242,7 @@ def _tells(candidate: Candidate) -> bool:
 
 def _one(texts: Sequence[Candidate]) -> dict[str, str]:
     single = [each for each in texts if each.kind in ("text", "messages")]
-    named = [each for each in single if each.side == "chosen"] or [
+    replies = [each for each in single if each.side == "chosen"] or [
         each for each in single if each.has(COMPLETION)
     ]
-    return {"completion": named[0].path} if named else {}
+    return {"completion": replies[0].path} if replies else {}

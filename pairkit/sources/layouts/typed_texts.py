@@ -14,14 +14,14 @@ from pairkit.sources.layouts.layout import Layout
 from pairkit.sources.layouts.paths import Types, first_column, parsed, values_in
 
 
-def with_typed_texts(path: Path, columns: Types, told: Types, layouts: Iterable[Layout]) -> Types:
+def with_typed_texts(path: Path, columns: Types, value_columns: Types, layouts: Iterable[Layout]) -> Types:
     """Return the columns of a file, where texts that a layout looks into have the types of what they hold.
 
     The whole file decides: a column with one text that is not a list, object or number stays one of texts.
-    Only columns in `told`, those with a value, are read.
+    Only columns in `value_columns`, those with a value, are read.
     """
-    found = _held(path, _looked_into(columns, layouts) & told.keys())
-    return {name: found.get(name) or kinds for name, kinds in columns.items()}
+    types = _held(path, _looked_into(columns, layouts) & value_columns.keys())
+    return {name: types.get(name) or kinds for name, kinds in columns.items()}
 
 
 def _looked_into(columns: Types, layouts: Iterable[Layout]) -> set[str]:
@@ -42,19 +42,19 @@ def _looked_into(columns: Types, layouts: Iterable[Layout]) -> set[str]:
 
 def _held(path: Path, names: set[str]) -> dict[str, tuple[pa.DataType, ...]]:
     """Return the types of what columns of texts hold, without the columns that hold something else."""
-    found = {name: Kinds() for name in sorted(names)}
+    columns = {name: Kinds() for name in sorted(names)}
     for name, texts in values_in(path, sorted(names)):
-        if name not in found:
+        if name not in columns:
             continue
         values = _read(texts.cast(pa.string()).drop_null())
         if values is not None and not values.null_count:
-            found[name].add(values.type)
+            columns[name].add(values.type)
             continue
-        del found[name]
+        del columns[name]
         # The rest of a large file could change nothing.
-        if not found:
+        if not columns:
             break
-    types = {name: kinds.types() for name, kinds in found.items()}
+    types = {name: kinds.types() for name, kinds in columns.items()}
     return {name: kinds for name, kinds in types.items() if not pa.types.is_null(kinds[0])}
 
 

@@ -20,8 +20,8 @@ from pairkit.sources.layouts.sets import unread_keys
 IDENTITY = ("set_id", "prompt_id", "source")
 
 
-def unread_columns(used: Collection[str], survey: Survey) -> dict[str, float]:
-    """Return the share of rows with a value of each column that is not in `used`, in the file's order.
+def unread_columns(read_names: Collection[str], survey: Survey) -> dict[str, float]:
+    """Return the share of rows with a value of each column that is not in `read_names`, in the file's order.
 
     Columns without any value are left out, as are those by which pairkit identifies its own sets.
     """
@@ -29,16 +29,16 @@ def unread_columns(used: Collection[str], survey: Survey) -> dict[str, float]:
     return {
         name: survey.non_null[name] / survey.rows
         for name in survey.columns
-        if survey.non_null[name] and name not in used and name not in own
+        if survey.non_null[name] and name not in read_names and name not in own
     }
 
 
 def unread_parts(columns: Types, paths: Iterable[str]) -> list[str]:
     """Return the paths inside objects that no path of `paths` reads, of columns that one of them does."""
-    used = _steps_by_column(columns, paths)
+    by_column = _steps_by_column(columns, paths)
     return [
         part
-        for name, below in used.items()
+        for name, below in by_column.items()
         for kind in columns.get(name, ())
         for part in _parts_left(name, kind, below)
     ]
@@ -55,67 +55,69 @@ def unread_of_completions(columns: Types, fields: Mapping[str, str], paths: Coll
 
 def without_read(columns: Rest, paths: Iterable[str]) -> Rest:
     """Return what is left of the objects that paths read a part of, by column."""
-    used = _steps_by_column(columns, paths)
-    left = {name: _without(columns[name], below) for name, below in used.items() if name in columns}
-    kept = {name: values for name, values in left.items() if values is not None}
+    by_column = _steps_by_column(columns, paths)
+    remainders = {
+        name: _without(columns[name], below) for name, below in by_column.items() if name in columns
+    }
+    arrays = {name: values for name, values in remainders.items() if values is not None}
     places = {
-        name: Place(columns.places[name].objects.map(partial(_left_of, name, used[name])), name)
-        for name in kept
+        name: Place(columns.places[name].objects.map(partial(_left_of, name, by_column[name])), name)
+        for name in arrays
         if name in columns.places
     }
-    return Rest(kept, places)
+    return Rest(arrays, places)
 
 
-def _left_of(name: str, used: Sequence[tuple[Step, ...]], row: Any) -> dict[str, Any]:
+def _left_of(name: str, paths: Sequence[tuple[Step, ...]], row: Any) -> dict[str, Any]:
     """Return what is left of one field of a row of JSON; nothing where all of it is read."""
-    left = _without_written(row.get(name), used) if isinstance(row, dict) else None
-    return {} if left is None else {name: left}
+    remainder = _without_written(row.get(name), paths) if isinstance(row, dict) else None
+    return {} if remainder is None else {name: remainder}
 
 
-def _without_written(value: Any, used: Sequence[tuple[Step, ...]]) -> Any:
-    if () in used or not isinstance(value, dict):
+def _without_written(value: Any, paths: Sequence[tuple[Step, ...]]) -> Any:
+    if () in paths or not isinstance(value, dict):
         return None
-    left = {}
+    remainder = {}
     for name, inner in value.items():
-        below = [each[1:] for each in used if each[0] == name]
+        below = [each[1:] for each in paths if each[0] == name]
         rest = _without_written(inner, below) if below else inner
         # A null says something where the whole object is kept.
         if rest is not None or not below:
-            left[name] = rest
-    return left or None
+            remainder[name] = rest
+    return remainder or None
 
 
 def _steps_by_column(names: Collection[str], paths: Iterable[str]) -> dict[str, list[tuple[Step, ...]]]:
     """Return the steps below each column that a path begins at; none where the whole column is read."""
-    used: dict[str, list[tuple[Step, ...]]] = {}
+    by_column: dict[str, list[tuple[Step, ...]]] = {}
     for path in paths:
         name = first_column(path, names)
-        used.setdefault(name, []).append(() if path == name else steps(path)[1:])
-    return used
+        by_column.setdefault(name, []).append(() if path == name else steps(path)[1:])
+    return by_column
 
 
-def _parts_left(path: str, kind: pa.DataType, used: Sequence[tuple[Step, ...]]) -> Iterator[str]:
+def _parts_left(path: str, kind: pa.DataType, paths: Sequence[tuple[Step, ...]]) -> Iterator[str]:
     # A list that is read in part counts as read: its other items are other values, not other fields.
-    if () in used or not pa.types.is_struct(kind):
+    if () in paths or not pa.types.is_struct(kind):
         return
     for field in kind:
-        below = [each[1:] for each in used if each[0] == field.name]
+        below = [each[1:] for each in paths if each[0] == field.name]
         if below:
             yield from _parts_left(f"{path}.{field.name}", field.type, below)
         elif not pa.types.is_null(field.type):
             yield f"{path}.{field.name}"
 
 
-def _without(values: pa.Array, used: Sequence[tuple[Step, ...]]) -> pa.Array | None:
-    if () in used or not pa.types.is_struct(values.type):
+def _without(values: pa.Array, paths: Sequence[tuple[Step, ...]]) -> pa.Array | None:
+    if () in paths or not pa.types.is_struct(values.type):
         return None
-    left = {}
+    remainder = {}
     for name, inner in struct_fields(values).items():
-        below = [each[1:] for each in used if each[0] == name]
+        below = [each[1:] for each in paths if each[0] == name]
         rest = _without(inner, below) if below else inner
         if rest is not None:
-            left[name] = rest
-    return pa.StructArray.from_arrays(list(left.values()), list(left)) if left else None
+            remainder[name] = rest
+    return pa.StructArray.from_arrays(list(remainder.values()), list(remainder)) if remainder else None
 
 
 def is_own(columns: Types) -> bool:

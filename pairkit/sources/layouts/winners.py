@@ -45,31 +45,31 @@ def place_of(word: str, names: Sequence[str] = (), winners: Mapping[Any, str] | 
     for position, name in enumerate(names):
         if bare(word) in (bare(name), bare(re.split(r"[.\]]", name)[-1])):
             return position
-    compared = _COMPARED.fullmatch(word)
-    if compared:
-        return _side(*compared.groups())
+    comparison = _COMPARED.fullmatch(word)
+    if comparison:
+        return _side(*comparison.groups())
     if bare(word) in TIES:
         return TIE
     if bare(word) in ORDINALS:
         return ORDINALS[bare(word)]
-    found = PLACE.fullmatch(bare(word))
-    if found is None:
+    match = PLACE.fullmatch(bare(word))
+    if match is None:
         return None
     start = numbered(names)
-    if found[1].isdecimal() and not bare(word).isdecimal() and start is not None:
-        return int(found[1]) - start if 0 <= int(found[1]) - start < len(names) else None
-    if found[1] in meanings:
-        return place_of(meanings[found[1]], names)
-    return int(found[1]) if found[1].isdecimal() else ord(found[1]) - ord("a")
+    if match[1].isdecimal() and not bare(word).isdecimal() and start is not None:
+        return int(match[1]) - start if 0 <= int(match[1]) - start < len(names) else None
+    if match[1] in meanings:
+        return place_of(meanings[match[1]], names)
+    return int(match[1]) if match[1].isdecimal() else ord(match[1]) - ord("a")
 
 
 def numbered(names: Sequence[str]) -> int | None:
     """Return the number at the end of the first completion's column, if all columns are numbered from it."""
     ends = [re.search(r"(\d+)$", name) for name in names]
-    found = [int(end[1]) for end in ends if end is not None]
-    if len(found) < 2 or found != list(range(found[0], found[0] + len(names))):
+    numbers = [int(end[1]) for end in ends if end is not None]
+    if len(numbers) < 2 or numbers != list(range(numbers[0], numbers[0] + len(names))):
         return None
-    return found[0]
+    return numbers[0]
 
 
 def _side(left: str, sign: str, right: str) -> int | None:

@@ -25,9 +25,9 @@ def group_keys(columns: Columns, name: str) -> pa.Array:
     7 and 7.0 are one group, because which of them a column holds depends on its other rows.
     """
     keys = json_objects({"group": columns.arrays[name]}, columns.size)
-    encoded = pc.if_else(pc.equal(keys, "{}"), None, keys).dictionary_encode()
-    same = [_key(json.loads(text)["group"]) for text in encoded.dictionary.to_pylist()]
-    return pa.array(same, pa.string()).take(encoded.indices)
+    encoding = pc.if_else(pc.equal(keys, "{}"), None, keys).dictionary_encode()
+    same = [_key(json.loads(text)["group"]) for text in encoding.dictionary.to_pylist()]
+    return pa.array(same, pa.string()).take(encoding.indices)
 
 
 def _key(value: Any) -> str:

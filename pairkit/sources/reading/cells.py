@@ -46,22 +46,22 @@ def read_apart(
     Cells that cannot be parsed are reported; their rows are null in the result.
     """
     names = [name for name in cells if name in columns and _holds_texts(columns.arrays[name].type)]
-    parsed = {name: _parse(columns, name, cells[name]) for name in names}
-    rows = np.unique([row for cells in parsed.values() for row in cells]).astype(np.int64)
+    cell_values = {name: _parse(columns, name, cells[name]) for name in names}
+    rows = np.unique([row for cells in cell_values.values() for row in cells]).astype(np.int64)
     if not len(rows):
         return list(read(columns))
     plain = np.setdiff1d(np.arange(columns.size), rows)
     parts = [_subset(columns, plain, {})] if len(plain) else []
-    parts += _parsed_parts(columns, rows, names, parsed)
+    parts += _parsed_parts(columns, rows, names, cell_values)
     parts = parts or [_subset(columns, rows[:0], {})]
     return _in_order(columns.size, [(places, read(part)) for part, places in parts])
 
 
 def list_cell(text: str, roles: Mapping[str, str]) -> Any:
     """Parse a text that has to be a list or an object; of a list of texts, each may be a dialogue."""
-    found = dialogue_in(text, roles)
-    if found is not None:
-        return found
+    messages = dialogue_in(text, roles)
+    if messages is not None:
+        return messages
     try:
         value = parse(text)
     except ValueError as error:
@@ -118,8 +118,8 @@ def _reply(text: Any) -> Any:
 def report_dialogues(items: Columns, name: str) -> None:
     """Report replies that are dialogues where only texts are read."""
     if name in items and is_text(items.arrays[name].type):
-        found = _parse(items, name, REPLY)
-        where = np.isin(np.arange(items.size), list(found))
+        dialogues = _parse(items, name, REPLY)
+        where = np.isin(np.arange(items.size), list(dialogues))
         detail = "holds messages, not a text; give the text of the reply alone"
         items.report(where, "unsupported_content", detail, name)
 
@@ -132,10 +132,10 @@ def read_system(columns: Columns, name: str) -> pa.Array:
     roles, contents, others = known_roles(columns.roles), {}, []
     for row, value in _parse(columns, name, DIALOGUE).items():
         turn = value[0] if isinstance(value, list) and len(value) == 1 else value
-        said = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
-        named = isinstance(said, str) and roles.get(normal(speaker_of(turn, roles) or "")) == "system"
-        if named:
-            contents[row] = said
+        content = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        is_system = isinstance(content, str) and roles.get(normal(speaker_of(turn, roles) or "")) == "system"
+        if is_system:
+            contents[row] = content
         elif value is not None:
             others.append(row)
     detail = "holds messages, and not one of the system alone; give all messages in the prompt"
@@ -148,12 +148,12 @@ def candidates(texts: pa.Array, begins: str | None) -> Mask:
     """Mark the texts that a regular expression of Rust matches; None matches every text."""
     series = pl.from_arrow(texts.cast(pa.string()))
     assert isinstance(series, pl.Series)
-    found = series.is_not_null() if begins is None else series.str.contains(begins)
-    return mask(found.to_arrow())
+    matches = series.is_not_null() if begins is None else series.str.contains(begins)
+    return mask(matches.to_arrow())
 
 
 def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any], Any]) -> dict[int, Any]:
-    found: dict[int, Any] = {}
+    values: dict[int, Any] = {}
     wrong: dict[tuple[str, str], list[int]] = {}
     for place, text in cells:
         try:
@@ -163,17 +163,17 @@ def _parsed_cells(columns: Columns, name: str, cells: Any, parser: Callable[[Any
             wrong.setdefault((reason, str(error)), []).append(place)
             value = ()  # the row is read apart, and not as a text
         if value is not None:
-            found[place] = value
+            values[place] = value
     for (reason, detail), places in wrong.items():
         columns.report(np.isin(np.arange(columns.size), places), reason, detail, name)
-    return {place: None if value == () else value for place, value in found.items()}
+    return {place: None if value == () else value for place, value in values.items()}
 
 
 Part = tuple[Columns, np.ndarray[Any, np.dtype[np.int64]]]
 
 
 def _parsed_parts(
-    columns: Columns, rows: Any, names: Sequence[str], parsed: Mapping[str, Mapping[int, Any]]
+    columns: Columns, rows: Any, names: Sequence[str], cell_values: Mapping[str, Mapping[int, Any]]
 ) -> list[Part]:
     """Return the rows with parsed cells as parts, each of rows that have the same types."""
     originals = {name: columns.arrays[name].take(pa.array(rows)).to_pylist() for name in names}
@@ -181,13 +181,13 @@ def _parsed_parts(
         (
             int(row),
             # The key only makes a row of nulls a row.
-            {name: parsed[name].get(int(row), originals[name][place]) for name in names} | {"": place},
+            {name: cell_values[name].get(int(row), originals[name][place]) for name in names} | {"": place},
         )
         for place, row in enumerate(rows)
     ]
     tables, bad = row_tables(values)
-    changed = {
-        number: {name: as_known(parsed[name][number]) for name in names if number in parsed[name]}
+    changes = {
+        number: {name: as_known(cell_values[name][number]) for name in names if number in cell_values[name]}
         for number, _ in values
     }
     for line in bad:
@@ -197,24 +197,27 @@ def _parsed_parts(
             columns,
             part.numbers,
             {name: part.table[name].combine_chunks() for name in names},
-            [changed[number] for number in part.numbers.tolist()],
+            [changes[number] for number in part.numbers.tolist()],
         )
         for part in tables
     ]
 
 
 def _subset(
-    columns: Columns, places: Any, changed: Mapping[str, pa.Array], written: Sequence[Mapping[str, Any]] = ()
+    columns: Columns,
+    places: Any,
+    replacements: Mapping[str, pa.Array],
+    changes: Sequence[Mapping[str, Any]] = (),
 ) -> Part:
-    """Return some rows with other values of some columns, which are `written` in their JSON."""
+    """Return some rows with other values of some columns, and with `changes` in their JSON."""
     arrays = {
-        name: changed[name] if name in changed else array.take(pa.array(places))
+        name: replacements[name] if name in replacements else array.take(pa.array(places))
         for name, array in columns.arrays.items()
     }
     owners = places if columns.owners is None else columns.owners[places]
     raw = None if columns.raw is None else columns.raw.take(places.tolist())
-    if written:
-        raw = (raw or Raw(lambda: [{}] * len(places))).replaced(written)
+    if changes:
+        raw = (raw or Raw(lambda: [{}] * len(places))).replaced(changes)
     return replace(columns, arrays=arrays, size=len(places), owners=owners, raw=raw), places
 
 

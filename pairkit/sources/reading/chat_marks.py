@@ -54,8 +54,8 @@ def spelled_messages(text: str) -> list[dict[str, str]] | None:
         for turn, end in zip(turns, ends, strict=True)
     ]
     open_ = not messages[-1]["content"]
-    said = messages[:-1] if open_ else messages
-    return [each for each in said if each["content"] or each["role"] != "system"]
+    closed_turns = messages[:-1] if open_ else messages
+    return [each for each in closed_turns if each["content"] or each["role"] != "system"]
 
 
 def without_end_marks(texts: pa.Array) -> pa.Array:

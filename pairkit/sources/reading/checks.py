@@ -74,7 +74,7 @@ def _cast(column: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: str) -> pa.Table:
-    table, numbers, written = raw
+    table, numbers, row_texts = raw
     first: dict[int, RowProblem] = {}
     for problem in problems:
         for row in np.flatnonzero(problem.rows).tolist():
@@ -85,7 +85,7 @@ def _quarantine(problems: Iterable[RowProblem], bad: Mask, raw: RowTable, file: 
     ]
     # Row by row for the bad ones only.
     which = pa.array(bad)
-    texts = list(rows_as_json(table.filter(which), None if written is None else written.filter(which)))
+    texts = list(rows_as_json(table.filter(which), None if row_texts is None else row_texts.filter(which)))
     return quarantined(STAGE, [first[row].reason for row in rows], texts, details=details)
 
 

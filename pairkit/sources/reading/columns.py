@@ -173,12 +173,12 @@ class Columns:
         prefix = f"{self.prefix}{name}."
         return replace(self, arrays=arrays, size=len(owners), owners=owners, prefix=prefix, raw=raw)
 
-    def only(self, name: str, kept: Mask) -> Columns:
-        """Return the same columns with one of them null where it is not `kept`."""
-        if name not in self or kept.all():
+    def only(self, name: str, where: Mask) -> Columns:
+        """Return the same columns with one of them null except `where`."""
+        if name not in self or where.all():
             return self
         values = self.arrays[name]
-        index = pa.array(np.arange(self.size), mask=~kept)
+        index = pa.array(np.arange(self.size), mask=~where)
         return replace(self, arrays={**self.arrays, name: values.take(index)})
 
     def first_of(self, names: Sequence[str]) -> str:
@@ -190,28 +190,28 @@ class Columns:
 
         Value by value, because which columns there are depends on the other rows.
         """
-        found: dict[str, Mask] = {}
+        masks: dict[str, Mask] = {}
         free = np.ones(self.size, dtype=np.bool_)
         for name in names:
             if name in self:
-                found[name] = free
+                masks[name] = free
                 free = free & ~present(self.arrays[name])
-        return found
+        return masks
 
     def without(self, read: Mapping[str, Mask]) -> Columns:
         """Return the columns without what was read of them: `read` is what `firsts` returns."""
-        left = {name: self.only(name, ~where).arrays[name] for name, where in read.items()}
-        some = {name: values for name, values in left.items() if values.null_count < len(values)}
+        remainders = {name: self.only(name, ~where).arrays[name] for name, where in read.items()}
+        some = {name: values for name, values in remainders.items() if values.null_count < len(values)}
         arrays = {name: some.get(name, values) for name, values in self.arrays.items()}
-        kept = {name: values for name, values in arrays.items() if name in some or name not in read}
+        columns = {name: values for name, values in arrays.items() if name in some or name not in read}
         if self.raw is None or not some:
-            return replace(self, arrays=kept)
+            return replace(self, arrays=columns)
         gone = [[name for name in some if read[name][place]] for place in range(self.size)]
-        return replace(self, arrays=kept, raw=self.raw.without(gone))
+        return replace(self, arrays=columns, raw=self.raw.without(gone))
 
-    def rest(self, used: Iterable[str]) -> Rest:
-        """Return the columns that are not in `used`."""
-        names = set(used)
+    def rest(self, read_names: Iterable[str]) -> Rest:
+        """Return the columns that are not in `read_names`."""
+        names = set(read_names)
         return self.those([name for name in self.arrays if name not in names])
 
     def those(self, names: Iterable[str]) -> Rest:
@@ -261,8 +261,8 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     # One array, because offsets and fields are read off a single array.
-    combined = column.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else pa.concat_arrays(combined.chunks)
+    chunk = column.combine_chunks()
+    return chunk if isinstance(chunk, pa.Array) else pa.concat_arrays(chunk.chunks)
 
 
 def _kind(kind: pa.DataType) -> str:

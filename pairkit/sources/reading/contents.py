@@ -53,12 +53,10 @@ def read_contents(items: Columns, name: str) -> tuple[pa.Array, pa.Array]:
     else:
         _, parts = items.items(name, of="parts of a text")
         texts, thoughts = _read_parts(parts)
-    joined = pc.binary_join(listed(cuts, pc.fill_null(texts, "")), "")
+    text = pc.binary_join(listed(cuts, pc.fill_null(texts, "")), "")
     thought = pc.binary_join(_without_nulls(cuts, thoughts), "\n\n")
     valid = pc.is_valid(content)
-    return pc.if_else(valid, joined, None), pc.if_else(
-        pc.and_(valid, pc.not_equal(thought, "")), thought, None
-    )
+    return pc.if_else(valid, text, None), pc.if_else(pc.and_(valid, pc.not_equal(thought, "")), thought, None)
 
 
 def _without_nulls(cuts: Offsets, flat: pa.Array) -> pa.Array:
@@ -68,13 +66,13 @@ def _without_nulls(cuts: Offsets, flat: pa.Array) -> pa.Array:
 def _only_text(items: Columns, name: str) -> pa.Array:
     """Read objects with one text under a known key; others are reported."""
     inner = items.struct(name)
-    known = [key for key in (*TEXT_KEYS, "parts") if key in inner]
-    found = [filled(inner.arrays[key]).astype(np.int64) for key in known]
-    others = [filled(inner.arrays[key]) for key in inner.arrays if key not in (*known, *BESIDE)]
-    counts = sum(found, np.zeros(items.size, np.int64))
+    keys = [key for key in (*TEXT_KEYS, "parts") if key in inner]
+    hits = [filled(inner.arrays[key]).astype(np.int64) for key in keys]
+    others = [filled(inner.arrays[key]) for key in inner.arrays if key not in (*keys, *BESIDE)]
+    counts = sum(hits, np.zeros(items.size, np.int64))
     unclear = present(items.arrays[name]) & ((counts > 1) | reduce(np.logical_or, others, counts == 0))
     items.report(unclear, "unsupported_content", "is an object, not a text", name)
-    texts = [read_content(inner.only(key, ~unclear), key) for key in known]
+    texts = [read_content(inner.only(key, ~unclear), key) for key in keys]
     return pc.coalesce(*texts, pa.nulls(items.size, pa.string()))
 
 
@@ -85,14 +83,14 @@ def _read_parts(parts: Columns) -> tuple[pa.Array, pa.Array]:
         *(parts.only(name, thoughtful).text(name) for name in (*THOUGHT_PARTS, "text", "content"))
     )
     texts = pc.coalesce(*(read_content(parts.only(name, ~thoughtful), name) for name in ("text", "content")))
-    written = mask(pc.is_in(kinds, pa.array(TEXT_PARTS))) | (~present(kinds) & present(texts))
-    left = ~(written | (thoughtful & present(thoughts)))
+    textual = mask(pc.is_in(kinds, pa.array(TEXT_PARTS))) | (~present(kinds) & present(texts))
+    rest = ~(textual | (thoughtful & present(thoughts)))
     for article, medium in MEDIA:
-        found = left & mask(pc.match_substring(kinds, medium))
-        _report(parts, found, f"holds {article} {medium} part, which is not supported")
-        left &= ~found
-    _report(parts, left, "holds a part that is not a text")
-    return pc.if_else(pa.array(written), texts, None), thoughts
+        hits = rest & mask(pc.match_substring(kinds, medium))
+        _report(parts, hits, f"holds {article} {medium} part, which is not supported")
+        rest &= ~hits
+    _report(parts, rest, "holds a part that is not a text")
+    return pc.if_else(pa.array(textual), texts, None), thoughts
 
 
 def _report(parts: Columns, where: Mask, detail: str) -> None:

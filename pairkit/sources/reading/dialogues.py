@@ -60,11 +60,11 @@ def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     like messages and cannot be read.
     """
     text = text.lstrip("\ufeff")  # the mark of UTF-8, left by an export
-    spelled = spelled_messages(text)
-    if spelled is not None:
-        return spelled
-    named = _ROLE.findall(text)
-    says = _CONTENT.search(text) and (named or _LANGCHAIN.search(text) or _PRINTED.match(text))
+    messages = spelled_messages(text)
+    if messages is not None:
+        return messages
+    names = _ROLE.findall(text)
+    says = _CONTENT.search(text) and (names or _LANGCHAIN.search(text) or _PRINTED.match(text))
     if not says and not _PAIRS.match(text):
         return None
     try:
@@ -72,7 +72,7 @@ def dialogue_in(text: str, roles: Mapping[str, str]) -> Any | None:
     except ValueError as error:
         if isinstance(error, RepeatedKey):
             raise
-        if says and _looks_like_messages(text, named, roles):
+        if says and _looks_like_messages(text, names, roles):
             raise ValueError(f"looks like messages and {error}; write them as JSON") from None
         return None
     return _pairs_in(value, roles) or messages_in(value, roles)
@@ -88,9 +88,9 @@ def _pairs_in(value: Any, roles: Mapping[str, str]) -> list[dict[str, str]] | No
     return [{"role": name, "content": content} for name, content in value]
 
 
-def _looks_like_messages(text: str, named: Sequence[str], roles: Mapping[str, str]) -> bool:
-    begins = bool(named and _MESSAGES.match(text)) or bool(_PRINTED.match(text))
-    return begins or (text.lstrip()[:1] == "{" and any(normal(name) in roles for name in named))
+def _looks_like_messages(text: str, names: Sequence[str], roles: Mapping[str, str]) -> bool:
+    begins = bool(names and _MESSAGES.match(text)) or bool(_PRINTED.match(text))
+    return begins or (text.lstrip()[:1] == "{" and any(normal(name) in roles for name in names))
 
 
 def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
@@ -105,14 +105,14 @@ def messages_in(value: Any, roles: Mapping[str, str]) -> Any | None:
         return None
     # One object alone is too likely a record with an author.
     speakers = [speaker_of(item, roles if isinstance(value, list) else {}) for item in items]
-    known = [name is not None and normal(name) in roles for name in speakers]
+    matches = [name is not None and normal(name) in roles for name in speakers]
     if None in speakers:
-        if any(known):
+        if any(matches):
             raise OtherKind("holds messages and other objects")
         return None
     # Unknown speakers are named when the messages are read, unless these are records of another kind.
     plain = isinstance(value, list) and all(set(item) <= _FIELDS for item in items)
-    return value if any(known) or plain else None
+    return value if any(matches) or plain else None
 
 
 _FIELDS = {"role", "from", *CONTENT_FIELDS, *CALL_FIELDS, *_OTHER_FIELDS}

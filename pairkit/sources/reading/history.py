@@ -57,8 +57,8 @@ def history_cell(text: str, roles: Mapping[str, str]) -> Any:
         value = parse(text)
     except ValueError:
         raise OtherKind(f"is a text, not {FORMS}") from None
-    found = messages_in(value, roles)
-    value = value if found is None else found
+    messages = messages_in(value, roles)
+    value = value if messages is None else messages
     if not isinstance(value, list | dict):
         raise OtherKind(f"is a text, not {FORMS}")
     return value if isinstance(value, list) else [value] if value else []
@@ -89,20 +89,20 @@ def read_history(columns: Columns, name: str) -> pa.Array:
 
 def _turns(cuts: Offsets, items: Columns) -> pa.Array:
     """Return the turns of objects, each of which is an exchange or a message."""
-    asked = answered = pa.nulls(items.size, pa.string())
+    questions = answers = pa.nulls(items.size, pa.string())
     for keys in EXCHANGES:
         if set(keys) <= set(items.arrays):
             question, answer = (items.text(key) for key in keys)
             both = pc.and_(pc.is_valid(question), pc.is_valid(answer))
-            asked = pc.coalesce(asked, pc.if_else(both, question, None))
-            answered = pc.coalesce(answered, pc.if_else(both, answer, None))
-    exchange = present(asked)
+            questions = pc.coalesce(questions, pc.if_else(both, question, None))
+            answers = pc.coalesce(answers, pc.if_else(both, answer, None))
+    exchange = present(questions)
     messages = read_turns(items)
     neither = ~exchange & ~present(struct_fields(messages)["role"])
     items.report(neither, "unsupported_content", f"is none of {FORMS}", None)
-    flat = flatten(interleave([*_exchange(asked, answered), messages]))[1]
-    kept = np.stack([exchange, exchange, ~exchange], axis=1).ravel()
-    return filter_lists(listed(cuts * 3, flat), kept)
+    flat = flatten(interleave([*_exchange(questions, answers), messages]))[1]
+    selection = np.stack([exchange, exchange, ~exchange], axis=1).ravel()
+    return filter_lists(listed(cuts * 3, flat), selection)
 
 
 def with_history(prompts: pa.Array, history: pa.Array) -> pa.Array:
@@ -118,9 +118,9 @@ def with_history(prompts: pa.Array, history: pa.Array) -> pa.Array:
     rows = np.concatenate([owners, list_indices(cuts)])
     kinds = np.concatenate([np.where(leading, 0, 2), np.ones(len(turns), np.int64)])
     order = np.lexsort((np.arange(len(rows)), kinds, rows))
-    joined = pa.concat_arrays([prompt, turns]).take(pa.array(order))
+    messages = pa.concat_arrays([prompt, turns]).take(pa.array(order))
     lengths = np.diff(prompt_cuts) + np.diff(cuts)
-    return listed(np.concatenate([[0], np.cumsum(lengths)]), joined)
+    return listed(np.concatenate([[0], np.cumsum(lengths)]), messages)
 
 
 def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Array:
@@ -130,19 +130,19 @@ def _pairs(columns: Columns, name: str, cuts: Offsets, flat: pa.Array) -> pa.Arr
         return listed(np.zeros(columns.size + 1), pa.array([], MESSAGE))
     pairs = np.diff(inner) == 2
     places = inner[:-1]
-    asked, answered = (
+    questions, answers = (
         texts.cast(pa.string()).take(pa.array(np.where(pairs, places + side, 0), mask=~pairs))
         for side in (0, 1)
     )
-    wrong = ~(present(asked) & present(answered))
+    wrong = ~(present(questions) & present(answers))
     bad = np.zeros(columns.size, np.bool_)
     bad[list_indices(cuts)[wrong]] = True
     columns.report(bad, "unsupported_content", f"does not hold {FORMS}", name)
-    flat = flatten(interleave(_exchange(asked, answered)))[1]
+    flat = flatten(interleave(_exchange(questions, answers)))[1]
     return listed(cuts * 2, flat)
 
 
-def _exchange(asked: pa.Array, answered: pa.Array) -> list[pa.Array]:
+def _exchange(questions: pa.Array, answers: pa.Array) -> list[pa.Array]:
     """Build the messages of the user, and those of the assistant."""
-    sides = (("user", asked), ("assistant", answered))
+    sides = (("user", questions), ("assistant", answers))
     return [text_messages(repeat(role, len(texts), pa.string()), texts) for role, texts in sides]

@@ -46,10 +46,10 @@ def download_split(source: Source, recipe: SourceRecipe) -> tuple[list[DataFile]
     split = recipe.split or source.splits[0]
     config = recipe.config or source.config
     urls = _split_files(hub_id, config, _commit(hub_id, recipe.revision), split)
-    downloaded = [_download(hub_id, url) for url in urls]
+    downloads = [_download(hub_id, url) for url in urls]
     # Datasets that were saved to disk and then uploaded have descriptions among their files.
-    rows = row_files(file.path for file in downloaded)
-    files = [file for file in downloaded if file.path in rows]
+    rows = row_files(file.path for file in downloads)
+    files = [file for file in downloads if file.path in rows]
     for file in files:
         format_of(file.path)
     return files, short_hash([hub_id, config, split, urls])

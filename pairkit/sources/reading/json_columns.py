@@ -52,19 +52,19 @@ def as_texts(columns: Columns, name: str) -> pa.Array:
 
 def normalized(columns: Columns, texts: pa.Array, name: str, normal: Normal) -> pa.Array:
     """Bring JSON texts of the column `name` into the form that `normal` makes, or report `invalid_json`."""
-    encoded = texts.dictionary_encode()
-    kept: list[str | None] = []
+    encoding = texts.dictionary_encode()
+    values: list[str | None] = []
     problems: list[str | None] = []
-    for text in encoded.dictionary.to_pylist():
+    for text in encoding.dictionary.to_pylist():
         value, problem = _normalized(text, normal)
-        kept.append(value)
+        values.append(value)
         problems.append(problem)
     for problem in sorted({problem for problem in problems if problem}):
         bad = np.array([each == problem for each in problems] + [False])
         # A null has the index of the last entry, which is harmless.
-        index = pc.fill_null(encoded.indices, len(problems)).to_numpy()
+        index = pc.fill_null(encoding.indices, len(problems)).to_numpy()
         columns.report(bad[index], "invalid_json", problem, name)
-    return pa.array(kept, pa.string()).take(encoded.indices)
+    return pa.array(values, pa.string()).take(encoding.indices)
 
 
 def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
@@ -85,11 +85,11 @@ def _normalized(text: str, normal: Normal) -> tuple[str | None, str | None]:
     if not value:
         return None, None
     try:
-        made = json_text(value, strict=True)
+        normal_text = json_text(value, strict=True)
     except ValueError:
         return None, "holds a value that is not JSON"
     # Again, because a text may have stood for JSON.
-    return (None, f"is {_TOO_DEEP}") if is_deep_text(made) else (made, None)
+    return (None, f"is {_TOO_DEEP}") if is_deep_text(normal_text) else (normal_text, None)
 
 
 def tools(value: Any) -> Any:
@@ -139,9 +139,9 @@ def _function(item: Any, what: str) -> dict[str, Any]:
 
 
 def _arguments(call: dict[str, Any]) -> Any:
-    found = call["function"].get("arguments")
-    if found is not None and not isinstance(found, str | dict):
+    value = call["function"].get("arguments")
+    if value is not None and not isinstance(value, str | dict):
         raise ValueError("holds a tool call whose arguments are neither an object nor a text")
-    if isinstance(found, str) and is_deep_text(found):
+    if isinstance(value, str) and is_deep_text(value):
         raise ValueError(f"holds a tool call whose arguments are {_TOO_DEEP}")
-    return {} if found is None else found
+    return {} if value is None else value

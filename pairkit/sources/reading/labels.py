@@ -48,8 +48,8 @@ def read_labels(values: pa.Array) -> tuple[pa.Array, list[Problem]]:
     words = _words(texts)
     good |= mask(pc.is_in(words, pa.array(GOOD)))
     bad |= mask(pc.is_in(words, pa.array(BAD)))
-    left = present(texts) & ~good & ~bad & ~mask(pc.equal(words, ""))
-    return pa.array(good, mask=~(good | bad)), _problems(texts, left, rating)
+    unclear = present(texts) & ~good & ~bad & ~mask(pc.equal(words, ""))
+    return pa.array(good, mask=~(good | bad)), _problems(texts, unclear, rating)
 
 
 def is_rating(numbers: Set[float]) -> bool:
@@ -72,10 +72,10 @@ def _words(texts: pa.Array) -> pa.Array:
     return pc.replace_substring_regex(bare, r"[\s-]+", "_")
 
 
-def _problems(texts: pa.Array, left: Mask, rating: Mask) -> list[Problem]:
+def _problems(texts: pa.Array, unclear: Mask, rating: Mask) -> list[Problem]:
     problems = []
-    for value in pc.unique(texts.filter(pa.array(left))).to_pylist():
-        where = left & mask(pc.equal(texts, value))
+    for value in pc.unique(texts.filter(pa.array(unclear))).to_pylist():
+        where = unclear & mask(pc.equal(texts, value))
         shown = value if len(value) <= SHOWN else value[:SHOWN] + "…"
         why = "which is part of a rating and no label" if rating[where].any() else "neither true nor false"
         problems.append((where, f"is {shown!r}, {why}; {ADVICE}"))

@@ -89,11 +89,11 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
         return _in_saved_splits(folder, splits, split, default_split)
     # In a dataset that pairkit built, the sets are in data/, next to views and quarantine.
     root = folder / "data" if (folder / MANIFEST).is_file() else folder
-    found = files_below(root)
+    all_paths = files_below(root)
     # A saved dataset names its files in the order of its rows.
-    paths = saved_files(root) or row_files(path for path in found if has_format(path))
+    paths = saved_files(root) or row_files(path for path in all_paths if has_format(path))
     if not paths:
-        raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE}){_instead(found)}")
+        raise InputError(f"{folder}: contains no file that pairkit reads ({READABLE}){_instead(all_paths)}")
     files = [DataFile(path, str(path.relative_to(root))) for path in paths]
     of_split = [file for file in files if is_named(split or default_split, file.label)]
     if split is not None and not of_split:

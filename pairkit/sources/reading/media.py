@@ -18,8 +18,8 @@ _NAME = re.compile(
 def report_media(columns: Columns) -> None:
     """Report every value of a column or key that attaches a medium, by its name."""
     for name in columns.arrays:
-        found = _NAME.fullmatch(name)
-        if found and name in columns:
-            what = _WHAT[found.group(1).lower()]
+        match = _NAME.fullmatch(name)
+        if match and name in columns:
+            what = _WHAT[match.group(1).lower()]
             detail = f"holds {what}, which are not supported"
             columns.report(filled(columns.arrays[name]), "unsupported_content", detail, name)

@@ -65,11 +65,11 @@ def user_prompt(texts: pa.Array) -> pa.Array:
 
 def with_system(prompts: pa.Array, system: pa.Array) -> pa.Array:
     """Put a system message before the prompts that `system` has a text for, unless they begin with it."""
-    selected = present(system) & mask(pc.greater(pc.utf8_length(system), 0)) & ~_begin_with(prompts, system)
-    if not selected.any():
+    selection = present(system) & mask(pc.greater(pc.utf8_length(system), 0)) & ~_begin_with(prompts, system)
+    if not selection.any():
         return prompts
     first = text_messages(repeat("system", len(system), pa.string()), system)
-    return prepend(prompts, first, selected)
+    return prepend(prompts, first, selection)
 
 
 def _begin_with(prompts: pa.Array, system: pa.Array) -> Mask:

@@ -94,22 +94,22 @@ def common_prompt(
     rows, firsts = np.unique(owners[longer], return_index=True)
     first = np.full(columns.size, -1)
     first[rows] = longer[firsts]
-    shared = prompts.take(pa.array(first, mask=first < 0))
+    shared_prompts = prompts.take(pa.array(first, mask=first < 0))
     apart = np.zeros(columns.size, np.bool_)
-    same = same_messages(prompts.take(pa.array(longer)), shared.take(pa.array(owners[longer])))
+    same = same_messages(prompts.take(pa.array(longer)), shared_prompts.take(pa.array(owners[longer])))
     apart[owners[longer[~same]]] = True
     columns.report(apart, "diverging_prompts", "the two dialogues differ before the last reply", name)
     # Replies of several turns: what they share then begins with the assistant or a tool.
     before = first >= 0
-    several = before & ~apart & np.isin(_first_roles(shared), ("assistant", "tool"))
+    several = before & ~apart & np.isin(_first_roles(shared_prompts), ("assistant", "tool"))
     # Without a prompt of its own, a row has whole dialogues.
     detail = "the dialogue begins with the assistant" if column is None else "the replies have several turns"
     columns.report(several, "unsupported_content", detail, name)
     if column is not None:
-        other = before & ~apart & ~several & ~_share_a_turn(column, shared)
+        other = before & ~apart & ~several & ~_share_a_turn(column, shared_prompts)
         columns.report(other, "diverging_prompts", "the prompt column is not a turn of the dialogues", name)
     otherwise = repeat([], columns.size, PROMPT) if column is None else column
-    return pc.if_else(pa.array(before), shared, otherwise)
+    return pc.if_else(pa.array(before), shared_prompts, otherwise)
 
 
 def report_contradictions(columns: Columns, scores: tuple[pa.Array, pa.Array], name: str) -> None:
@@ -124,12 +124,12 @@ def pair(chosen: Conversation, rejected: Conversation, scores: tuple[pa.Array, p
     The score of one side alone is kept under `scores`.
     """
     # Never both: a rank of its own could contradict the scores.
-    scored = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
+    both = pc.and_(pc.is_valid(scores[0]), pc.is_valid(scores[1]))
     parts = [
         reply.completions(
-            rank=pc.if_else(scored, None, pa.scalar(rank, pa.int32())),
-            score=pc.if_else(scored, score, None),
-            scores=named_scores({"score": pc.if_else(scored, None, score)}, len(score)),
+            rank=pc.if_else(both, None, pa.scalar(rank, pa.int32())),
+            score=pc.if_else(both, score, None),
+            scores=named_scores({"score": pc.if_else(both, None, score)}, len(score)),
         )
         for reply, rank, score in ((chosen, 1, scores[0]), (rejected, 2, scores[1]))
     ]
@@ -146,8 +146,8 @@ def _share_a_turn(column: pa.Array, shared: pa.Array) -> Mask:
         }
     )
     inside = [
-        pl.col(f"{one}_all").str.contains(pl.col(f"{other}_last"), literal=True)
-        for one, other in (("column", "shared"), ("shared", "column"))
+        pl.col(f"{name}_all").str.contains(pl.col(f"{other}_last"), literal=True)
+        for name, other in (("column", "shared"), ("shared", "column"))
     ]
     return mask(frame.select(pl.any_horizontal(*inside).fill_null(True)).to_series().to_arrow())
 

@@ -17,7 +17,7 @@ ROLE_NAMES = {
     **dict.fromkeys(("ai_assistant", "agent", "bing", "bard", "answer", "response"), "assistant"),
     **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
     **dict.fromkeys(
-        (f"{what}_{told}" for what in ("tool", "function") for told in ("response", "result", "output")),
+        (f"{what}_{noun}" for what in ("tool", "function") for noun in ("response", "result", "output")),
         "tool",
     ),
     # The content of these is the call, as JSON.
@@ -35,9 +35,9 @@ def normal(name: str) -> str:
     return re.sub(_GAPS, "_", name.strip(_FRAME).lower())
 
 
-def known_roles(named: Mapping[str, str]) -> dict[str, str]:
+def known_roles(roles: Mapping[str, str]) -> dict[str, str]:
     """Return the role of every known name; those that a user gave come first."""
-    return ROLE_NAMES | {normal(name): role for name, role in named.items()}
+    return ROLE_NAMES | {normal(name): role for name, role in roles.items()}
 
 
 def normal_names(names: pa.Array) -> pa.Array:
@@ -50,8 +50,8 @@ def unknown_role(name: str) -> str:
     """Describe that a name is not a known role, and how to give it one."""
     shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
     # A quote or a brace would end the flow mapping of the advice.
-    written = shown if re.fullmatch(r"[\w .-]+", shown) else "NAME"
+    example = shown if re.fullmatch(r"[\w .-]+", shown) else "NAME"
     return (
         f"is {shown!r}, which is not a known role; state which one it is, as in "
-        f"--map 'roles={{{written}: user}}' (or system, assistant, tool)"
+        f"--map 'roles={{{example}: user}}' (or system, assistant, tool)"
     )

@@ -25,18 +25,20 @@ def with_rounds(columns: Columns, prompt: str, replies: Sequence[str]) -> Column
     if not replies or not all(name in columns and is_text(columns.arrays[name].type) for name in names):
         return columns
     texts = {name: columns.text(name) for name in names}
-    listed = np.logical_and.reduce(
+    candidates = np.logical_and.reduce(
         [mask(pc.match_substring_regex(each, r"^\s*\[")) for each in texts.values()]
     )
-    rows = np.flatnonzero(listed)
+    rows = np.flatnonzero(candidates)
     cells = zip(*(each.take(pa.array(rows)).to_pylist() for each in texts.values()), strict=True)
-    changed = {int(row): said for row, each in zip(rows, cells, strict=True) if (said := _dialogues(each))}
-    if not changed:
+    changes = {
+        int(row): new_texts for row, each in zip(rows, cells, strict=True) if (new_texts := _dialogues(each))
+    }
+    if not changes:
         return columns
     arrays = dict(columns.arrays)
     for place, name in enumerate(names):
         values = texts[name].to_pylist()
-        for row, dialogues in changed.items():
+        for row, dialogues in changes.items():
             values[row] = dialogues[place]
         arrays[name] = pa.array(values, pa.string())
     return replace(columns, arrays=arrays)
@@ -45,22 +47,22 @@ def with_rounds(columns: Columns, prompt: str, replies: Sequence[str]) -> Column
 def _dialogues(texts: Sequence[str]) -> list[str | None] | None:
     """Return no prompt, because each dialogue holds it, and the dialogue of each reply as JSON."""
     try:
-        asked, *answered = (parse(text) for text in texts)
+        questions, *answers = (parse(text) for text in texts)
     except ValueError:
         return None
-    sides = [asked, *answered]
-    if not asked or not all(_are_texts(side) and len(side) == len(asked) for side in sides):
+    sides = [questions, *answers]
+    if not questions or not all(_are_texts(side) and len(side) == len(questions) for side in sides):
         return None
-    return [None, *(json.dumps(_messages(asked, side)) for side in answered)]
+    return [None, *(json.dumps(_messages(questions, side)) for side in answers)]
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(item is None or isinstance(item, str) for item in value)
 
 
-def _messages(asked: Sequence[Any], answered: Sequence[Any]) -> list[dict[str, Any]]:
+def _messages(questions: Sequence[Any], answers: Sequence[Any]) -> list[dict[str, Any]]:
     # A model that did not answer said nothing.
-    pairs = zip(asked, answered, strict=True)
+    pairs = zip(questions, answers, strict=True)
     return [
         {"role": role, "content": text or ""}
         for question, answer in pairs

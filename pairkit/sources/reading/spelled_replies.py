@@ -45,8 +45,8 @@ def _report(columns: Columns, prompt: str, name: str) -> None:
     roles = known_roles(columns.roles)
     other = [
         row
-        for row, text, asked in zip(rows.tolist(), texts, prompts, strict=True)
-        if (turns := _turns(text)) is not None and not _follows(turns, _contents(asked, roles))
+        for row, text, question in zip(rows.tolist(), texts, prompts, strict=True)
+        if (turns := _turns(text)) is not None and not _follows(turns, _contents(question, roles))
     ]
     where = np.isin(np.arange(columns.size), other)
     columns.report(where, "diverging_prompts", OTHER, name)
@@ -69,26 +69,26 @@ def _contents(prompt: Any, roles: Any) -> list[Any]:
         except ValueError:  # reported where the cell is read
             return []
     turns = prompt if isinstance(prompt, list) else [prompt]
-    said = [
+    contents = [
         next((turn[key] for key in ("content", "value") if turn.get(key)), None)
         if isinstance(turn, dict)
         else turn
         for turn in turns
     ]
-    return [each.strip() if isinstance(each, str) else each for each in said if each not in (None, "")]
+    return [each.strip() if isinstance(each, str) else each for each in contents if each not in (None, "")]
 
 
-def _follows(turns: Sequence[str], asked: Sequence[Any]) -> bool:
-    return not asked or list(turns[-len(asked) :]) == list(asked)
+def _follows(turns: Sequence[str], contents: Sequence[Any]) -> bool:
+    return not contents or list(turns[-len(contents) :]) == list(contents)
 
 
 def _report_listed(columns: Columns, name: str) -> None:
     cuts, flat = flatten(columns.arrays[name])
     places = np.flatnonzero(candidates(flat, REPLY.begins))
-    spelled = [
+    hits = [
         place
         for place, text in zip(places.tolist(), flat.take(places).to_pylist(), strict=True)
         if _turns(text) is not None
     ]
     owners = np.repeat(np.arange(columns.size), np.diff(cuts))
-    columns.report(np.isin(np.arange(columns.size), owners[spelled]), "unsupported_content", LISTED, name)
+    columns.report(np.isin(np.arange(columns.size), owners[hits]), "unsupported_content", LISTED, name)

@@ -58,16 +58,16 @@ def open_files(source: Source, recipe: SourceRecipe) -> Opened:
         if source.recognize is None:
             counts.append(_parquet_rows(source, file.path))
             continue
-        surveyed = surveys[file.label] = survey(file.path)
-        counts.append(surveyed.rows)
-        readings[file.label] = source.recognize(recipe, file.path, surveyed)
+        file_survey = surveys[file.label] = survey(file.path)
+        counts.append(file_survey.rows)
+        readings[file.label] = source.recognize(recipe, file.path, file_survey)
     rows = sum(count for count in counts if count is not None)
     # Known only if it is for every file; a text format would have to be read for it.
     total = None if None in counts else min(rows, recipe.limit or rows)
-    merged = source.merge is not None and (
+    needs_merge = source.merge is not None and (
         not readings or any(reading.whole or "group" in reading.map for reading in readings.values())
     )
-    stream = _merged if merged else _batches
+    stream = _merged if needs_merge else _batches
     read = [_file(file, recipe, readings.get(file.label)) for file in files]
     return Opened(
         source=source,
@@ -86,8 +86,8 @@ def _file(file: DataFile, recipe: SourceRecipe, reading: Reading | None) -> _Fil
     if reading is None:
         return _File(*file, recipe, whole=False)
     # In a copy, because the recipe itself is part of the build's identity.
-    recognized = recipe.model_copy(update={"layout": reading.layout, "map": dict(reading.map)})
-    return _File(*file, recognized, reading.whole)
+    file_recipe = recipe.model_copy(update={"layout": reading.layout, "map": dict(reading.map)})
+    return _File(*file, file_recipe, reading.whole)
 
 
 def _parquet_rows(source: Source, path: Path) -> int | None:
@@ -134,9 +134,9 @@ def _joined(raws: Sequence[RawBlock], file: _File) -> RawBlock:
     numbers = np.concatenate([part.numbers for part in parts])
     order = np.argsort(numbers, kind="stable")
     texts = [part.texts for part in parts if part.texts is not None]
-    written = pa.concat_arrays(texts).take(pa.array(order)) if len(texts) == len(parts) else None
-    joined = RowTable(table.take(pa.array(order)), numbers[order], written)
-    return RawBlock([joined], bad, len(order) + len(bad))
+    row_texts = pa.concat_arrays(texts).take(pa.array(order)) if len(texts) == len(parts) else None
+    whole = RowTable(table.take(pa.array(order)), numbers[order], row_texts)
+    return RawBlock([whole], bad, len(order) + len(bad))
 
 
 def _names(raw: RawBlock) -> list[str]:
@@ -173,20 +173,20 @@ def _convert(source: Source, file: _File, raw: RawBlock) -> StageResult:
     assert source.convert is not None
     rows, name = raw.size, source_name(source, file.recipe)
     tables, waste, numbers = [], [_quarantine_lines(raw.bad, file.label)], []
-    refused = [np.array([line.number for line in raw.bad], np.int64)]
+    waste_numbers = [np.array([line.number for line in raw.bad], np.int64)]
     for part in raw.tables:
-        made = _with_raw(part)
+        row_table = _with_raw(part)
         if source.expand is not None:
-            made = source.expand(made, file.recipe)
-            rows += made.table.num_rows - part.table.num_rows
-        draft = source.convert(made.table, file.recipe)
-        checked = check(draft, _without_raw(made), source=name, file=file.label)
-        tables.append(checked.sets)
-        waste.append(checked.quarantine)
-        numbers.append(checked.numbers)
-        refused.append(checked.refused)
+            row_table = source.expand(row_table, file.recipe)
+            rows += row_table.table.num_rows - part.table.num_rows
+        draft = source.convert(row_table.table, file.recipe)
+        result = check(draft, _without_raw(row_table), source=name, file=file.label)
+        tables.append(result.sets)
+        waste.append(result.quarantine)
+        numbers.append(result.numbers)
+        waste_numbers.append(result.refused)
     sets = _in_order(tables, numbers) if tables else UNIDENTIFIED.empty_table()
-    return converted(sets, _in_order(waste, refused), rows)
+    return converted(sets, _in_order(waste, waste_numbers), rows)
 
 
 def _in_order(tables: Sequence[pa.Table], numbers: Sequence[Any]) -> pa.Table:
@@ -233,10 +233,12 @@ def _merged(source: Source, files: Sequence[_File], start: int, rows: int) -> It
     parts = list(_batches(source, files, 0, rows))
     quarantine = pa.concat_tables([part.quarantine for part in parts])
     # Files may be read differently: those without groups get a null group.
-    sets, used = source.merge(pa.concat_tables([part.sets for part in parts], promote_options="default"))
+    sets, row_counts = source.merge(
+        pa.concat_tables([part.sets for part in parts], promote_options="default")
+    )
     # One batch even without a set, because the quarantine has to go with one.
     for number, first in enumerate(range(0, max(1, sets.num_rows), rows)):
         if number >= start:
             waste = quarantine if number == 0 else QUARANTINE.empty_table()
-            count = int(used[first : first + rows].sum())
+            count = int(row_counts[first : first + rows].sum())
             yield converted(sets.slice(first, rows), waste, count + waste.num_rows)

@@ -42,12 +42,12 @@ def transcript_in(text: str, *, reply: bool = False) -> list[Message] | None:
 
     Raises `OtherKind` for a `reply` that other turns follow.
     """
-    marked = _EXTRA.search(text)
-    if marked is not None:
-        asked = text[: marked.start()].strip()
-        if reply and asked:
-            raise OtherKind(f"continues with other turns after {marked[0].strip()!r}; give the reply alone")
-        first = [{"role": "user", "content": asked}] if asked else []
+    match = _EXTRA.search(text)
+    if match is not None:
+        question = text[: match.start()].strip()
+        if reply and question:
+            raise OtherKind(f"continues with other turns after {match[0].strip()!r}; give the reply alone")
+        first = [{"role": "user", "content": question}] if question else []
         return _without_open([*first, *_cut(text, _EXTRA)])
     begin, system = _beginning(text)
     opening = _OPENING.match(text, begin)
@@ -111,18 +111,18 @@ def _role(name: str) -> str:
 
 def _joined(turns: list[Message]) -> list[Message]:
     """Return the turns, with an `Input` as the end of its instruction."""
-    said: list[Message] = []
+    messages: list[Message] = []
     for turn in turns:
-        if turn["role"] == "Input" and said:
-            said[-1]["content"] += "\n\n" + turn["content"].strip()
+        if turn["role"] == "Input" and messages:
+            messages[-1]["content"] += "\n\n" + turn["content"].strip()
         else:
-            said.append(dict(turn))
-    return said
+            messages.append(dict(turn))
+    return messages
 
 
 def _without_open(turns: list[Message]) -> list[Message]:
     messages = [
         {"role": _role(turn["role"]), "content": _ENDS.sub("", turn["content"]).strip()} for turn in turns
     ]
-    said = messages if messages[-1]["content"] else messages[:-1]
-    return [each for each in said if each["content"] or each["role"] != "system"]
+    closed_turns = messages if messages[-1]["content"] else messages[:-1]
+    return [each for each in closed_turns if each["content"] or each["role"] != "system"]

@@ -30,8 +30,8 @@ def read_turns(items: Columns) -> pa.Array:
     content, among_parts = _read_said(items)
     calls = read_calls(items)
     callers = pa.array(mask(pc.is_in(names, pa.array(CALLERS))))
-    written = normalized(items, pc.if_else(callers, content, None), content_field, json_columns.calls)
-    calls = pc.coalesce(calls, written)
+    content_calls = normalized(items, pc.if_else(callers, content, None), content_field, json_columns.calls)
+    calls = pc.coalesce(calls, content_calls)
     thoughts = pc.coalesce(read_thoughts(items), among_parts)
     by_assistant = mask(pc.equal(roles, "assistant"))
     for values, what in ((calls, "tool calls"), (thoughts, "a thought")):
@@ -63,15 +63,15 @@ def read_roles(items: Columns, fields: Sequence[str]) -> tuple[pa.Array, pa.Arra
 
     A message has its speaker under the first of `fields` that it has: rows of one file may differ in them.
     """
-    spoken = (items.only(name, where).text(name) for name, where in items.firsts(fields).items())
-    written = pc.coalesce(pa.nulls(items.size, pa.string()), *spoken)
-    names = normal_names(written)
-    known = known_roles(items.roles)
+    name_columns = (items.only(name, where).text(name) for name, where in items.firsts(fields).items())
+    speakers = pc.coalesce(pa.nulls(items.size, pa.string()), *name_columns)
+    names = normal_names(speakers)
+    table = known_roles(items.roles)
     # A name that is not in the table gives null, which is reported.
-    roles = pa.array(list(known.values())).take(pc.index_in(names, pa.array(list(known))))
+    roles = pa.array(list(table.values())).take(pc.index_in(names, pa.array(list(table))))
     unknown = present(names) & ~present(roles)
-    for wrong in pc.unique(written.filter(pa.array(unknown))).to_pylist():
-        _report(items, mask(pc.equal(written, wrong)), unknown_role(wrong), fields)
+    for wrong in pc.unique(speakers.filter(pa.array(unknown))).to_pylist():
+        _report(items, mask(pc.equal(speakers, wrong)), unknown_role(wrong), fields)
     return names, roles
 
 

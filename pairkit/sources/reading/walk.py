@@ -29,16 +29,16 @@ def files_below(root: Path) -> list[Path]:
     for link in links:
         # Of its own for each link, because two names may mean two splits; with the folders around it, so
         # that it does not lead back to where it is.
-        entered = {_identity(folder) for folder in _around(link)}
+        folders = {_identity(folder) for folder in _around(link)}
         pending = [link]
         while pending:
             top = pending.pop(0)
-            if _identity(top) in entered:
+            if _identity(top) in folders:
                 log(f"{top}: links to {os.path.realpath(top)}, which was read already on the way to it")
                 continue
-            more, nested = _tree(top, entered)
+            more, inner_links = _tree(top, folders)
             files += more
-            pending += nested
+            pending += inner_links
     return sorted(files)
 
 
@@ -47,8 +47,8 @@ def matching(pattern: str) -> list[Path]:
     root, below = split_pattern(pattern)
     # `glob` follows a link to a folder above it until the system refuses: two such links never end.
     if "**" in below and not any(part.startswith(".") for part in below):
-        found = files_below(root) if root.is_dir() else []
-        return [path for path in found if matches_parts(path.parts[len(root.parts) :], below)]
+        paths = files_below(root) if root.is_dir() else []
+        return [path for path in paths if matches_parts(path.parts[len(root.parts) :], below)]
     return sorted(path for name in glob.glob(pattern, recursive=True) if _is_file(path := Path(name)))
 
 
@@ -77,18 +77,18 @@ def once(items: Sequence[T], path_of: Callable[[T], Path]) -> list[T]:
         if len(same) > 1:
             others = ", ".join(str(path_of(item)) for item in same[1:4])
             log(f"{path_of(same[0])}: read once, though it has {len(same)} names ({others})")
-    kept = {id(same[0]) for same in names.values()}
-    return [item for item in items if id(item) in kept]
+    ids = {id(same[0]) for same in names.values()}
+    return [item for item in items if id(item) in ids]
 
 
-def _tree(root: Path, entered: set[Identity]) -> tuple[list[Path], list[Path]]:
-    """Return the files in and below a folder, and the links to folders; `entered` gets the folders."""
+def _tree(root: Path, folders: set[Identity]) -> tuple[list[Path], list[Path]]:
+    """Return the files in and below a folder, and the links to folders; `folders` gets those entered."""
     files: list[Path] = []
     links: list[Path] = []
     pending = [root]
     while pending:
         folder = pending.pop()
-        entered.add(_identity(folder))
+        folders.add(_identity(folder))
         for name in _names(folder):
             path = folder / name
             if path.is_dir():

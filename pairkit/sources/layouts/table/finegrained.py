@@ -29,12 +29,12 @@ def wins(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     cuts, flat = flatten(preference)
     values = flat.to_numpy(zero_copy_only=False)
     whole = np.diff(cuts) == len(PAIRS)
-    compared = np.zeros((size, len(PAIRS)))
-    compared[whole] = values[np.repeat(whole, np.diff(cuts))].reshape(-1, len(PAIRS))
-    clear = whole & np.isin(compared, (0, 1, 2)).all(axis=1)
+    comparisons = np.zeros((size, len(PAIRS)))
+    comparisons[whole] = values[np.repeat(whole, np.diff(cuts))].reshape(-1, len(PAIRS))
+    clear = whole & np.isin(comparisons, (0, 1, 2)).all(axis=1)
     won = np.zeros((size, len(PREDICTIONS)))
     for pair, (first, second) in enumerate(PAIRS):
-        outcome = compared[:, pair]
+        outcome = comparisons[:, pair]
         won[:, first] += np.select([outcome == 1, outcome == 0], [1.0, 0.5], 0.0)
         won[:, second] += np.select([outcome == 2, outcome == 0], [1.0, 0.5], 0.0)
     flat_wins = pa.array(won.ravel(), mask=np.repeat(~clear, len(PREDICTIONS)))

@@ -21,15 +21,15 @@ def without_parts(arrays: Mapping[str, pa.Array]) -> Mapping[str, pa.Array]:
     size = len(next(iter(arrays.values())))
     cuts, roles = flatten(values_at(arrays, "contents[].role", size))
     roles = cast_or_null(roles, pa.string())
-    named = pc.if_else(pc.equal(roles, "model"), "assistant", roles)
-    messages = {"role": named, "content": _texts(arrays, "contents[].parts[].text", size)}
+    speakers = pc.if_else(pc.equal(roles, "model"), "assistant", roles)
+    messages = {"role": speakers, "content": _texts(arrays, "contents[].parts[].text", size)}
     ends, scores = flatten(values_at(arrays, "completions[].score", size))
     replies = {"text": _texts(arrays, "completions[].completion.parts[].text", size), "score": scores}
-    found = {"contents": listed(cuts, _structs(messages)), "completions": listed(ends, _structs(replies))}
+    columns = {"contents": listed(cuts, _structs(messages)), "completions": listed(ends, _structs(replies))}
     for name in SYSTEM:
         if name in arrays:
-            found[name] = _joined(values_at(arrays, f"{name}.parts[].text", size))
-    return found
+            columns[name] = _joined(values_at(arrays, f"{name}.parts[].text", size))
+    return columns
 
 
 def _texts(arrays: Mapping[str, pa.Array], path: str, size: int) -> pa.Array:
@@ -39,8 +39,8 @@ def _texts(arrays: Mapping[str, pa.Array], path: str, size: int) -> pa.Array:
 def _joined(parts: pa.Array) -> pa.Array:
     """Join lists of texts; null where one is null, or where there is none."""
     parts = cast_or_null(parts, pa.list_(pa.string()))
-    joined = pc.binary_join(parts, "")
-    return pc.if_else(pc.equal(pc.list_value_length(parts), 0), None, joined)
+    texts = pc.binary_join(parts, "")
+    return pc.if_else(pc.equal(pc.list_value_length(parts), 0), None, texts)
 
 
 def _structs(fields: Mapping[str, pa.Array]) -> pa.Array:

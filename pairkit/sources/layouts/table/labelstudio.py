@@ -21,12 +21,12 @@ def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
     Canceled annotations do not count. One that selects two things names no winner.
     """
     size = len(next(iter(columns.values())))
-    selected, cancelled = (values_at(columns, path, size) for path in (SELECTED, CANCELLED))
-    if not (is_list(selected.type) and is_list(selected.type.value_type)):
+    selections, cancellations = (values_at(columns, path, size) for path in (SELECTED, CANCELLED))
+    if not (is_list(selections.type) and is_list(selections.type.value_type)):
         return {"selected": pa.nulls(size, pa.string())}
-    rows, results = flatten(selected)
+    rows, results = flatten(selections)
     cuts, words = flatten(results)
-    dropped = flatten(cancelled)[1] if is_list(cancelled.type) else pa.nulls(len(results))
+    dropped = flatten(cancellations)[1] if is_list(cancellations.type) else pa.nulls(len(results))
     annotations = pl.DataFrame(
         {
             "annotation": np.arange(len(results)),
@@ -34,14 +34,14 @@ def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
             "dropped": pl.Series(cast_or_null(dropped, pa.bool_())).fill_null(False),
         }
     )
-    said = pl.DataFrame(
+    choices = pl.DataFrame(
         {
             "annotation": np.repeat(np.arange(len(results)), np.diff(cuts)),
             "word": pl.Series(cast_or_null(words, pa.string()), dtype=pl.String),
         }
     )
     most = (
-        said.drop_nulls("word")
+        choices.drop_nulls("word")
         .group_by("annotation")
         .agg(pl.col("word").unique().sort().str.join(" and "))
         .join(annotations.filter(~pl.col("dropped")), on="annotation")
@@ -51,5 +51,5 @@ def votes(columns: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         .group_by("row")
         .agg(word=pl.when(pl.len() == 1).then(pl.col("word").first()).otherwise(pl.lit("tie")))
     )
-    found = pl.DataFrame({"row": np.arange(size)}).join(most, on="row", how="left", maintain_order="left")
-    return {"selected": found["word"].to_arrow().cast(pa.string())}
+    winners = pl.DataFrame({"row": np.arange(size)}).join(most, on="row", how="left", maintain_order="left")
+    return {"selected": winners["word"].to_arrow().cast(pa.string())}

@@ -47,8 +47,8 @@ def as_text(value: Any) -> str | None:
 def _is_rank(value: Any) -> bool:
     if isinstance(value, str):
         return value.isdecimal() and len(value) < len(str(_LARGEST_RANK))
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (known and 0 <= value <= _LARGEST_RANK and value == int(value))
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (numeric and 0 <= value <= _LARGEST_RANK and value == int(value))
 
 
 def _parsed(value: Any) -> Any:

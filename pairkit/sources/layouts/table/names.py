@@ -41,9 +41,9 @@ THOUGHTS = (*THOUGHT, "reasoning")
 def _sides(side: str) -> Names:
     numbers = ("score", "rating", "reward", "avg_rating")
     thoughts = (f"{side}_{noun}" for noun in THOUGHTS), (f"{noun}_{side}" for noun in THOUGHTS)
-    written = (name for number in numbers for name in (f"{number}_{side}", f"{side}_{number}"))
+    score_names = (name for number in numbers for name in (f"{number}_{side}", f"{side}_{number}"))
     return {
-        f"score_{side}": tuple(written),
+        f"score_{side}": tuple(score_names),
         f"model_{side}": (f"{side}_model", f"model_{side}"),
         f"reasoning_{side}": (*thoughts[0], *thoughts[1]),
     }

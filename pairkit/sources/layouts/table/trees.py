@@ -39,7 +39,7 @@ Node = dict[str, Any]
 
 def expand_trees(rows: RowTable) -> RowTable:
     """Turn rows of one tree each into a row per answered message; a tree without an answer stays one row."""
-    made: list[Node] = []
+    nodes: list[Node] = []
     owners: list[int] = []
     # Absent where all rows of a block lack it.
     roots = (
@@ -49,10 +49,10 @@ def expand_trees(rows: RowTable) -> RowTable:
     )
     for row, value in enumerate(roots):
         sets = _sets(tree_of(value) or {})
-        made += sets
+        nodes += sets
         owners += [row] * len(sets)
     rest = rows.table.select([name for name in rows.table.column_names if name not in (*TREE, "lang")])
-    table = pa.Table.from_pylist(made, _MADE)
+    table = pa.Table.from_pylist(nodes, _MADE)
     for name in rest.column_names:
         if name not in table.column_names:
             table = table.append_column(name, rest[name].take(pa.array(owners, pa.int64())))
@@ -69,26 +69,28 @@ def join_messages(rows: RowTable) -> RowTable:
     for node, about in zip(nodes, json_objects(rest, len(nodes)).to_pylist(), strict=True):
         node["about"] = loads_known(about)
     replies: dict[str | None, list[Node]] = defaultdict(list)
-    known = {node["message_id"] for node in nodes if is_message(node) and node.get("message_id")}
-    made: list[Node] = []
+    ids = {node["message_id"] for node in nodes if is_message(node) and node.get("message_id")}
+    all_sets: list[Node] = []
     numbers: list[int] = []
     for node, number in zip(nodes, rows.numbers.tolist(), strict=True):
         sound, parent = is_message(node), node.get("parent_id")
-        if sound and (parent is None or parent in known):
+        if sound and (parent is None or parent in ids):
             replies[parent].append({**node, "number": number})
         else:
-            made.append({"messages": None, "answers": [], "message_tree_id": as_text(node.get("message_id"))})
+            all_sets.append(
+                {"messages": None, "answers": [], "message_tree_id": as_text(node.get("message_id"))}
+            )
             numbers.append(number)
     seen = {root["number"] for root in replies[None]}
     for root in replies[None]:
         sets = _sets(_with_replies(root, replies, seen))
-        made += sets
+        all_sets += sets
         numbers += [root["number"]] * len(sets)
     # Messages that answer each other, or one that is unreadable, are below no first message.
     for node in (node for nodes in replies.values() for node in nodes if node["number"] not in seen):
-        made.append({"messages": None, "answers": [], "message_tree_id": node["message_id"]})
+        all_sets.append({"messages": None, "answers": [], "message_tree_id": node["message_id"]})
         numbers.append(node["number"])
-    return RowTable(pa.Table.from_pylist(made, _MADE), np.array(numbers, np.int64))
+    return RowTable(pa.Table.from_pylist(all_sets, _MADE), np.array(numbers, np.int64))
 
 
 def _with_replies(root: Node, replies: dict[str | None, list[Node]], seen: set[int]) -> Node:
@@ -110,7 +112,7 @@ def _sets(root: Node) -> list[Node]:
 
     Without any it is one row: the first message, unless that was deleted, and no answers.
     """
-    made: list[Node] = []
+    sets: list[Node] = []
     waiting: list[tuple[Node, list[Node]]] = [(root, [])]
     while waiting:
         node, path = waiting.pop(0)
@@ -120,10 +122,10 @@ def _sets(root: Node) -> list[Node]:
         replies = [reply for reply in node.get("replies") or [] if reply and not reply.get("deleted")]
         answers = [_answer(reply) for reply in replies if reply.get("role") == "assistant"]
         if (answers and node.get("role") != "assistant") or (node is root and not replies):
-            made.append({"messages": path, "answers": answers})
+            sets.append({"messages": path, "answers": answers})
         waiting += [(reply, path) for reply in replies]
     about = {"message_tree_id": as_text(root.get("message_id")), "lang": as_text(root.get("lang"))}
-    return [{**row, **about} for row in made or [{"messages": None, "answers": []}]]
+    return [{**row, **about} for row in sets or [{"messages": None, "answers": []}]]
 
 
 def _answer(reply: Node) -> Node:

@@ -48,9 +48,9 @@ def _cut(values: pa.Array, turn: npt.NDArray[np.float64]) -> pa.Array:
     replies = np.concatenate([[0], np.cumsum(_is_reply(flat))])
     # Replies of the dialogue before each message.
     before = replies[:-1] - replies[cuts[:-1]][owners]
-    kept = (before < turn[owners]) | (turn[owners] < 1)
-    counts = np.bincount(owners, weights=kept, minlength=len(lists)).astype(np.int64)
-    return listed(np.concatenate([[0], np.cumsum(counts)]), flat.filter(pa.array(kept)))
+    selection = (before < turn[owners]) | (turn[owners] < 1)
+    counts = np.bincount(owners, weights=selection, minlength=len(lists)).astype(np.int64)
+    return listed(np.concatenate([[0], np.cumsum(counts)]), flat.filter(pa.array(selection)))
 
 
 def _is_reply(messages: pa.Array) -> Mask:
