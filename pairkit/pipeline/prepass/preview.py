@@ -48,7 +48,7 @@ def preview(
                 leaving.update(judged.reason.drop_nulls().to_list())
                 alone.update({f"{PREFIX}{name}": int(judged.drops[name].sum()) for name in after})
     return [
-        f"would leave, of the sets of the first {read:,} ({'' if limited else '--limit N reads others; '}"
+        f"would leave, of the sets of the first {read:,} ({'' if limited or opened.parts else '--limit N reads others; '}"
         "a set is counted once, for the first reason):",
         *(f"  {number:>9,} {name}{_alone(alone, name, number)}" for name, number in leaving.items()),
         *(
