@@ -234,8 +234,8 @@ def load(
     block = content.get("source")
     if content.get("sources") and isinstance(block, Mapping) and block and "name" not in block:
         raise RecipeError(
-            f"{', '.join(f'source.{key}' for key in block)}: belongs to a build of one source, and the recipe "
-            "has several: set it in the entries of `sources`, as in "
+            f"{', '.join(f'source.{key}' for key in block)}: belongs to a build of one source, and the "
+            "recipe has several: set it in the entries of `sources`, as in "
             "sources='[{source: NAME, limit: 100}, ...]'"
         )
     named = isinstance(content.get("source"), Mapping) and "name" in content["source"]

@@ -71,8 +71,8 @@ class Patterns(Strict):
                 ]
                 reason = lines[-1] if lines else str(error).splitlines()[0]
                 raise ValueError(
-                    f"cannot compile the regular expression {quoted(pattern)}: {reason} (the syntax is that of "
-                    "Rust's regex, without look-around and backreferences)"
+                    f"cannot compile the regular expression {quoted(pattern)}: {reason} (the syntax is that "
+                    "of Rust's regex, without look-around and backreferences)"
                 ) from error
         return patterns
 
