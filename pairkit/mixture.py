@@ -54,7 +54,9 @@ def sizes(parts: Sequence[Part]) -> list[int]:
     numbers = [round(part.rows * part.fraction) for part in parts]
     weights = [part.weight for part in parts if part.weight is not None]
     if weights:
-        whole = min(rows / weight for rows, weight in zip(numbers, weights, strict=True))
+        # Of the largest, so that neither tiny nor huge weights overflow.
+        weights = [weight / max(weights) for weight in weights]
+        whole = min(rows / weight for rows, weight in zip(numbers, weights, strict=True) if weight)
         # With room for rounding: 0.7 of 10 rows is 7, though 10 * 0.7 may be a little less.
         numbers = [min(rows, int(whole * w + 1e-6)) for rows, w in zip(numbers, weights, strict=True)]
     return [min(part.rows, max(1, number)) for part, number in zip(parts, numbers, strict=True)]

@@ -54,3 +54,8 @@ def test_a_smaller_fraction_takes_some_of_the_rows_of_a_larger_one() -> None:
 def test_every_part_has_a_row_in_the_mixture() -> None:
     assert sizes([Part("a", 1000, 1000.0), Part("b", 10, 0.001)]) == [1000, 1]
     assert sizes([Part("a", 3, fraction=0.1)]) == [1]
+
+
+def test_weights_of_any_size_have_their_shares() -> None:
+    assert sizes([Part("a", 7, 5e-324), Part("b", 3, 5e-324)]) == [3, 3]
+    assert sizes([Part("a", 7, 1e308), Part("b", 3, 1e-300)]) == [7, 1]

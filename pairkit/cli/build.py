@@ -24,6 +24,7 @@ from pairkit.cli.printing import say
 from pairkit.errors import UsageError
 
 _flag = partial(field_flag, BUILD)
+_LONGEST = 200  # bytes of the name of a directory; file systems take 255, and names of other files are longer
 
 
 def build(
@@ -223,6 +224,9 @@ def build(
     resolved = load(recipe, given, fields, remote_code=trust_remote_code, allow_keys=allow_key or [])
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.title.split("/")[-1]
+    # Names of several sources together may be longer than a name of a file, and one of them may be anything.
+    if out is None and (name in ("", ".", "..") or len(name.encode()) > _LONGEST):
+        raise UsageError("the names of the sources make no name of a directory: give --out DIR")
     out = out or str(Path("runs/data") / name)
     on_store = is_address(out)
     if staging is not None and not on_store:

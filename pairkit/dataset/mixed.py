@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ from pairkit.dataset.reader import ROWS, BuiltData
 from pairkit.dataset.remote import on_hub
 from pairkit.errors import InputError, RecipeError
 from pairkit.mixture import Order, Part
-from pairkit.recipes import Strict
+from pairkit.recipes import Name, Strict
 from pairkit.schema import SETS, short_hash
 
-_WEIGHTED = re.compile(r"(?P<data>.+):(?P<weight>[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)")
+_WEIGHTED = re.compile(r"(?P<data>.+):(?P<weight>[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
 
 def written(entry: Any) -> Any:
     """Return a dataset that is written as `DIR` or `DIR:WEIGHT` as a mapping, anything else as it is."""
     if not isinstance(entry, str):
         return entry
-    match = None if Path(entry).exists() else _WEIGHTED.fullmatch(entry)
+    match = None if os.path.exists(entry) else _WEIGHTED.fullmatch(entry)
     return {"data": entry} if match is None else match.groupdict()
 
 
@@ -44,7 +45,7 @@ class MixedPart(Strict):
 
     data: str
     weight: PositiveFloat | None = None
-    name: str | None = None
+    name: Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -71,6 +72,10 @@ def check_parts(parts: Sequence[MixedPart]) -> None:
             f"recipe key 'data': {twice!r} occurs twice; give each a name, as in "
             "data='[{data: DIR, name: NAME, weight: 1}, ...]'"
         )
+    slash = next((name for name in names if "/" in name), None)
+    if slash:
+        # Names of files begin with that of their dataset, and end where a slash is.
+        raise ValueError(f"recipe key 'data': the name {slash!r} has a slash: leave it out")
     without = [part.title for part in parts if part.weight is None]
     if 0 < len(without) < len(names):
         raise ValueError(

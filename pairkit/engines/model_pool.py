@@ -29,7 +29,7 @@ from pairkit.errors import EngineError
 from pairkit.models.names import public_name
 from pairkit.progress import Advance
 from pairkit.random_bits import finalize_words
-from pairkit.recipes import Strict
+from pairkit.recipes import Name, Strict
 from pairkit.schema import QUARANTINE, StageResult, to_sets
 from pairkit.sets import assemble
 
@@ -46,7 +46,7 @@ class PooledModel(GenerateRecipe):
 
     place: ClassVar[str] = "generate.models."
 
-    name: str | None = Field(None, min_length=1)
+    name: Name | None = None
 
     @property
     def title(self) -> str:

@@ -118,8 +118,9 @@ def prepass_key(recipe: BuildRecipe, identity: Identity) -> str:
         inputs.get("dedup_model"),
     ]
     libraries = library_versions([*LIBRARIES, *prepass.libraries(recipe.prepass)])
-    sources = content["source"] if recipe.source else content["sources"]
-    return short_hash([*about, sources, inputs["fingerprint"], identity["pairkit"], libraries])
+    # The seed draws and orders the sets of several sources; those of one do not depend on it.
+    sources = [content["source"]] if recipe.source else [content["sources"], content["seed"]]
+    return short_hash([*about, *sources, inputs["fingerprint"], identity["pairkit"], libraries])
 
 
 def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:

@@ -231,6 +231,13 @@ def load(
     # Before the source, because a misspelled `source` would otherwise only be missing.
     for key in content.keys() - BuildRecipe.model_fields.keys():
         raise unknown("recipe key", key, BuildRecipe.model_fields)
+    block = content.get("source")
+    if content.get("sources") and isinstance(block, Mapping) and block and "name" not in block:
+        raise RecipeError(
+            f"{', '.join(f'source.{key}' for key in block)}: belongs to a build of one source, and the "
+            "recipe has several: set it in the entries of `sources`, as in "
+            "sources='[{source: NAME, limit: 100}, ...]'"
+        )
     named = isinstance(content.get("source"), Mapping) and "name" in content["source"]
     if not named and not content.get("sources"):
         raise RecipeError(

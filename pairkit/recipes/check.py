@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from pairkit import yaml12
 from pairkit.errors import RecipeError, unknown
@@ -14,6 +15,17 @@ from pairkit.yaml12 import check_values
 
 # Marks a mapping whose keys are names in code, and so have underscores: `Annotated[dict[str, Any], NAMES]`.
 NAMES = "names"
+
+
+def _one_line(name: str) -> str:
+    if not name.isprintable():
+        # Of pydantic, which adds the key and the value.
+        raise PydanticCustomError("name", "A name is one line of printable characters")
+    return name
+
+
+# A name that a recipe gives to a part of it: it is in messages, in cards and in names of files.
+Name = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
 
 
 class Strict(BaseModel):

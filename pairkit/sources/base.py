@@ -21,7 +21,7 @@ from pairkit.arrow import Mask
 from pairkit.hashing import Stamp
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.survey import Survey
-from pairkit.recipes import Strict
+from pairkit.recipes import Name, Strict
 from pairkit.schema import StageResult
 
 STAGE = "source"
@@ -58,7 +58,7 @@ class MixedSource(Strict):
     fraction  share of its sets to take, drawn by a hash of (seed, name, number of the set); null: all.
     """
 
-    name: str | None = Field(None, min_length=1)
+    name: Name | None = None
     source: SourceRecipe
     weight: PositiveFloat | None = None
     limit: PositiveInt | None = None

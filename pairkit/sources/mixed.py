@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pairkit import mixture
 from pairkit.arrow import repeat
-from pairkit.errors import InputError
+from pairkit.errors import InputError, listed
 from pairkit.mixture import Order, Part, Rows
 from pairkit.progress import progress
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, short_hash
@@ -104,7 +104,7 @@ def _together(every: Sequence[tuple[str, Opened]]) -> Source:
     licences = list(dict.fromkeys(source.licence for source in sources))
     licence_notes = [f"{name}: {each.source.licence}" for name, each in every]
     return Source(
-        name=" + ".join(name for name, _ in every),
+        name=listed((name for name, _ in every), separator=" + "),
         summary="several sources",
         open=sources[0].open,
         prompts=all(source.prompts for source in sources),

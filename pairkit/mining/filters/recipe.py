@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pairkit.errors import quoted
 from pairkit.recipes import Strict
 
 # Whose value decides about a set: that of its best completion, of its lowest-ranked one, or of any or all.
@@ -37,7 +38,7 @@ class CompletionBounds(Bounds):
 class Repetition(CompletionBounds):
     """Bounds of the share of a completion's runs of `ngram` words that repeat an earlier one."""
 
-    ngram: PositiveInt = 3
+    ngram: Annotated[int, Field(ge=1, le=100)] = 3
 
 
 class Refusals(Strict):
@@ -70,8 +71,8 @@ class Patterns(Strict):
                 ]
                 reason = lines[-1] if lines else str(error).splitlines()[0]
                 raise ValueError(
-                    f"cannot compile the regular expression {pattern!r}: {reason} (the syntax is that of "
-                    "Rust's regex, without look-around and backreferences)"
+                    f"cannot compile the regular expression {quoted(pattern)}: {reason} (the syntax is that "
+                    "of Rust's regex, without look-around and backreferences)"
                 ) from error
         return patterns
 

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pairkit.errors import listed
 from pairkit.mining.filters.recipe import FilterRecipe
 from pairkit.mining.filters.table import FILTERS
 from pairkit.schema import StageResult, quarantine_rows
@@ -119,7 +120,8 @@ def _bounds(block: Any) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
+        # It is repeated in each row of the quarantine.
+        return f"[{listed(value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from os.path import isfile  # unlike that of a Path, it takes names of any length
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "ifeval": ("google/IFEval", "ifeval_input_data.jsonl"),
     "mt_bench": ("HuggingFaceH4/mt_bench_prompts", "raw/question.jsonl"),
 }
-# The first of these that a file has is its prompt: a text, a list of turns, or turns with a content.
+# The first of these that a row has is its prompt: a text, a list of turns, or turns with a content.
 PROMPTS = ("turns", "instruction", "question", "prompt", "problem")
 IDS = ("question_id", "uid", "task_id", "key", "id", "prompt_id")
 _ROWS = 1000
@@ -55,7 +56,7 @@ def published_name(against: str) -> str:
 def _parsed(against: str) -> tuple[str, str]:
     """Return name and place of NAME, FILE or NAME=FILE."""
     name, equals, place = against.partition("=")
-    if equals and name and not Path(against).is_file():
+    if equals and name and not isfile(against):
         return name, place
     return (against if against in NAMES else without_endings(Path(against).name)), against
 
@@ -85,7 +86,7 @@ def load(against: Sequence[str]) -> Benchmarks:
 
 def _file(against: str) -> Path:
     path = Path(against)
-    if path.is_file():
+    if isfile(path):
         return path
     if against in NAMES:
         return dataset_file(*NAMES[against])
@@ -104,27 +105,31 @@ def _prompts(path: Path) -> Iterator[tuple[str, str]]:
                 raise InputError.at(raw.bad[0].detail, file=path, row=raw.bad[0].number)
             for part in raw.tables:
                 names = part.table.column_names
-                field = next((name for name in PROMPTS if name in names), None)
-                if field is None:
+                fields = [name for name in PROMPTS if name in names]
+                if not fields:
                     raise InputError(
                         f"{path}: a benchmark without prompts: expected a column {', '.join(PROMPTS)}; "
                         f"found {listed(names, 600) or 'none'}"
                     )
                 key = next((name for name in IDS if name in names), None)
                 for number, row in zip(part.numbers, part.table.to_pylist(), strict=True):
-                    for text in _texts(row[field]):
+                    # By row, because files of several benchmarks in one have rows of several forms.
+                    prompt = next((row[field] for field in fields if row[field] is not None), None)
+                    for text in _texts(prompt):
                         empty = False
                         yield str(number if key is None else row[key]), text
     if empty:
-        raise InputError(f"{path}: a benchmark without prompts: no row has a text")
+        raise InputError(f"{path}: a benchmark without prompts: no row has a word")
 
 
 def _texts(value: Any) -> Iterator[str]:
     """Yield the texts of a prompt: itself, or its turns."""
-    if isinstance(value, str) and value.strip():
-        yield value
+    if isinstance(value, str):
+        # What has no word shares none.
+        if any(map(str.isalnum, value)):
+            yield value
     elif isinstance(value, Mapping):
         yield from _texts(value.get("content"))
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+    elif isinstance(value, Sequence):
         for turn in value:
             yield from _texts(turn)

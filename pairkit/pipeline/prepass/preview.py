@@ -47,9 +47,11 @@ def preview(
                 leaving.update(dict.fromkeys((f"{PREFIX}{name}" for name in after), 0))
                 leaving.update(judged.reason.drop_nulls().to_list())
                 alone.update({f"{PREFIX}{name}": int(judged.drops[name].sum()) for name in after})
+    # Of several sources, each entry has a limit of its own.
+    hint = "" if limited or opened.parts else "--limit N reads others; "
     return [
-        f"would leave, of the sets of the first {read:,} ({'' if limited else '--limit N reads others; '}"
-        "a set is counted once, for the first reason):",
+        f"would leave, of the sets of the first {read:,} ({hint}a set is counted once, for the first "
+        "reason):",
         *(f"  {number:>9,} {name}{_alone(alone, name, number)}" for name, number in leaving.items()),
         *(
             ["  (filters of completions are not tried: a model ranks them)"]

@@ -32,7 +32,7 @@ class DedupRecipe(Strict):
     threshold: Similarity | None = 0.8
     keep: Keep = "first"
     exact: Literal["drop", "merge"] = "drop"
-    ngram: PositiveInt = 5
+    ngram: Annotated[int, Field(ge=1, le=100)] = 5
     semantic: Similarity | None = None
     model: str | None = None
 

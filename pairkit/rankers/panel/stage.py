@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pairkit.rankers.named import keep_own_order, with_score
-from pairkit.rankers.panel.agreement import count_agreement
+from pairkit.rankers.panel.agreement import count_agreement, key
 from pairkit.schema import SETS, StageResult
 from pairkit.sets import assemble, batches, completions, named_scores
 
@@ -37,6 +38,13 @@ def check_panel(panel: Sequence[str], rankers: Sequence[str], scoring: Sequence[
     if len(set(panel)) < 2 or len(set(panel)) < len(panel):
         raise ValueError(
             f"{where} must name at least two rankers, each once, got {', '.join(panel) or 'none'}"
+        )
+    # Counts are stored under the names of two rankers: a and b_c must not be taken for a_b and c.
+    pairs = Counter(key(*pair, "same") for pair in combinations(panel, 2))
+    if max(pairs.values()) > 1:
+        raise ValueError(
+            f"{where}: two pairs of {', '.join(panel)} have one name when joined by '_': give one of these "
+            "rankers another name"
         )
     if NAME in rankers:
         raise ValueError(f"{where}: {NAME!r} is the name of the panel's score: give that ranker another name")

@@ -162,3 +162,9 @@ def test_a_pattern_that_backtracks_elsewhere_takes_linear_time() -> None:
     """With backtracking, (a+)+$ on 100,000 letters that end in another one would not end."""
     sets = table(ranked("a" * 100_000 + "b", "c"))
     assert filter_sets(sets, recipe(completion_regex={"forbid": ["^(a+)+$"]})).sets.num_rows == 1
+
+
+def test_a_long_pattern_is_not_repeated_in_every_row_of_the_quarantine() -> None:
+    pattern = "|".join(f"word{number}" for number in range(10_000))
+    result = filter_sets(table(ranked("word7", "c")), recipe(completion_regex={"forbid": [pattern]}))
+    assert max(map(len, result.quarantine["detail"].to_pylist())) < 400

@@ -117,6 +117,29 @@ def test_parts_of_another_build_are_named(sums: BuildRecipe, tmp_path: Path) -> 
         finished_parts(sums, tmp_path / "out")
 
 
+@pytest.mark.parametrize("fields", [{"dedup": {"threshold": None}}, {"filter": {"prompt_chars": {"max": 4}}}])
+@pytest.mark.default("fields0")
+def test_parts_of_several_sources_that_begin_again_with_another_seed(
+    server: Loopback, sums: BuildRecipe, tmp_path: Path, fields: dict[str, object]
+) -> None:
+    # The seed draws the sets of both, and so which of them are duplicates.
+    sources = [
+        {"name": name, "source": {"name": "arithmetic"}, "fraction": share}
+        for name, share in (("a", 0.02), ("b", 0.8))
+    ]
+    block = sums.model_dump(exclude_unset=True) | fields | {"sources": sources, "unit_rows": 400}
+    block["generate"] |= {"samples": [{"n": 1}]}
+    first, second = (
+        BuildRecipe.model_validate({**block, "source": None, "seed": seed, "mine": {"require_choice": False}})
+        for seed in (0, 1)
+    )
+    for each in (first, second):
+        for number in (1, 2):
+            build_part(each, tmp_path / "out", Part(number, 2))
+    build(second, tmp_path / "whole")
+    assert merged(second, tmp_path / "out") == published(tmp_path / "whole", quarantine=True)
+
+
 def test_a_part_is_asked_once(server: Loopback, sums: BuildRecipe, tmp_path: Path) -> None:
     first = build_part(sums, tmp_path / "out", Part(2, 2))
     asked = answers(server)

@@ -85,10 +85,11 @@ def test_a_name_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("gsm8", b"", "unknown benchmark 'gsm8'; did you mean 'gsm8k'? Known: alpaca_eval, "),
         ("none.jsonl", b"", "none.jsonl: no such file of a benchmark"),
-        ("empty.jsonl", b"", "empty.jsonl: a benchmark without prompts: no row has a text"),
+        ("empty.jsonl", b"\n", "empty.jsonl: a benchmark without prompts: no row has a word"),
         ("other.jsonl", b'{"text": "a"}\n', "other.jsonl: a benchmark without prompts: expected a column "
          "turns, instruction, question, prompt, problem; found text"),
-        ("blank.jsonl", b'{"prompt": " "}\n', "blank.jsonl: a benchmark without prompts: no row has a text"),
+        ("blank.jsonl", b'{"prompt": " ?"}\n', "blank.jsonl: a benchmark without prompts: no row has a word"),
+        ("x" * 5000, b"", "unknown benchmark 'xxx"),
         ("bad.jsonl", b'{"prompt": "a"}\n{"prompt":\n', "bad.jsonl, row 2: "),
         ("kind.xlsx", b"PK", "kind.xlsx: cannot tell its format; save the sheet as CSV"),
     ],
@@ -97,11 +98,18 @@ def test_what_is_no_benchmark(
     against: str, content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if against not in ("gsm8", "none.jsonl"):
+    if content:
         Path(against).write_bytes(content)
     with pytest.raises((InputError, RecipeError)) as refused:
         load([against])
     assert str(refused.value).startswith(message)
+
+
+def test_rows_of_several_forms_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "all.jsonl"
+    rows = [{"prompt": "One?"}, {"turns": ["Two?", "Three?"]}, {"prompt": None, "question": "Four?"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [item.text for item in load([str(path)]).items] == ["One?", "Two?", "Three?", "Four?"]
 
 
 def test_two_files_of_one_name(tmp_path: Path) -> None:

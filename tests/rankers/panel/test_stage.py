@@ -18,7 +18,7 @@ from pairkit.pipeline.ordering import order
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.rankers.panel.agreement import PAIRS, describe_panel, panel_alpha
 from pairkit.rankers.panel.alpha import krippendorff_alpha
-from pairkit.rankers.panel.stage import add_panel
+from pairkit.rankers.panel.stage import add_panel, check_panel
 from pairkit.recipes import validate
 from pairkit.schema import SETS, check_sets
 
@@ -170,3 +170,8 @@ def test_a_recipe_without_a_panel_is_what_it_was() -> None:
     made = validate(BuildRecipe, {"source": {"name": "arithmetic"}, "rank": JUDGES, "panel": ["a", "b"]})
     assert made.orders_by == "panel"
     assert made.model_dump(mode="json")["panel"] == ["a", "b"]
+
+
+def test_names_that_are_ambiguous_when_joined_are_refused() -> None:
+    with pytest.raises(ValueError, match="two pairs of a, b_c, a_b, c have one name"):
+        check_panel(names := ["a", "b_c", "a_b", "c"], names, names)

@@ -54,6 +54,25 @@ CASES = [
         mixed("chain"),
     ),
     Case(
+        "limit of one source in a build of several",
+        f"{MIXED} --limit 5",
+        "source.limit: belongs to a build of one source, and the recipe has several: set it in the entries "
+        "of `sources`, as in sources='[{source: NAME, limit: 100}, ...]'",
+        mixed("chain", "arithmetic"),
+    ),
+    Case(
+        "a source name of two lines",
+        MIXED,
+        "recipe key 'sources.0.name': A name is one line of printable characters (got 'a\\nb')",
+        mixed({"name": "a\nb", "source": "chain"}),
+    ),
+    Case(
+        "sources whose names make no directory, and no --out",
+        'build sources=[{"name":"..","source":"chain"}]',
+        "the names of the sources make no name of a directory: give --out DIR",
+        code=2,
+    ),
+    Case(
         "one of several sources without a usable row",
         MIXED,
         "source 'files' (none.jsonl): no usable candidate set in 1 rows; `pairkit inspect` shows how the "
@@ -110,6 +129,11 @@ CASES = [
         on(TRAIN, "data:1 --data data:2"),
         "recipe key 'data': 'data' occurs twice; give each a name, as in data='[{data: DIR, name: NAME, "
         "weight: 1}, ...]'",
+    ),
+    Case(
+        "a slash in the name of a dataset",
+        on(TRAIN, 'data data=[{"data":"data","name":"a/b"}]'),
+        "recipe key 'data': the name 'a/b' has a slash: leave it out",
     ),
     Case(
         "a dataset of a mixture that is none",

@@ -39,6 +39,12 @@ CASES = [
         OWN,
     ),
     Case(
+        "runs of more words than any text has",
+        f"{BUILD} filter.repetition.max=0.5 filter.repetition.ngram=1000000000",
+        "recipe key 'filter.repetition.ngram': Input should be less than or equal to 100 (got 1000000000)",
+        OWN,
+    ),
+    Case(
         "unknown benchmark",
         f"{BUILD} decontaminate.against=[gsm8]",
         "unknown benchmark 'gsm8'; did you mean 'gsm8k'? Known: …",
