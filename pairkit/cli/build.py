@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,17 @@ from pairkit.cli.options import (
 from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pairkit.pipeline.executors.ray.settings import RaySettings
+
+
+class Executor(StrEnum):
+    """The values of `--executor`."""
+
+    local = "local"
+    ray = "ray"
+
 
 _flag = partial(field_flag, BUILD)
 
@@ -129,6 +141,35 @@ def build(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
+    executor: Annotated[
+        Executor, typer.Option(help="What runs the stages: this process, or Ray Data on a cluster.")
+    ] = Executor.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Ray cluster to join.  [default: one of this machine, started and ended with the build]",
+        ),
+    ] = None,
+    ray_engines: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processes with the model of a stage.  [default: as many as there are GPUs for, else 1]",
+        ),
+    ] = None,
+    ray_gpus_per_engine: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="GPUs of each of these processes.  [default: 1 if the cluster has any]",
+        ),
+    ] = None,
+    ray_dashboard: Annotated[
+        bool, typer.Option("--ray-dashboard", help="Start Ray's dashboard with the cluster of this machine.")
+    ] = False,
     allow_code: AllowCodeFlag = None,
     allow_key: AllowKeyFlag = None,
     trust_remote_code: TrustFlag = False,
@@ -153,6 +194,7 @@ def build(
       pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
+      pairkit build --source ultrafeedback --executor ray --ray-address auto
       pairkit build --recipe ultrafeedback --dry-run
     """
     from pairkit.pipeline import build as pipeline
@@ -191,6 +233,13 @@ def build(
     # The last part, because a hub id has a slash, which would be a folder.
     name = Path(recipe).stem if recipe else resolved.source.name.split("/")[-1]
     out = out or Path("runs/data") / name
+    cluster = _cluster(
+        executor,
+        address=ray_address,
+        engines=ray_engines,
+        gpus_per_engine=ray_gpus_per_engine,
+        dashboard=ray_dashboard or None,
+    )
     # Before anything is opened for writing.
     if dry_run:
         say(describe.plan(resolved, out))
@@ -202,8 +251,23 @@ def build(
         workers=workers,
         cache=cache,
         retry_failed=retry_failed,
+        cluster=cluster,
     )
     say(describe.summary(manifest, out))
+
+
+def _cluster(executor: Executor, **flags: Any) -> RaySettings | None:
+    """Return the settings of `--executor ray`. Raises `UsageError` for flags that nothing would read."""
+    from pairkit.pipeline.executors.ray.settings import RaySettings
+    from pairkit.recipes import validate
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if executor == Executor.ray:
+        return validate(RaySettings, given)
+    if given:
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--ray-{name} is for --executor ray: add it, or leave --ray-{name} out")
+    return None
 
 
 def _ranks(text: str | None) -> list[int] | None:

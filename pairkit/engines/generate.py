@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import polars as pl
 import pyarrow as pa
@@ -35,6 +35,8 @@ from pairkit.schema import StageResult, plain_messages, quarantine_rows
 SETS_OPEN = 10_000
 # Tries, the first included, before `regenerate` drops a completion that is cut every time.
 REGENERATE_TRIES = 3
+# After the last table.
+_END: Any = object()
 # How refusals begin. They are only counted: a pattern cannot know whether a refusal is right.
 _REFUSAL = (
     r"(?i)^\s*(?:(?:i['’]m|i am) (?:very |really )?sorry|sorry|i apologi[sz]e)?[,.]?\s*(?:but )?"
@@ -109,7 +111,7 @@ def generate(
 
 
 def generate_tables(
-    tables: Iterable[pa.Table],
+    tables: Iterable[pa.Table | None],
     engine: Engine,
     settings: SampleSettings,
     *,
@@ -119,7 +121,8 @@ def generate_tables(
     """Generate completions for every set of `SETS` tables; yield a result per table, in order.
 
     The engine is given the next table's requests before the last answers of this one have arrived, so that
-    it is never idle between tables. A completion's randomness is a function of (seed, set_id, sample index)
+    it is never idle between tables; None among them is no table, but that none is ready at the moment. A
+    completion's randomness is a function of (seed, set_id, sample index)
     alone. Sets whose request the engine cannot serve go to quarantine with the engine's reason. The sets'
     own completions are replaced, unless `keep_source`. `advance` is called per set, with the number of its
     completions. Counts: `completions`; those that ended by `stop` or `length`, or were `refused` by the
@@ -137,8 +140,10 @@ def generate_tables(
         while opened or not exhausted:
             # Read only while the engine has room, because the tables that are open are in memory.
             while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
-                sets = next(remaining, None)
+                sets = next(remaining, _END)
                 if sets is None:
+                    break
+                if sets is _END:
                     exhausted = True
                 else:
                     opened.append(_Table(sets, settings))

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pairkit.engines.cache import Cache
-from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.hashing import sha256_of
+from pairkit.imports import import_own
 from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
     closed_shards,
     describe,
     directory,
     failed_judges,
-    model_stages,
     readings,
     require_completions,
     shards,
@@ -30,13 +28,15 @@ from pairkit.pipeline import (
 )
 from pairkit.pipeline.changes import differences
 from pairkit.pipeline.directory import BuildDirectory
+from pairkit.pipeline.executors import local
+from pairkit.pipeline.executors.ray.settings import RaySettings
+from pairkit.pipeline.executors.work import Opens, Work
 from pairkit.pipeline.identity import identify_build, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
-from pairkit.pipeline.stages import finish, identified
-from pairkit.pipeline.threads import ahead, mapped
+from pairkit.pipeline.stages import identified
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.progress import Advance, log, progress
 from pairkit.sources import Opened
@@ -55,6 +55,7 @@ def build(
     workers: int | None = None,
     cache: Path | None = None,
     retry_failed: bool = False,
+    cluster: RaySettings | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe` in the directory `out` and return its manifest.
 
@@ -67,11 +68,19 @@ def build(
     requested again by any build that uses the file. With `retry_failed`, failed requests are, and the
     dataset is built again from the start.
 
+    With `cluster`, Ray runs the stages on the nodes of a cluster, and `workers` is not used. A build that
+    another executor began continues; without models the bytes are the same.
+
     Raises `RecipeError` for a recipe that cannot be built, `InputError` for input that cannot be read or
     holds no usable set, `ExistingOutputError` if `out` holds something else, `OutputError` if it cannot be
     written to, `Interrupted` after SIGINT, `ModelError`, `EngineError`, `BudgetError` and
-    `MissingExtraError` if a model cannot be asked.
+    `MissingExtraError` if a model cannot be asked, `ClusterError` if a cluster cannot be used.
     """
+    opens: Opens = partial(local.opened, workers=workers or local.default_workers())
+    if cluster is not None:
+        cluster.check()
+        # Imported when it is needed, because Ray is an extra.
+        opens = partial(import_own("pairkit.pipeline.executors.ray.executor:opened"), settings=cluster)
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_input(recipe.source, out)
     inputs = Inputs(opened)
@@ -92,10 +101,10 @@ def build(
         with _stopping(claimed, keys):
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
-            with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
-                total = _write_shards(
-                    claimed, recipe, opened, inputs, closed, keys, workers or default_workers(), pool
-                )
+            next_unit = shards.together(closed).next_unit
+            calls = cache or out.parent / CACHE
+            work = Work(recipe, keys, claimed.results_folder, next_unit, calls, retry_failed)
+            total = _write_shards(claimed, recipe, opened, inputs, closed, work, opens)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
@@ -114,34 +123,14 @@ def build(
         return manifest
 
 
-@contextmanager
-def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
-    """Open what models are asked with; engines and the cache are closed at the end."""
-    # Only these make calls: a build without them creates no file for a cache.
-    engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
-    with ExitStack() as opened:
-        calls = Cache(cache, retry_failed=retry_failed) if engines else None
-        if calls is not None:
-            # Registered first and so closed last: engines end while the cache can still take their answers.
-            opened.callback(calls.close)
-        yield EnginePool(recipe.calls, calls, opened)
-
-
-def default_workers() -> int:
-    """Return one per CPU core of this process, at most four: the writer is then the bottleneck."""
-    # Not cpu_count(): a container or taskset may allow fewer cores than the machine has.
-    return min(4, len(os.sched_getaffinity(0)))
-
-
 def _write_shards(
     out: BuildDirectory,
     recipe: BuildRecipe,
     opened: Opened,
     inputs: Inputs,
     closed: Sequence[Contents],
-    keys: Mapping[str, str],
-    workers: int,
-    pool: EnginePool,
+    work: Work,
+    opens: Opens,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     folders = out.shards()
@@ -157,15 +146,12 @@ def _write_shards(
     # By units and not by rows, because a unit is the smallest part that is written at once.
     batches = inputs.reading(opened.batches(start=total.next_unit, rows=recipe.unit_rows))
     # Occurrences of earlier shards count, because a set's id contains how often its prompt came before.
-    read = ahead(identified(batches, shards.occurrences(folders)), workers)
-    folder, first = out.results_folder, total.next_unit
-    # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
-    # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
+    units = identified(batches, shards.occurrences(folders))
+    # The threads last, because they write what the executor yields.
     with (
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
-        closing(read),
-        closing(model_stages.ask_models(read, recipe, keys, folder, first, pool, advance)) as units,
-        closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
+        opens(work) as executor,
+        closing(executor.finished(units, advance)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         made = _shards(out, recipe, inputs, finished, len(folders), total.next_unit, threads, advance)
@@ -174,7 +160,7 @@ def _write_shards(
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
             # Usage with each shard, because a process that is killed logs nothing at its end.
-            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **pool.usage())
+            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **executor.usage())
     return total
 
 
