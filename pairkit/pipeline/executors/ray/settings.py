@@ -37,17 +37,17 @@ class RaySettings(Strict):
         Raises `MissingExtraError` without Ray, `RecipeError` for an address of another form, `ClusterError`
         where nobody answers.
         """
-        if importlib.util.find_spec("ray") is None:
-            raise MissingExtraError("ray is not installed: pip install 'pairkit[ray]'")
         gpus = self.gpus_per_engine
         if gpus is not None and gpus > 1 and gpus != int(gpus):
             raise RecipeError(f"--ray-gpus-per-engine must be a whole number or at most 1, got {gpus:g}")
-        if self.address is None or self.address == AUTO:
+        place = None if self.address in (None, AUTO) else _divided(str(self.address))
+        if importlib.util.find_spec("ray") is None:
+            raise MissingExtraError("ray is not installed: pip install 'pairkit[ray]'")
+        if place is None:
             return
-        host, port = _divided(self.address)
         try:
             # Ray itself waits for a minute, and then ends the process.
-            socket.create_connection((host, port), _SECONDS).close()
+            socket.create_connection(place, _SECONDS).close()
         except OSError as error:
             raise ClusterError(
                 f"--ray-address {self.address}: no Ray cluster answers ({error.strerror or error}); start "
