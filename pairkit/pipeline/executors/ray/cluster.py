@@ -137,7 +137,9 @@ def _connect(ray: Any, settings: RaySettings, local_stages: int) -> None:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         # "local" and not None, which would join a cluster that an environment variable names.
-        ray.init(address=settings.address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+        address = settings.address or "local"
+        with _without_stderr():
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         if settings.address is None:
             raise ClusterError(f"Ray cannot be started on this machine ({_line(error)})") from error

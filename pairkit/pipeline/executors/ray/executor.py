@@ -189,8 +189,14 @@ class Cooperation:
         shared = {"orders": self._reference, "feed": feed}
         blocks: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
         with ray.data.DataContext.current(_context()):
+            # An option that the next step has not: Ray would else join the two into one task, which would
+            # then be the only one of that step.
             data = ray.data.from_items([0], override_num_blocks=1).map_batches(
-                numbers, num_cpus=0, fn_kwargs={"feed": feed, "first": first}, **blocks
+                numbers,
+                num_cpus=0,
+                max_retries=-1,
+                fn_kwargs={"feed": feed, "first": first},
+                **blocks,
             )
             for number, stage in enumerate(stages):
                 at_once = _AT_ONCE if stage.name == "generate" else 1
@@ -219,7 +225,10 @@ class Cooperation:
             if line not in self._said:
                 self._said.add(line)
                 log(line)
-        self._usage.update({process: dict(spent) for process, spent in parcel.usage.items()})
+        for process, spent in parcel.usage.items():
+            known = self._usage.setdefault(process, {})
+            # Units may overtake each other, and numbers only grow.
+            known.update({name: max(number, known.get(name, 0)) for name, number in spent.items()})
         hashes = list(self._orders.work.keys.values())
         for done, result in parcel.results:
             # At once and not in order, because a kill should lose only what is still in flight.
