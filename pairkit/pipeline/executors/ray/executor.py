@@ -189,14 +189,10 @@ class Cooperation:
         shared = {"orders": self._reference, "feed": feed}
         blocks: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
         with ray.data.DataContext.current(_context()):
-            # An option that the next step has not: Ray would else join the two into one task, which would
-            # then be the only one of that step.
+            # A byte, which the next step does not ask for: Ray would else join the two into one task, which
+            # would then be the only one of that step.
             data = ray.data.from_items([0], override_num_blocks=1).map_batches(
-                numbers,
-                num_cpus=0,
-                max_retries=-1,
-                fn_kwargs={"feed": feed, "first": first},
-                **blocks,
+                numbers, num_cpus=0, memory=1, fn_kwargs={"feed": feed, "first": first}, **blocks
             )
             for number, stage in enumerate(stages):
                 at_once = _AT_ONCE if stage.name == "generate" else 1
