@@ -191,10 +191,9 @@ def build(
     \b
       pairkit build --source ultrafeedback
       pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
-      pairkit build --recipe nectar --out runs/data/few mine.keep_negatives=3
+      pairkit build --recipe nectar --executor ray --ray-address auto mine.keep_negatives=3
       pairkit build --source ultrafeedback rank.ranker=pairrm rank.model=llm-blender/PairRM-hf
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B
-      pairkit build --source ultrafeedback --executor ray --ray-address auto
       pairkit build --recipe ultrafeedback --dry-run
     """
     from pairkit.pipeline import build as pipeline

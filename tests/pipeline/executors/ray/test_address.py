@@ -1,4 +1,4 @@
-"""Addresses of clusters. This file is the first, because another one starts a cluster that `auto` would find."""
+"""Addresses of clusters. This file is the first: others start a cluster, which `auto` would find."""
 
 from __future__ import annotations
 
