@@ -23,6 +23,7 @@ def test_a_unit_is_announced_when_it_is_there_and_kept_until_it_is_done() -> Non
         assert not await after
         assert await feed.has(5)
         await feed.done(5)
+        assert await feed.unit(5) == []
 
     asyncio.run(run())
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -158,15 +158,16 @@ class Cooperation:
         expected = first.number
         whole = False
         try:
-            for parcel in self._parcels(feed, first.number, stages):
-                self._take(parcel, advance)
-                assert parcel.finished is not None
-                ready[parcel.item.number] = parcel.finished
-                while expected in ready:
-                    yield ready.pop(expected)
-                    # Its shard has it, so the driver need not keep it any longer.
-                    sender.written(expected)
-                    expected += 1
+            with closing(self._parcels(feed, first.number, stages)) as parcels:
+                for parcel in parcels:
+                    self._take(parcel, advance)
+                    assert parcel.finished is not None
+                    ready[parcel.item.number] = parcel.finished
+                    while expected in ready:
+                        yield ready.pop(expected)
+                        # Its shard has it, so the driver need not keep it any longer.
+                        sender.written(expected)
+                        expected += 1
             whole = True
         except ray.exceptions.RayTaskError:
             raise  # a defect, with the traceback of its process
@@ -182,7 +183,7 @@ class Cooperation:
         # After what was read before it: an error of the source.
         sender.finish()
 
-    def _parcels(self, feed: Any, first: int, stages: Sequence[ModelStage]) -> Iterator[Parcel]:
+    def _parcels(self, feed: Any, first: int, stages: Sequence[ModelStage]) -> Generator[Parcel]:
         """Yield the units in the order in which they come back."""
         import ray
 
@@ -211,7 +212,8 @@ class Cooperation:
                 )
             data = data.map_batches(finish_units, num_cpus=1, fn_kwargs=shared, **blocks)
             for block in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for content in block["parcel"]:
+                # Without those of tasks that ran again after they had been delivered.
+                for content in block["parcel"].drop_null():
                     yield unpack(content.as_buffer())
 
     def _take(self, parcel: Parcel, advance: Advance) -> None:

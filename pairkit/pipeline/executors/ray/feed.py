@@ -45,8 +45,11 @@ class Feed:
             return number < self._next
 
     async def unit(self, number: int) -> list[Any]:
-        """Return the reference to a unit that `has` has announced."""
-        return self._units[number]
+        """Return the reference to a unit that `has` has announced; nothing for one that is done.
+
+        A worker may be killed after its unit was delivered, and Ray then runs the task again.
+        """
+        return self._units.get(number, [])
 
     async def done(self, number: int) -> None:
         """Forget a unit that the driver has back."""

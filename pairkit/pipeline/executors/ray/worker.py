@@ -161,9 +161,11 @@ def _each(block: pa.Table, feed: Any, run: Any) -> pa.Table:
     for number, content in zip(block["number"].to_pylist(), block["parcel"], strict=True):
         if content.is_valid:
             parcel = unpack(content.as_buffer())
+        elif references := ray.get(feed.unit.remote(number)):
+            parcel = unpack(ray.get(references[0]))
         else:
-            (reference,) = ray.get(feed.unit.remote(number))
-            parcel = unpack(ray.get(reference))
+            rows.append(row(number))  # the driver has it
+            continue
         if parcel.error is None:
             parcel = run(parcel)
             parcel = parcel._replace(said=(*parcel.said, *_heard()))
