@@ -188,6 +188,26 @@ CASES = [
         code=2,
     ),
     Case(
+        "flag of a cluster for a build without one",
+        f"{FILES} own.jsonl --ray-address auto",
+        "--ray-address is for --executor ray: add it, or leave --ray-address out",
+        OWN,
+        code=2,
+    ),
+    Case(
+        "address of a cluster in another form",
+        f"{FILES} own.jsonl --executor ray --ray-address ray://head:10001",
+        "cannot use --ray-address 'ray://head:10001': write auto, or HOST:PORT of the head node, such as "
+        "10.0.0.1:6379",
+        OWN,
+    ),
+    Case(
+        "more than one GPU per engine, and not a whole number",
+        f"{FILES} own.jsonl --executor ray --ray-gpus-per-engine 1.5",
+        "--ray-gpus-per-engine must be a whole number or at most 1, got 1.5",
+        OWN,
+    ),
+    Case(
         "word instead of a number",
         f"{FILES} own.jsonl --seed abc",
         "Invalid value for '--seed': …; see: pairkit build --help",
