@@ -14,6 +14,9 @@ import pairkit
 from pairkit.errors import ClusterError, MissingExtraError, RecipeError
 from pairkit.pipeline.executors.ray.cluster import Cluster, pools
 from pairkit.pipeline.executors.ray.settings import RaySettings
+from pairkit.pipeline.recipe import load
+
+RECIPE = {"source": {"name": "arithmetic", "limit": 3}}
 
 
 @pytest.fixture
@@ -24,9 +27,8 @@ def with_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    recipe = {"source": {"name": "arithmetic", "limit": 3}}
     with pytest.raises(MissingExtraError, match=r"ray is not installed: pip install 'pairkit\[ray\]'"):
-        pairkit.build(recipe, tmp_path / "out", cluster={})
+        pairkit.build(RECIPE, tmp_path / "out", cluster={})
     assert not (tmp_path / "out").exists()
 
 
@@ -35,9 +37,8 @@ def test_an_address_where_nobody_answers_is_refused_at_once(tmp_path: Path) -> N
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-    recipe = {"source": {"name": "arithmetic", "limit": 3}}
     with pytest.raises(ClusterError, match=rf"--ray-address {address}: no Ray cluster answers \(Connection"):
-        pairkit.build(recipe, tmp_path / "out", cluster={"address": address})
+        pairkit.build(RECIPE, tmp_path / "out", cluster={"address": address})
     assert not (tmp_path / "out").exists()
 
 
@@ -47,15 +48,25 @@ def test_an_address_where_nobody_answers_is_refused_at_once(tmp_path: Path) -> N
 )
 def test_an_address_of_another_form_is_refused(address: str) -> None:
     with pytest.raises(RecipeError, match=r"cannot use --ray-address .* or HOST:PORT of the head node"):
-        RaySettings(address=address).check()
+        RaySettings(address=address).check(load(None, RECIPE, {}))
 
 
 @pytest.mark.usefixtures("with_ray")
 def test_a_fraction_of_several_gpus_is_refused() -> None:
-    RaySettings(gpus_per_engine=0.5).check()
-    RaySettings(gpus_per_engine=2).check()
+    recipe = load(None, RECIPE, {})
+    RaySettings(gpus_per_engine=0.5).check(recipe)
+    RaySettings(gpus_per_engine=2).check(recipe)
     with pytest.raises(RecipeError, match=r"--ray-gpus-per-engine must be .*, got 1\.5"):
-        RaySettings(gpus_per_engine=1.5).check()
+        RaySettings(gpus_per_engine=1.5).check(recipe)
+
+
+@pytest.mark.parametrize("out", ["out", "s3://bucket/out"])
+def test_batches_are_refused_before_anything_is_written_or_asked(out: str, tmp_path: Path) -> None:
+    server = {"engine": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    place = out if "//" in out else tmp_path / out
+    with pytest.raises(RecipeError, match=r"calls\.batch asks a server .*: leave --executor ray out"):
+        pairkit.build(RECIPE, place, cluster={}, generate=server, calls={"batch": True})
+    assert not list(tmp_path.iterdir())
 
 
 def cluster(cpus: int, gpus: float = 0) -> Cluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.bad_input.case import FILES, GOOD, OWN, ROWS, ZIPPED, Case, lines, pair, parquet
+from support.bad_input.case import ASK, FILES, GOOD, OWN, ROWS, SERVER, ZIPPED, Case, lines, pair, parquet
 
 from pairkit.readers.formats import READABLE
 
@@ -206,6 +206,18 @@ CASES = [
         f"{FILES} own.jsonl --executor ray --ray-gpus-per-engine 1.5",
         "--ray-gpus-per-engine must be a whole number or at most 1, got 1.5",
         OWN,
+    ),
+    Case(
+        "batches on a cluster",
+        f"{ASK} {SERVER} generate.model=m calls.batch=true --executor ray --dry-run",
+        "calls.batch asks a server for all answers first, which no cluster makes faster: leave "
+        "--executor ray out, or calls.batch",
+    ),
+    Case(
+        "part of a build on a cluster",
+        f"{ASK} {SERVER} generate.model=m --part 1/4 --executor ray",
+        "--part is a job of its own on one machine: leave it out, or --executor ray",
+        code=2,
     ),
     Case(
         "word instead of a number",
