@@ -1,4 +1,4 @@
-.PHONY: check lint types test full slow coverage
+.PHONY: check lint types test full slow coverage docs
 
 check: lint types test
 
@@ -20,3 +20,6 @@ coverage:
 
 slow:
 	python -m pytest -m slow
+
+docs:
+	python docs/site_pages.py

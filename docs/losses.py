@@ -137,7 +137,7 @@ anything else: ranges, sets of more than two completions, statistics of the glob
 
 The function does not average: `set_mean` and `likelihood.chosen_nll` declare what to average over, and the
 training loop averages over the global batch. To contribute a loss to pairkit, change
-[three places](../CONTRIBUTING.md#adding-a-loss-three-places).
+[three places](../CONTRIBUTING.md#adding-things-at-most-three-places-each-and-a-test).
 """
 
 READING = f"""\

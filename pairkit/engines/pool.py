@@ -16,10 +16,6 @@ from pairkit.engines.table import ENGINES
 from pairkit.models.names import public_name
 
 
-def _no_account(_: Any) -> None:
-    """Have the engine of each block pay from an account of its own."""
-
-
 @dataclass
 class EnginePool:
     """The cache of calls, and the engines that are closed when the build ends. It belongs to one worker.
@@ -33,7 +29,7 @@ class EnginePool:
     engines: list[Engine] = field(default_factory=list)
     # By the identity of the block, because blocks hold mappings and cannot be hashed.
     batching: dict[int, BatchEngine] = field(default_factory=dict)
-    accounts: Callable[[Any], Account | None] = _no_account
+    accounts: Callable[[Any], Account | None] | None = None
 
     def batches(self, recipe: Any) -> BatchEngine | None:
         """Open the engine of a block for batches; None for an engine that has none."""
@@ -55,8 +51,8 @@ class EnginePool:
         # The same one, so that what batches have spent counts.
         if id(recipe) in self.batching:
             return self.batching[id(recipe)].direct
-        name, account = name or public_name(recipe.model), self.accounts(recipe)
-        engine = open_engine(recipe, self.calls, name=name, account=account)
+        shared = {} if self.accounts is None else {"account": self.accounts(recipe)}
+        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model), **shared)
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine

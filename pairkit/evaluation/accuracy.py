@@ -42,15 +42,15 @@ def accuracy(
     remaining problems could not be compared between models.
     """
     mix = [Samples(n=samples, temperature=temperature)]
-    generated = generate(sets, engine, mix, max_tokens=max_tokens, seed=seed, advance=advance)
-    verified = verify(generated.sets, verifier)
-    for quarantine in (generated.quarantine, verified.quarantine):
+    generation = generate(sets, engine, mix, max_tokens=max_tokens, seed=seed, advance=advance)
+    verification = verify(generation.sets, verifier)
+    for quarantine in (generation.quarantine, verification.quarantine):
         if quarantine.num_rows:
             first = quarantine.slice(0, 1).to_pylist()[0]
             raise InputError(
                 f"{quarantine.num_rows} of {sets.num_rows} problems cannot be used to measure accuracy; "
                 f"the first is set {first['set_id']}: {first['reason']}: {first['detail']}"
             )
-    scores = pc.struct_field(pc.list_flatten(verified.sets["completions"]), "score")
+    scores = pc.struct_field(pc.list_flatten(verification.sets["completions"]), "score")
     # Every problem has exactly `samples` scores, because the loop above let no set go to quarantine.
-    return Accuracy(scores.to_numpy().reshape(-1, samples).mean(axis=1).astype(np.float64), verified.sets)
+    return Accuracy(scores.to_numpy().reshape(-1, samples).mean(axis=1).astype(np.float64), verification.sets)

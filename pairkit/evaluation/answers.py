@@ -45,8 +45,8 @@ class Question(NamedTuple):
     @property
     def messages(self) -> list[dict[str, str]]:
         """The messages up to the first turn of the user, which is the last of them."""
-        said = [*self.before, ("user", self.turns[0])]
-        return [{"role": role, "content": content} for role, content in said]
+        turns = [*self.before, ("user", self.turns[0])]
+        return [{"role": role, "content": content} for role, content in turns]
 
 
 class Decoding(NamedTuple):
@@ -102,27 +102,27 @@ def generate_answers(
     talks: dict[str, list[dict[str, str]]] = {
         question.prompt_id: [*first, *question.messages[:-1]] for question in questions
     }
-    given: dict[str, Answer | Problem] = {question.prompt_id: Answer(()) for question in questions}
+    answers: dict[str, Answer | Problem] = {question.prompt_id: Answer(()) for question in questions}
     for turn in range(max((len(question.turns) for question in questions), default=0)):
-        asked = [
+        remaining = [
             question
             for question in questions
-            if turn < len(question.turns) and isinstance(given[question.prompt_id], Answer)
+            if turn < len(question.turns) and isinstance(answers[question.prompt_id], Answer)
         ]
         requests = []
-        for question in asked:
+        for question in remaining:
             talks[question.prompt_id].append({"role": "user", "content": question.turns[turn]})
             sampling = Sampling(
                 seed=sample_seed(seed, question.prompt_id, turn), **decoding(question)._asdict()
             )
             requests.append(Request(list(talks[question.prompt_id]), (sampling,)))
         for question, result in zip(
-            asked, session.ask(engine, requests, f"Asking {engine.name}"), strict=True
+            remaining, session.ask(engine, requests, f"Asking {engine.name}"), strict=True
         ):
-            given[question.prompt_id] = _with(given[question.prompt_id], result)
+            answers[question.prompt_id] = _with(answers[question.prompt_id], result)
             if not isinstance(result, Problem):
                 talks[question.prompt_id].append({"role": "assistant", "content": result[0].text})
-    return given
+    return answers
 
 
 def _with(before: Answer | Problem, result: tuple[Completion, ...] | Problem) -> Answer | Problem:
@@ -161,7 +161,7 @@ def write_answers(
     """
     lines: list[dict[str, Any]] = []
     for question in questions:
-        given = answers[question.prompt_id]
+        answer = answers[question.prompt_id]
         line: dict[str, Any] = {
             "prompt_id": question.prompt_id,
             "category": question.category,
@@ -169,10 +169,10 @@ def write_answers(
             **_before(question),
             "model": model if isinstance(model, str) else model[question.prompt_id],
         }
-        if isinstance(given, Problem):
-            lines.append(line | {"problem": given.reason, "detail": given.detail})
+        if isinstance(answer, Problem):
+            lines.append(line | {"problem": answer.reason, "detail": answer.detail})
         else:
-            lines.append(line | {"answers": given.texts, "finish_reasons": given.finish_reasons})
+            lines.append(line | {"answers": answer.texts, "finish_reasons": answer.finish_reasons})
     write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
@@ -201,7 +201,7 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
             row=rows[0][0],
         )
     by_id = {question.prompt_id: question for question in questions}
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
     for number, row in rows:
         prompt_id = text_field(row, "prompt_id", path, number)
@@ -213,9 +213,9 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
                 file=path,
                 row=number,
             )
-        add_answer(found, prompt_id, _own_answer(row), path, number)
-    answers = matched(found, questions, path)
-    return one_name(models, path), answers, leaving_out(file, found, questions)
+        add_answer(by_prompt, prompt_id, _own_answer(row), path, number)
+    answers = matched(by_prompt, questions, path)
+    return one_name(models, path), answers, leaving_out(file, by_prompt, questions)
 
 
 def _own_answer(row: Row) -> Answer | Problem:
@@ -239,14 +239,14 @@ def only_text(answer: Answer | Problem, thoughts: Thoughts) -> str | None:
 
 
 def add_answer(
-    found: dict[str, Answer | Problem], prompt_id: str, answer: Answer | Problem, path: Path, number: int
+    answers: dict[str, Answer | Problem], prompt_id: str, answer: Answer | Problem, path: Path, number: int
 ) -> None:
-    """Add an answer to `found`. Raises `InputError` for a second answer to the same question."""
-    if prompt_id in found:
+    """Add an answer to `answers`. Raises `InputError` for a second answer to the same question."""
+    if prompt_id in answers:
         raise InputError.at(
             f"prompt {prompt_id!r} is answered twice: keep one answer per question", file=path, row=number
         )
-    found[prompt_id] = answer
+    answers[prompt_id] = answer
 
 
 def one_name(names: Mapping[str, int], path: Path, things: str = "answers", owner: str = "model") -> str:
@@ -267,25 +267,25 @@ def one_name(names: Mapping[str, int], path: Path, things: str = "answers", owne
 
 
 def leaving_out(
-    file: DataFile, found: Mapping[str, Answer | Problem], questions: Sequence[Question]
+    file: DataFile, answers: Mapping[str, Answer | Problem], questions: Sequence[Question]
 ) -> DataFile:
     """Return the note on a file of answers, some of which may be to none of the questions."""
-    wanted = {question.prompt_id for question in questions}
-    return file.leaving_out([prompt_id for prompt_id in found if prompt_id not in wanted])
+    prompt_ids = {question.prompt_id for question in questions}
+    return file.leaving_out([prompt_id for prompt_id in answers if prompt_id not in prompt_ids])
 
 
-def matched(found: Mapping[str, Answer | Problem], questions: Sequence[Question], path: Path) -> Answers:
+def matched(answers: Mapping[str, Answer | Problem], questions: Sequence[Question], path: Path) -> Answers:
     """Return an answer or a `Problem` for every question; further answers are left out.
 
     Raises `InputError` if no question of the benchmark is answered.
     """
-    if not any(question.prompt_id in found for question in questions):
+    if not any(question.prompt_id in answers for question in questions):
         raise InputError(
-            f"{path}: none of its {len(found):,} answers is to one of the {len(questions):,} questions of "
+            f"{path}: none of its {len(answers):,} answers is to one of the {len(questions):,} questions of "
             "the benchmark: give the answers to these questions, or another file of questions"
         )
     absent = Problem("no_answer", f"{path.name} has no answer to this question")
-    return {question.prompt_id: found.get(question.prompt_id, absent) for question in questions}
+    return {question.prompt_id: answers.get(question.prompt_id, absent) for question in questions}
 
 
 def questions_sha256(questions: Sequence[Question]) -> str:

@@ -46,8 +46,8 @@ def _gsm8k(settings: Generated) -> Benchmark:
 
     def right(completions: Mapping[int, Completion]) -> dict[int, float]:
         answers = {keys[row]: _answer(completion) for row, completion in completions.items()}
-        found = score(problems, answers, "strip").right
-        return {row: float(found[keys[row]]) for row in completions}
+        verdicts = score(problems, answers, "strip").right
+        return {row: float(verdicts[keys[row]]) for row in completions}
 
     return Benchmark([_request(question, settings) for question in problems.questions], right)
 
@@ -65,8 +65,8 @@ def _ifeval(settings: Generated) -> Benchmark:
 
     def right(completions: Mapping[int, Completion]) -> dict[int, float]:
         answers = {keys[row]: _answer(completion) for row, completion in completions.items()}
-        found = followed(verifier, prompts, answers, "strip")
-        return {row: float(all(found[keys[row]].strict)) for row in completions}
+        verdicts = followed(verifier, prompts, answers, "strip")
+        return {row: float(all(verdicts[keys[row]].strict)) for row in completions}
 
     return Benchmark([_request(question, settings) for question in prompts.questions], right)
 
@@ -96,9 +96,11 @@ def _verified(sets: pa.Table, recipe: VerifierRecipe, settings: Generated) -> Be
 
     def right(completions: Mapping[int, Completion]) -> dict[int, float]:
         new = completions_array([[completion] for completion in completions.values()], "policy")
-        answered = append_completions(drop_completions(sets.take(pa.array(completions, pa.int64()))), new)
-        verified = verify(answered, recipe).sets
-        scores = pc.struct_field(pc.list_flatten(verified["completions"]), "score").to_pylist()
+        answered_sets = append_completions(
+            drop_completions(sets.take(pa.array(completions, pa.int64()))), new
+        )
+        verified_sets = verify(answered_sets, recipe).sets
+        scores = pc.struct_field(pc.list_flatten(verified_sets["completions"]), "score").to_pylist()
         # None is in quarantine: all sets have an answer.
         return dict(zip(completions, scores, strict=True))
 

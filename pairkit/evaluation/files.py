@@ -9,5 +9,5 @@ def file_name(model: str) -> str:
     >>> file_name("org/model-7b"), file_name("../a b")
     ('org_model-7b', '_a_b')
     """
-    kept = "".join(mark if mark.isalnum() or mark in "._-" else "_" for mark in model)
-    return kept.lstrip(".") or "model"
+    name = "".join(mark if mark.isalnum() or mark in "._-" else "_" for mark in model)
+    return name.lstrip(".") or "model"

@@ -79,19 +79,19 @@ class Measured:
         """The factor from scores to the unit."""
         return 100.0 if self.share else 1.0
 
-    def rows(self, chosen: Sequence[bool] | np.ndarray) -> Measured:
+    def rows(self, selection: Sequence[bool] | np.ndarray) -> Measured:
         """Return the measured prompts that are chosen; only for a weighted mean."""
-        keep = np.asarray(chosen, dtype=bool)
+        keep = np.asarray(selection, dtype=bool)
         return Measured(
             self.name,
-            [prompt for prompt, kept in zip(self.prompt_ids, keep, strict=True) if kept],
+            [prompt for prompt, is_chosen in zip(self.prompt_ids, keep, strict=True) if is_chosen],
             self.scores[keep],
             None if self.weights is None else self.weights[keep],
             self.share,
         )
 
 
-def measure(measured: Measured, *, seed: int = 0) -> Metric:
+def measure(measurement: Measured, *, seed: int = 0) -> Metric:
     """Compute a metric with its standard error and 95 % interval; whole prompts are resampled.
 
     The interval of a share of prompts that are right or wrong, each counting the same, is Wilson's; so is
@@ -99,19 +99,19 @@ def measure(measured: Measured, *, seed: int = 0) -> Metric:
     interval of an estimator with influences is else its own, or symmetric in log-odds for a share, or in the
     value.
     """
-    known = ~np.isnan(measured.scores)
-    count = int(known.sum())
+    mask = ~np.isnan(measurement.scores)
+    count = int(mask.sum())
     if not count:
-        return Metric(measured.name, None, None, None, None, 0, measured.unit)
-    if measured.influence is not None:
-        return _by_influence(measured, count)
-    scores, weights = measured.scores[known], _weights(measured)[known]
+        return Metric(measurement.name, None, None, None, None, 0, measurement.unit)
+    if measurement.influence is not None:
+        return _by_influence(measurement, count)
+    scores, weights = measurement.scores[mask], _weights(measurement)[mask]
     value, influence = weighted_mean(scores, weights)
-    if measured.share and (_right_or_wrong(scores, weights) or alike(scores)):
+    if measurement.share and (_right_or_wrong(scores, weights) or alike(scores)):
         _, low, high = wilson_share(value, count)
     else:
         low, high = bootstrap_ratio(scores * weights, weights, seed=seed)
-    return _metric(measured, value, low, high, standard_error(influence), count)
+    return _metric(measurement, value, low, high, standard_error(influence), count)
 
 
 def weighted_mean(scores: Floats, weights: Floats) -> tuple[float, Floats]:
@@ -169,28 +169,28 @@ def _right_or_wrong(scores: Floats, weights: Floats) -> bool:
     return bool(np.isin(scores, (0, 1)).all() and (weights == weights[0]).all())
 
 
-def _by_influence(measured: Measured, count: int) -> Metric:
-    assert measured.value is not None
-    assert measured.influence is not None
-    error = standard_error(measured.influence)
-    if measured.share and alike(measured.scores[~np.isnan(measured.scores)]):
-        _, low, high = wilson_share(measured.value, count)
-    elif measured.interval is not None:
-        low, high = measured.interval
-    elif measured.share:
-        low, high = log_odds_interval(measured.value, error)
+def _by_influence(measurement: Measured, count: int) -> Metric:
+    assert measurement.value is not None
+    assert measurement.influence is not None
+    error = standard_error(measurement.influence)
+    if measurement.share and alike(measurement.scores[~np.isnan(measurement.scores)]):
+        _, low, high = wilson_share(measurement.value, count)
+    elif measurement.interval is not None:
+        low, high = measurement.interval
+    elif measurement.share:
+        low, high = log_odds_interval(measurement.value, error)
     else:
-        low, high = normal_interval(measured.value, error)
-    return _metric(measured, measured.value, low, high, error, count)
+        low, high = normal_interval(measurement.value, error)
+    return _metric(measurement, measurement.value, low, high, error, count)
 
 
 def _metric(
-    measured: Measured, value: float, low: float, high: float, error: float | None, count: int
+    measurement: Measured, value: float, low: float, high: float, error: float | None, count: int
 ) -> Metric:
-    scale = measured.scale
-    scaled = None if error is None else scale * error
-    return Metric(measured.name, scale * value, scale * low, scale * high, scaled, count, measured.unit)
+    scale = measurement.scale
+    se = None if error is None else scale * error
+    return Metric(measurement.name, scale * value, scale * low, scale * high, se, count, measurement.unit)
 
 
-def _weights(measured: Measured) -> Floats:
-    return np.ones(len(measured.scores)) if measured.weights is None else measured.weights
+def _weights(measurement: Measured) -> Floats:
+    return np.ones(len(measurement.scores)) if measurement.weights is None else measurement.weights

@@ -61,9 +61,11 @@ class Rehearsal(Session):
 
         return self._open(recipe, result)
 
-    def judging(self, recipe: EngineRecipe, said: str | None = None) -> RehearsedEngine:
-        """Open a judge; verdicts that are not stored are missing, and not asked for again, or are `said`."""
-        return self.answering(recipe, lambda _: said) if said else self._open(recipe, lambda _: _UNKNOWN)
+    def judging(self, recipe: EngineRecipe, verdict: str | None = None) -> RehearsedEngine:
+        """Open a judge; verdicts that are not stored are `verdict`, else missing and not asked for again."""
+        return (
+            self.answering(recipe, lambda _: verdict) if verdict else self._open(recipe, lambda _: _UNKNOWN)
+        )
 
     def _open(self, recipe: EngineRecipe, expected: Callable[[Request], Result]) -> RehearsedEngine:
         return rehearsed(recipe, recipe.model, cast(StoredCalls, self.pool.cache), expected)
@@ -75,8 +77,8 @@ def rehearsal(out: Path, calls: CallSettings, *, retry_failed: bool = False) -> 
 
     Raises `OutputError` for a cache that cannot be read.
     """
-    with closing(StoredCalls(out / CALLS, retry_failed=retry_failed)) as cache, ExitStack() as opened:
-        yield Rehearsal(out, EnginePool(calls, cache, opened))
+    with closing(StoredCalls(out / CALLS, retry_failed=retry_failed)) as cache, ExitStack() as stack:
+        yield Rehearsal(out, EnginePool(calls, cache, stack))
 
 
 def longest(request: Request) -> str:
@@ -92,8 +94,8 @@ def by_prompt(questions: Sequence[Question], texts: Mapping[str, str]) -> Callab
     ids = {question.turns[0]: question.prompt_id for question in questions}
 
     def expected(request: Request) -> str:
-        said = request.prompt[-1]
-        text = None if isinstance(said, int) else texts.get(ids.get(said["content"], ""))
+        message = request.prompt[-1]
+        text = None if isinstance(message, int) else texts.get(ids.get(message["content"], ""))
         return longest(request) if text is None else f"{text} "
 
     return expected
@@ -117,9 +119,9 @@ def describe_plan(steps: Mapping[str, Planned], calls: CallSettings) -> dict[str
 
     Tokens and cost are of the calls to make; repeats of verdicts that cannot be read are next to them.
     """
-    described: dict[str, Any] = {}
+    descriptions: dict[str, Any] = {}
     for name, step in steps.items():
-        described[name] = {
+        descriptions[name] = {
             "model": step.model,
             "calls_to_make": step.calls,
             "calls_stored": step.stored,
@@ -128,10 +130,10 @@ def describe_plan(steps: Mapping[str, Planned], calls: CallSettings) -> dict[str
         }
         if price := calls.prices.get(step.model):
             cost = (price.input * step.prompt_tokens + price.output * step.completion_tokens) / 1e6
-            described[name]["cost"] = f"at most about {cost:,.2f}"
+            descriptions[name]["cost"] = f"at most about {cost:,.2f}"
         if step.attempts > 1 and step.calls:
-            described[name]["with_repeats"] = (
+            descriptions[name]["with_repeats"] = (
                 f"up to {step.attempts * step.calls:,} calls, {step.attempts} times the tokens and cost, if "
                 "no verdict can be read"
             )
-    return described
+    return descriptions

@@ -32,7 +32,7 @@ class Prompt(NamedTuple):
         place = re.compile("|".join(rf"\{{{name}\}}" for name in self.places))
         # All at once, because a text that names a place must not be filled in turn. The template may have
         # braces of its own, so that it is not a format string.
-        user = place.sub(lambda found: values[found[0][1:-1]], self.user)
+        user = place.sub(lambda match: values[match[0][1:-1]], self.user)
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": user}]
 

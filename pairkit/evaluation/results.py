@@ -104,7 +104,7 @@ class Outcome(NamedTuple):
 
 def metrics(outcome: Outcome, seed: int) -> list[Metric]:
     """Return the metrics of an outcome, the headline first."""
-    return [measure(measured, seed=seed) for measured in outcome.measured]
+    return [measure(measurement, seed=seed) for measurement in outcome.measured]
 
 
 def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
     if outcome.verdicts is not None:
         with replacing(out / "verdicts.parquet") as temporary:
             pq.write_table(outcome.verdicts, temporary, compression="zstd")
-    prompts = len({prompt for measured in outcome.measured for prompt in measured.prompt_ids})
+    prompts = len({prompt for measurement in outcome.measured for prompt in measurement.prompt_ids})
     results = {
         "pairkit": __version__,
         "benchmark": outcome.benchmark,
@@ -144,10 +144,10 @@ def _of_unused_rows(data: Mapping[str, Mapping[str, Any]], questions: int) -> It
         # A reference may well have answers to more questions.
         if not file.get("unused") or role.startswith("reference"):
             continue
-        named = ", ".join(repr(textwrap.shorten(name, 60)) for name in file["unused_first"])
+        examples = ", ".join(repr(textwrap.shorten(name, 60)) for name in file["unused_first"])
         yield (
             f"{file['unused']:,} of {file['rows']:,} rows of {file['file']} ({role}) are about none of the "
-            f"{questions:,} questions used here, such as {named}"
+            f"{questions:,} questions used here, such as {examples}"
         )
 
 
@@ -162,28 +162,29 @@ def _page(out: Path, outcome: Outcome, results: Mapping[str, Any]) -> str:
 
 def scores_table(outcome: Outcome) -> pa.Table:
     """Return the `SCORES` of an outcome."""
-    tables = [_scores(measured, outcome) for measured in outcome.measured]
+    tables = [_scores(measurement, outcome) for measurement in outcome.measured]
     return pa.concat_tables(tables) if tables else SCORES.empty_table()
 
 
-def _scores(measured: Measured, outcome: Outcome) -> pa.Table:
-    count = len(measured.prompt_ids)
-    missing = np.isnan(measured.scores)
-    weights = np.ones(count) if measured.weights is None else measured.weights
+def _scores(measurement: Measured, outcome: Outcome) -> pa.Table:
+    count = len(measurement.prompt_ids)
+    missing = np.isnan(measurement.scores)
+    weights = np.ones(count) if measurement.weights is None else measurement.weights
     columns = {
-        "metric": [measured.name] * count,
-        "prompt_id": list(measured.prompt_ids),
-        "category": list(measured.categories or [None] * count),
+        "metric": [measurement.name] * count,
+        "prompt_id": list(measurement.prompt_ids),
+        "category": list(measurement.categories or [None] * count),
         "model": [outcome.model] * count,
-        "score": pa.array(measured.scores, pa.float64(), mask=missing),
+        "score": pa.array(measurement.scores, pa.float64(), mask=missing),
         "weight": weights,
-        "influence": [None] * count if measured.influence is None else measured.influence,
+        "influence": [None] * count if measurement.influence is None else measurement.influence,
         "missing": [
             outcome.missing.get(prompt, "no_score") if absent else None
-            for prompt, absent in zip(measured.prompt_ids, missing, strict=True)
+            for prompt, absent in zip(measurement.prompt_ids, missing, strict=True)
         ],
         "details": [
-            json.dumps(outcome.details.get(prompt, {}), ensure_ascii=False) for prompt in measured.prompt_ids
+            json.dumps(outcome.details.get(prompt, {}), ensure_ascii=False)
+            for prompt in measurement.prompt_ids
         ],
     }
     return pa.table(columns, schema=SCORES)
@@ -211,21 +212,21 @@ def read_run(path: Path) -> Run:
         )
     with undamaged(file, "evaluate again"):
         results = read_json(file)
-        known = {metric["name"]: metric for metric in results["metrics"]}
+        entries = {metric["name"]: metric for metric in results["metrics"]}
         _check_entries(results)
     table = _read(path / "scores.parquet", SCORES)
     names = table["metric"].unique().to_pylist()
     with undamaged(file, "evaluate again"):
-        measured = {name: _measured(table, name, known[name]) for name in names if name in known}
-    return Run(path, results, measured, _reasons(table))
+        measurements = {name: _measured(table, name, entries[name]) for name in names if name in entries}
+    return Run(path, results, measurements, _reasons(table))
 
 
 def _reasons(table: pa.Table) -> dict[str, dict[str, str]]:
     """Return why prompts have no score, by metric and prompt."""
-    found: dict[str, dict[str, str]] = {}
+    reasons: dict[str, dict[str, str]] = {}
     for row in table.select(["metric", "prompt_id", "missing"]).drop_null().to_pylist():
-        found.setdefault(row["metric"], {})[row["prompt_id"]] = row["missing"]
-    return found
+        reasons.setdefault(row["metric"], {})[row["prompt_id"]] = row["missing"]
+    return reasons
 
 
 def _check_entries(results: Mapping[str, Any]) -> None:

@@ -43,14 +43,14 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, Row | None, tuple[str, str]
     with closing(blocks(path, _ROWS)) as reader:
         for block in reader:
             raw = block.load()
-            numbered: list[tuple[int, Row | None, tuple[str, str] | None]] = [
+            entries: list[tuple[int, Row | None, tuple[str, str] | None]] = [
                 (bad.number, None, (bad.reason, bad.detail)) for bad in raw.bad
             ]
             for part in raw.tables:
                 rows = part.table.to_pylist()
-                numbered += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
+                entries += [(int(n), row, None) for n, row in zip(part.numbers, rows, strict=True)]
             # Bad rows and tables come apart, but a limit counts in the order of the file.
-            yield from sorted(numbered, key=lambda entry: entry[0])
+            yield from sorted(entries, key=lambda entry: entry[0])
 
 
 def read_rows(path: Path) -> tuple[list[tuple[int, Row]], DataFile]:
@@ -73,13 +73,13 @@ def number_field(row: Row, name: str, path: Path, number: int) -> float:
     value = row.get(name)
     try:
         # To Python true is 1, to a reader of scores a mistake.
-        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        as_float = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        found = math.nan
-    if not math.isfinite(found):
+        as_float = math.nan
+    if not math.isfinite(as_float):
         kind = "is missing" if name not in row else f"is {value!r}, not a number"
         raise InputError.at(f"field {name!r} {kind}", file=path, row=number)
-    return found
+    return as_float
 
 
 def text_field(row: Row, name: str, path: Path, number: int) -> str:

@@ -53,6 +53,6 @@ def session(out: Path, calls: CallSettings, *, retry_failed: bool = False) -> It
         owned(out),
         # Opened first and closed last: an engine that is closed may still have answers to store.
         closing(Cache(out / CALLS, retry_failed=retry_failed)) as cache,
-        ExitStack() as opened,
+        ExitStack() as stack,
     ):
-        yield Session(out, EnginePool(calls, cache, opened))
+        yield Session(out, EnginePool(calls, cache, stack))

@@ -37,16 +37,16 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
         if reason := without_pairs(setting):
             missing[setting.name] = reason
             continue
-        found = {step: each for step in setting.first.pairs if (each := _gaps(setting, step)) is not None}
-        if not found:
+        gaps = {step: each for step in setting.first.pairs if (each := _gaps(setting, step)) is not None}
+        if not gaps:
             missing[setting.name] = REFERENCE
             continue
-        low, mean, high = np.array(list(found.values())).T
-        line = Line(list(found), mean, colors[setting.name], "solid", low, high)
+        low, mean, high = np.array(list(gaps.values())).T
+        line = Line(list(gaps), mean, colors[setting.name], "solid", low, high)
         panels.append(Curves(setting.name, [line], zero=True))
         rows += [
             {"setting": setting.name, "step": step, "mean": each[1], "10 %": each[0], "90 %": each[2]}
-            for step, each in found.items()
+            for step, each in gaps.items()
         ]
     title, reproduces = "What the reference prefers", "alpha-DPO, Fig. 2"
     drawing = grid(
@@ -69,16 +69,16 @@ def _gaps(setting: Setting, step: int) -> tuple[float, float, float] | None:
         sets = run.sets(step, "train")
         before = max((other for other in run.pairs if other < step), default=None)
         counts = sets.drawn if before is None else sets.drawn - run.sets(before, "train").drawn
-        drawn = counts[:, 1:][sets.mask[:, 1:]]
+        draws = counts[:, 1:][sets.mask[:, 1:]]
         values.append(sets.differences(sets.reference))
-        weights.append(drawn if np.nansum(drawn) > 0 else np.ones(len(drawn)))
-    every, counted = np.concatenate(values), np.concatenate(weights)
-    known = np.isfinite(every) & (counted > 0)
-    every, counted = every[known], counted[known]
+        weights.append(draws if np.nansum(draws) > 0 else np.ones(len(draws)))
+    every, every_weight = np.concatenate(values), np.concatenate(weights)
+    mask = np.isfinite(every) & (every_weight > 0)
+    every, every_weight = every[mask], every_weight[mask]
     if not len(every):
         return None
-    low, high = (_quantile(every, counted, share) for share in (0.1, 0.9))
-    return low, float(np.average(every, weights=counted)), high
+    low, high = (_quantile(every, every_weight, share) for share in (0.1, 0.9))
+    return low, float(np.average(every, weights=every_weight)), high
 
 
 def _quantile(values: Floats, weights: Floats, share: float) -> float:
@@ -94,14 +94,14 @@ def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
     rows: list[Row] = []
     missing: dict[str, str] = {}
     lines: dict[str, list[Line]] = {key: [] for key in KL}
-    drawn = []
+    shown_settings = []
     for setting in settings:
-        found = {key: series(setting, kind, key) for key in KL}
-        if all(each is None for each in found.values()):
+        by_key = {key: series(setting, kind, key) for key in KL}
+        if all(each is None for each in by_key.values()):
             missing[setting.name] = unrecorded(setting, "figures", "kl")
             continue
-        drawn.append(setting)
-        for key, each in found.items():
+        shown_settings.append(setting)
+        for key, each in by_key.items():
             if each is not None:
                 lines[key].append(each.line(colors[setting.name]))
                 rows += each.rows(setting.name, key, sets=KINDS[kind])
@@ -110,10 +110,10 @@ def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
     panels = [Curves(name, lines[key], zero=True) for name, key in zip(names, KL, strict=True)]
     over_steps = grid(
         caption(11, title, reproduces),
-        [panels] if drawn else [],
+        [panels] if shown_settings else [],
         ylabel="KL(reference to policy), nats",
         height=2.6,
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note=f"Sums over the tokens of a completion, means over {KINDS[kind]}.",
     )
     against, scores = _scores(settings, colors)
@@ -131,11 +131,11 @@ def _scores(settings: Sequence[Setting], colors: Colors) -> tuple[Html, list[Row
             continue
         points = []
         for step, distance in zip(distances.steps, distances.mean.tolist(), strict=True):
-            scored = score(setting, step)
-            if scored is not None and np.isfinite(distance):
-                points.append((plain(distance), scored))
+            interval = score(setting, step)
+            if interval is not None and np.isfinite(distance):
+                points.append((plain(distance), interval))
                 rows.append(
-                    {"setting": setting.name, "step": step, "kl_chosen": distance, **scored._asdict()}
+                    {"setting": setting.name, "step": step, "kl_chosen": distance, **interval._asdict()}
                 )
         if points:
             lines.append(

@@ -55,8 +55,8 @@ def _counts(setting: Setting) -> Counts:
         each = [_of_metrics(run) for run in setting.runs]
     total: dict[tuple[int, int], Counter[str]] = {}
     for counts in each:
-        for interval, found in counts.items():
-            total.setdefault(interval, Counter()).update(found)
+        for interval, by_part in counts.items():
+            total.setdefault(interval, Counter()).update(by_part)
     return total
 
 
@@ -66,13 +66,13 @@ def _of_pairs(run: Run) -> Counts:
     for first, last in pairwise(steps):
         before, sets = (run.sets(step, "train") for step in (first, last))
         new = sets.drawn - before.drawn
-        found: Counter[str] = Counter()
+        by_part: Counter[str] = Counter()
         for place in zip(*np.nonzero(sets.mask & (new > 0)), strict=True):
             rank = sets.rank[place]
-            ranked = "" if np.isnan(rank) else f", rank {rank:.0f}"
-            found[f"{sets.origin[place]}{ranked}"] += int(new[place])
-        if found:
-            counts[first, last] = found
+            suffix = "" if np.isnan(rank) else f", rank {rank:.0f}"
+            by_part[f"{sets.origin[place]}{suffix}"] += int(new[place])
+        if by_part:
+            counts[first, last] = by_part
     return counts
 
 
@@ -86,12 +86,12 @@ def _of_metrics(run: Run) -> Counts:
     counts = {}
     before = 0
     for part in np.array_split(np.array(steps, dtype=np.int64), min(INTERVALS, len(steps)) or 1):
-        found = Counter({
+        by_origin = Counter({
             origin: int(np.nansum([values.get(step, 0.0) for step in part.tolist()]))
             for origin, values in origins.items()
         })  # fmt: skip
-        if +found:
-            counts[before, int(part[-1])] = +found
+        if +by_origin:
+            counts[before, int(part[-1])] = +by_origin
         before = int(part[-1]) if len(part) else before
     return counts
 
@@ -99,26 +99,26 @@ def _of_metrics(run: Run) -> Counts:
 def _shares(parts: Sequence[Part]) -> tuple[Html, list[Row]]:
     every: Counter[str] = Counter()
     for part in parts:
-        for found in part.counts.values():
-            every.update(found)
+        for by_part in part.counts.values():
+            every.update(by_part)
     names = sorted(every)
     if len(names) > PARTS:
-        kept = [name for name, _ in every.most_common(PARTS - 1)]
-        names = [*sorted(kept), OTHERS]
+        top_names = [name for name, _ in every.most_common(PARTS - 1)]
+        names = [*sorted(top_names), OTHERS]
     colors = dict(zip(names, MORE.values(), strict=False))
     panels = []
     rows: list[Row] = []
     for setting, counts in parts:
         values: dict[str, list[float]] = {name: [] for name in names}
-        for (first, last), found in counts.items():
-            total = found.total()
-            shares = {name: found[name] / total for name in names}
+        for (first, last), by_part in counts.items():
+            total = by_part.total()
+            shares = {name: by_part[name] / total for name in names}
             if OTHERS in shares:
                 shares[OTHERS] = 1 - sum(share for name, share in shares.items() if name != OTHERS)
             for name, share in shares.items():
                 values[name].append(share)
-                named: Row = {"setting": setting.name, "from step": first, "to step": last, "drawn": total}
-                rows.append({**named, "part": name, "share": share})
+                fields: Row = {"setting": setting.name, "from step": first, "to step": last, "drawn": total}
+                rows.append({**fields, "part": name, "share": share})
         edges = [next(iter(counts))[0], *(last for _, last in counts)]
         panels.append(Shares(setting.name, edges, values, colors))
     drawing = grid(
@@ -136,20 +136,20 @@ def _shares(parts: Sequence[Part]) -> tuple[Html, list[Row]]:
 def _effective(settings: Sequence[Setting], colors: Colors) -> tuple[Html, list[Row]]:
     key = "effective_candidates"
     kind = kind_of(settings, key)
-    found = {setting.name: each for setting in settings if (each := series(setting, kind, key))}
+    by_setting = {setting.name: each for setting in settings if (each := series(setting, kind, key))}
     rows: list[Row] = []
-    for name, each in found.items():
+    for name, each in by_setting.items():
         rows += each.rows(name, key, sets=KINDS[kind])
-    drawn = [setting for setting in settings if setting.name in found]
+    shown_settings = [setting for setting in settings if setting.name in by_setting]
     drawing = grid(
         caption(16, "Candidates in effect", MCPO),
-        [[Curves("", [each.line(colors[name]) for name, each in found.items()], "candidates")]]
-        if found
+        [[Curves("", [each.line(colors[name]) for name, each in by_setting.items()], "candidates")]]
+        if by_setting
         else [],
         height=2.3,
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note=f"exp of the entropy of the probabilities with which MC-PO's kernel draws, of {KINDS[kind]}."
-        if found
+        if by_setting
         else "The number of candidates in effect is recorded with record.figures=true.",
     )
     return drawing, rows

@@ -41,8 +41,8 @@ class Setting:
         """Return the keywords of a loss, also of one in a sum; None where it is none of them."""
         if self.loss["name"] == name:
             return self.loss
-        found = self.loss.get(name)
-        return found if isinstance(found, Mapping) else None
+        keywords = self.loss.get(name)
+        return keywords if isinstance(keywords, Mapping) else None
 
 
 class Found(NamedTuple):
@@ -68,18 +68,18 @@ def find(paths: Sequence[Path]) -> Found:
     for path in paths:
         if below := _runs(path):
             runs += below
-        elif replicated := _replications(path):
-            replications.append(replicated)
+        elif replication := _replications(path):
+            replications.append(replication)
         else:
             raise InputError(f"{path}: {_not_a_run(path)}")
     for path, count in Counter(path.resolve() for path in runs).items():
         if count > 1:
             raise UsageError(f"{path}: is given {count} times: name each run once")
-    grouped: dict[Path, list[Run]] = {}
+    by_home: dict[Path, list[Run]] = {}
     for path in runs:
-        grouped.setdefault(_home(path.resolve()), []).append(_read(path))
-    names = _names(list(grouped))
-    return Found([_setting(names[home], each) for home, each in grouped.items()], replications)
+        by_home.setdefault(_home(path.resolve()), []).append(_read(path))
+    names = _names(list(by_home))
+    return Found([_setting(names[home], each) for home, each in by_home.items()], replications)
 
 
 def _runs(path: Path) -> list[Path]:
@@ -138,9 +138,9 @@ def _setting(name: str, runs: Sequence[Run]) -> Setting:
     first = _compared(runs[0])
     for run in runs[1:]:
         other = _compared(run)
-        changed = [key for key in {**first, **other} if first.get(key) != other.get(key)]
-        if changed:
-            key = changed[0]
+        differences = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+        if differences:
+            key = differences[0]
             raise InputError(
                 f"{run.folder}: cannot be averaged with {runs[0].folder}, because {key} is "
                 f"{other.get(key)!r} there and {first.get(key)!r} here: give them other names than "

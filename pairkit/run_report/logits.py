@@ -41,7 +41,7 @@ class Shown(NamedTuple):
 def contrastive_logits(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 1: the distribution of what the loss compares, of training pairs at three steps."""
     missing: dict[str, str] = {}
-    shown: list[Shown] = []
+    entries: list[Shown] = []
     for setting in settings:
         loss = loss_of(setting.first)
         reason = compared(loss) or without_pairs(setting)
@@ -49,30 +49,30 @@ def contrastive_logits(settings: Sequence[Setting], colors: Colors) -> Figure:
             missing[setting.name] = reason
         else:
             unit = "nats per token" if per_token(loss) else "nats"
-            shown.append(Shown(setting, unit, _contrasts(setting, loss)))
+            entries.append(Shown(setting, unit, _contrasts(setting, loss)))
     bins: list[Row] = []
     pairs: list[Row] = []
     drawings = []
-    for unit in dict.fromkeys(each.unit for each in shown):
-        drawings.append(_histograms([each for each in shown if each.unit == unit], colors, bins, pairs))
+    for unit in dict.fromkeys(each.unit for each in entries):
+        drawings.append(_histograms([each for each in entries if each.unit == unit], colors, bins, pairs))
     drawing = join(drawings or [grid(caption(1, TITLE, STAPO), [])])
     return Figure(1, TITLE, STAPO, {"pairs": pairs, "bins": bins}, drawing, missing)
 
 
 def _contrasts(setting: Setting, loss: Loss | WeightedSum) -> dict[int, Floats]:
-    found = {}
+    by_step = {}
     for step in epochs(setting.first):
         runs = [run for run in setting.runs if step in run.pairs]
-        found[step] = np.concatenate([contrasts(loss, run.sets(step, "train")) for run in runs])
-    return found
+        by_step[step] = np.concatenate([contrasts(loss, run.sets(step, "train")) for run in runs])
+    return by_step
 
 
-def _histograms(shown: Sequence[Shown], colors: Colors, bins: list[Row], pairs: list[Row]) -> Html:
-    marks = [margin for each in shown for margin in margins_of(each.setting)]
-    every = np.concatenate([values for each in shown for values in each.steps.values()])
+def _histograms(entries: Sequence[Shown], colors: Colors, bins: list[Row], pairs: list[Row]) -> Html:
+    marks = [margin for each in entries for margin in margins_of(each.setting)]
+    every = np.concatenate([values for each in entries for values in each.steps.values()])
     edges = edges_of(every, [0.0, *marks])
     panels = []
-    for setting, unit, steps in shown:
+    for setting, unit, steps in entries:
         margins = margins_of(setting)
         row = []
         for step, values in steps.items():
@@ -80,21 +80,21 @@ def _histograms(shown: Sequence[Shown], colors: Colors, bins: list[Row], pairs: 
             density = np.histogram(finite, edges)[0] / max(1, len(finite)) / np.diff(edges)
             what, share = _share(finite, margins)
             lost = len(values) - len(finite)
-            written = f"{100 * share:.0f} % {what}" + (f"\n{lost} not finite" if lost else "")
+            summary = f"{100 * share:.0f} % {what}" + (f"\n{lost} not finite" if lost else "")
             title = when(setting, step)
-            row.append(Density(title, edges, density, colors[setting.name], margins, written))
-            named: Row = {"setting": setting.name, "step": step, "unit": unit}
+            row.append(Density(title, edges, density, colors[setting.name], margins, summary))
+            fields: Row = {"setting": setting.name, "step": step, "unit": unit}
             pairs.append(
                 {
-                    **named, "pairs": len(values), "not finite": lost, "mean": _mean(finite),
+                    **fields, "pairs": len(values), "not finite": lost, "mean": _mean(finite),
                     "median": float(np.median(finite)) if len(finite) else None, "share": share,
                     "share of": what, "margins": ", ".join(f"{margin:g}" for margin in margins),
                 }
             )  # fmt: skip
             ends = zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True)
-            bins += [{**named, "from": low, "to": high, "density": each} for low, high, each in ends]
+            bins += [{**fields, "from": low, "to": high, "density": each} for low, high, each in ends]
         panels.append(row)
-    unit = shown[0].unit
+    unit = entries[0].unit
     return grid(
         caption(1, f"{TITLE}, {unit}", STAPO),
         panels,
@@ -127,37 +127,39 @@ def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
     chosen, rejected = "chosen_logp_per_token", "rejected_logp_per_token"
     lines: list[Line] = []
     gaps: list[Line] = []
-    shaded = []
+    bands = []
     rows: list[Row] = []
     missing: dict[str, str] = {}
-    drawn = []
+    shown_settings = []
     for setting in settings:
-        found = [series(setting, "train", *keys) for keys in ((chosen,), (rejected,), (chosen, rejected))]
-        if any(each is None for each in found):
+        all_series = [
+            series(setting, "train", *keys) for keys in ((chosen,), (rejected,), (chosen, rejected))
+        ]
+        if any(each is None for each in all_series):
             missing[setting.name] = f"{setting.loss['name']} has no rejected completions in its metrics"
             continue
-        drawn.append(setting)
+        shown_settings.append(setting)
         color = colors[setting.name]
         for each, name, dashes in zip(
-            found, ("chosen", "rejected", "gap"), ("solid", "dashed", "solid"), strict=True
+            all_series, ("chosen", "rejected", "gap"), ("solid", "dashed", "solid"), strict=True
         ):
             if each is not None:
                 (gaps if name == "gap" else lines).append(each.line(color, dashes))
                 rows += each.rows(setting.name, name)
         if (stapo := setting.part("stapo")) and stapo["logit"] == "simpo":
-            shaded.append((stapo["left_margin"], stapo["right_margin"], MUTED))
+            bands.append((stapo["left_margin"], stapo["right_margin"], MUTED))
     title, reproduces = "Log-probs per token over the steps", "StaPO, Fig. 3"
     panels = [
         [Curves("chosen (solid) and rejected (dashed)", lines, "nats per token")],
-        [Curves("their gap, with the margins of StaPO", gaps, "nats per token", True, shaded)],
+        [Curves("their gap, with the margins of StaPO", gaps, "nats per token", True, bands)],
     ]
     drawing = grid(
         caption(2, title, reproduces),
-        panels if drawn else [],
+        panels if shown_settings else [],
         share=("all", "none"),
         ratios=(1.5, 1),
         height=2.2,
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note="Means over the sets of each step, and over the negatives that it drew.",
     )
     return Figure(2, title, reproduces, {"steps": rows}, drawing, missing)

@@ -52,15 +52,15 @@ def colors_of(settings: Sequence[Setting]) -> Colors:
     return {setting.name: INK if black and setting.part("simpo") else next(colors) for setting in settings}
 
 
-def draw(found: Found, settings: Sequence[Setting], colors: Colors) -> dict[str, list[Figure]]:
+def draw(inputs: Found, settings: Sequence[Setting], colors: Colors) -> dict[str, list[Figure]]:
     """Draw all figures, those of runs of some settings, by the question that they answer.
 
     Raises `InputError` for damaged files.
     """
     # Of replications alone, the others would be empty.
-    asked = QUESTIONS if settings else ()
-    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in asked}
-    return {**figures, CLAIMS: [_claims(found.replications)]}
+    questions = QUESTIONS if settings else ()
+    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in questions}
+    return {**figures, CLAIMS: [_claims(inputs.replications)]}
 
 
 def _claims(folders: Sequence[Path]) -> Figure:
@@ -87,7 +87,7 @@ def render(
     Args:
         others: settings that train no policy, of which no figure exists.
     """
-    sections = [section(question, *map(_block, found)) for question, found in figures.items()]
+    sections = [section(question, *map(_block, answers)) for question, answers in figures.items()]
     return page(
         TITLE,
         [*([_runs(settings, others, colors)] if settings or others else []), *sections],
@@ -102,7 +102,7 @@ def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors
     every = [*settings, *others]
     flat = {setting.name: flat_keys(setting.first.recipe) for setting in every}
     keys = dict.fromkeys(key for recipe in flat.values() for key in recipe)
-    differing = [key for key in keys if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
+    differences = [key for key in keys if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
     headers = ["setting", "loss", "learning rate", "steps", "seeds"]
     rows = [
         [
@@ -125,9 +125,9 @@ def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors
             for setting in others
         ],
     ]
-    if len(every) > 1 and differing:
+    if len(every) > 1 and differences:
         cells = [
-            [text(key), *(text(_plain(flat[each.name].get(key))) for each in every)] for key in differing
+            [text(key), *(text(_plain(flat[each.name].get(key))) for each in every)] for key in differences
         ]
         names = ["setting", *(setting.name for setting in every)]
         blocks.append(details("Settings that differ", table(names, cells)))
@@ -161,8 +161,8 @@ def _block(figure: Figure) -> Html:
 
 
 def _missing(names: str, reason: str) -> Html:
-    said = f"{names}: {reason}" if names else reason
-    return Html(f'<p class="note">{badge("not drawn", "flat")} {text(said)}</p>')
+    sentence = f"{names}: {reason}" if names else reason
+    return Html(f'<p class="note">{badge("not drawn", "flat")} {text(sentence)}</p>')
 
 
 def _numbers(rows: Sequence[Row]) -> Html:
@@ -173,11 +173,11 @@ def _numbers(rows: Sequence[Row]) -> Html:
         for place, key in enumerate(headers)
         if any(isinstance(row.get(key), (int, float)) for row in rows)
     ]
-    shown = table(headers, cells, numeric=numeric)
+    block = table(headers, cells, numeric=numeric)
     if len(rows) <= ROWS:
-        return shown
+        return block
     more = f"The first {ROWS} of {len(rows):,} rows; --csv and --json write all of them."
-    return join([shown, paragraph(more)])
+    return join([block, paragraph(more)])
 
 
 def _cell(value: str | float | None) -> Html:

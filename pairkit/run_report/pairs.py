@@ -45,10 +45,10 @@ MARGINS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, ...]]] = {
 
 def without_pairs(setting: Setting) -> str:
     """Return why there are no pairs of training sets, "" if there are."""
-    recorded = [run for run in setting.runs if run.pairs]
+    runs = [run for run in setting.runs if run.pairs]
     if not setting.first.pairs:
         return PAIRS
-    pairs = any(run.sets(max(run.pairs), "train").mask[:, 1:].any() for run in recorded)
+    pairs = any(run.sets(max(run.pairs), "train").mask[:, 1:].any() for run in runs)
     return "" if pairs else NO_PAIR
 
 
@@ -83,19 +83,19 @@ def contrasts(loss: Loss | WeightedSum, sets: Sets) -> Floats:
     # As in the run: a loss that needs no reference is not given one that is recorded.
     reference = inputs.reference if "reference" in loss.needs else None
     with torch.no_grad():
-        found = apply(loss, inputs._replace(reference=reference), None).contrasts
-    values: Floats = found.double().numpy()
+        tensor = apply(loss, inputs._replace(reference=reference), None).contrasts
+    values: Floats = tensor.double().numpy()
     return values
 
 
 def inputs_of(sets: Sets) -> Inputs:
     """Return recorded sets as a loss takes them; scores, on which no contrast depends, are by column."""
-    known = np.isfinite(sets.reference[sets.mask]).any()
+    has_reference = np.isfinite(sets.reference[sets.mask]).any()
     policy = logps(sets, sets.logp)
     columns = torch.arange(1, policy.sum.shape[1] + 1).expand(policy.sum.shape)
     return Inputs(
         policy,
-        logps(sets, sets.reference) if known else None,
+        logps(sets, sets.reference) if has_reference else None,
         -columns.double(),
         columns,
         torch.ones(len(policy.sum), dtype=torch.bool),
@@ -119,10 +119,10 @@ def per_token(loss: Loss | WeightedSum) -> bool:
     """Return whether what the loss compares is per token: whether longer texts of equal sums change it."""
 
     def of(length: float) -> Floats:
-        known = {name: np.zeros((1, 2)) for name in ("token_kl", "rank", "drawn")}
+        zeros = {name: np.zeros((1, 2)) for name in ("token_kl", "rank", "drawn")}
         sums = {"logp": np.array([[-2.0, -3.0]]), "reference": np.array([[-1.0, -1.5]])}
         mask, origin = np.ones((1, 2), np.bool_), np.full((1, 2), "", object)
-        return contrasts(loss, Sets(mask, length=np.full((1, 2), length), origin=origin, **sums, **known))
+        return contrasts(loss, Sets(mask, length=np.full((1, 2), length), origin=origin, **sums, **zeros))
 
     return not np.allclose(of(1.0), of(2.0))
 
@@ -149,8 +149,8 @@ def epochs(run: Run) -> list[int]:
     """
     last = max(run.pairs)
     first = 1 / max(3, round(run.epoch(last)))
-    found = nearest(run, [first, (1 + first) / 2, 1])
-    return [step for step in found if step] or found
+    steps = nearest(run, [first, (1 + first) / 2, 1])
+    return [step for step in steps if step] or steps
 
 
 def when(setting: Setting, step: int) -> str:
@@ -170,8 +170,8 @@ def edges_of(values: Floats, marks: Sequence[float] = (), bins: int = BINS) -> F
 
 def unrecorded(setting: Setting, *fields: str) -> str:
     """Return which fields of `record` to switch on for numbers of the metrics that a setting has not."""
-    recorded, loss = setting.first.recipe["record"], loss_of(setting.first)
+    record, loss = setting.first.recipe["record"], loss_of(setting.first)
     if loss is not None and "reference" not in loss.needs:
         fields = (*dict.fromkeys((*fields, "kl")),)
-    flags = [f"record.{field}=true" for field in fields if not recorded.get(field)]
+    flags = [f"record.{field}=true" for field in fields if not record.get(field)]
     return f"not recorded: train with {' '.join(flags)}" if flags else "not among the metrics of the run"

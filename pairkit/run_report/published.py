@@ -34,9 +34,9 @@ def replicated(folders: Sequence[Path]) -> tuple[list[Row], Html]:
                 f"{folder}: has no result of a replication as it is designed today; run `pairkit replicate`"
             )
         for name, result in results.items():
-            found = _rows(REPLICATIONS[name], result)
-            rows += found
-            tables.append(_table(REPLICATIONS[name], result, found))
+            claim_rows = _rows(REPLICATIONS[name], result)
+            rows += claim_rows
+            tables.append(_table(REPLICATIONS[name], result, claim_rows))
     return rows, join(tables)
 
 
@@ -45,11 +45,11 @@ def _rows(row: Replication, result: Mapping[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for arm in result["arms"]:
         for name in row.shows:
-            shown = QUANTITIES[name]
-            values = [shown.scale * value for value in arm["values"][name][-1]]
+            quantity = QUANTITIES[name]
+            values = [quantity.scale * value for value in arm["values"][name][-1]]
             rows.append(
                 {
-                    "claim": row.id, "arm": arm["name"], "quantity": shown.title, "unit": shown.unit,
+                    "claim": row.id, "arm": arm["name"], "quantity": quantity.title, "unit": quantity.unit,
                     "seeds": len(values), "mean": fmean(values),
                     "deviation": stdev(values) if len(values) > 1 else None,
                 }
@@ -57,9 +57,9 @@ def _rows(row: Replication, result: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _table(row: Replication, result: Mapping[str, Any], found: Sequence[Row]) -> Html:
+def _table(row: Replication, result: Mapping[str, Any], rows: Sequence[Row]) -> Html:
     cells: dict[str, list[Html]] = {}
-    for each in found:
+    for each in rows:
         spread = "" if each["deviation"] is None else f" ({each['deviation']:.2g})"
         cells.setdefault(str(each["arm"]), []).append(text(f"{each['mean']:.3g}{spread}"))
     headers = ["arm"]
@@ -71,11 +71,11 @@ def _table(row: Replication, result: Mapping[str, Any], found: Sequence[Row]) ->
     seeds = len(result["seeds"])
     count = f"{seeds} seeds" if seeds > 1 else "one seed"
     body = [[text(arm), *values] for arm, values in cells.items()]
-    measured = join(
+    block = join(
         [
             badge(verdict + quick, BADGES.get(verdict, "flat")),
             table(headers, body, numeric=range(1, len(headers))),
         ]
     )
     note = f"{row.claim} The paper's numbers: {row.published}. Ours: mean (standard deviation) over {count}."
-    return captioned(caption(17, f"{row.id}, ours next to the paper's", row.paper), measured, [], note=note)
+    return captioned(caption(17, f"{row.id}, ours next to the paper's", row.paper), block, [], note=note)

@@ -40,12 +40,12 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
             losses.setdefault("nats per token" if per_token(part) else "nats", {})[setting.name] = part
     rows: list[Row] = []
     panels = []
-    for unit, found in losses.items():
-        reach = REACH / min(part.beta for part in found.values())
+    for unit, parts in losses.items():
+        reach = REACH / min(part.beta for part in parts.values())
         margins = np.linspace(-reach, reach, COUNT)
         lines = []
         middle = []
-        for name, part in found.items():
+        for name, part in parts.items():
             values = push(part, margins)
             middle.append(abs(values[COUNT // 2]))
             lines.append(Line(margins, values, colors[name]))
@@ -55,7 +55,7 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
             ]
         panels.append(Curves(f"margin in {unit}", lines, zero=True, limit=LIMIT * max(middle)))
     title, reproduces = "Push on a pair over its margin", "MinorDPO, Fig. 1"
-    drawn = [setting for setting in settings if setting.name not in missing]
+    shown_settings = [setting for setting in settings if setting.name not in missing]
     drawing = grid(
         caption(7, title, reproduces),
         [panels],
@@ -63,7 +63,7 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
         ylabel="f",
         share=("none", "none"),
         height=2.6,
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note="f is minus the derivative of the loss by the log-prob of the chosen completion, where the "
         "rejected one is as the reference has it: beta sigmoid(-beta margin) of DPO. Below 0 it pulls a pair "
         f"back. The plot ends at {LIMIT} times the largest push at margin 0.",
@@ -94,10 +94,10 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
     missing: dict[str, str] = {}
     lines: list[Line] = []
     deviations: list[Line] = []
-    shaded = []
+    bands = []
     steps: list[Row] = []
     rows: list[Row] = []
-    drawn = []
+    shown_settings = []
     for setting in settings:
         loss = setting.part(ALPHA)
         if loss is None:
@@ -106,35 +106,35 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
         if deviation is None:
             missing[setting.name] = unrecorded(setting, "figures")
             continue
-        drawn.append(setting)
+        shown_settings.append(setting)
         color = colors[setting.name]
         deviations.append(deviation.line(color))
         rows += deviation.rows(setting.name, "std_M")
-        shaded.append((0.0, float(loss["alpha"]), color))
-        found = _margins(setting, loss)
-        if not found:
+        bands.append((0.0, float(loss["alpha"]), color))
+        by_step = _margins(setting, loss)
+        if not by_step:
             missing[setting.name] = PAIRS
             continue
-        low, mean, high = np.array(list(found.values())).T
-        lines.append(Line(list(found), mean, color, "solid", low, high))
+        low, mean, high = np.array(list(by_step.values())).T
+        lines.append(Line(list(by_step), mean, color, "solid", low, high))
         steps += [
             {"setting": setting.name, "step": step, "mean": each[1], "5 %": each[0], "95 %": each[2]}
-            for step, each in found.items()
+            for step, each in by_step.items()
         ]
     title, reproduces = "Adaptive margins", "alpha-DPO, Eq. 11 and 12"
     panels = [
         Curves("ratio + alpha M* of held-out pairs", lines, "nats per token"),
-        Curves("std(M), and alpha (shaded below it)", deviations, "nats per token", False, shaded),
+        Curves("std(M), and alpha (shaded below it)", deviations, "nats per token", False, bands),
     ]
     drawing = grid(
         caption(14, title, reproduces),
-        [panels] if drawn else [],
+        [panels] if shown_settings else [],
         share=("all", "none"),
         height=2.6,
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note="Mean and 5 to 95 % of the pairs, at evaluations. Where std(M) is below alpha, the loss without "
         "stop-gradient pulls pairs the wrong way."
-        if drawn
+        if shown_settings
         else "Only alpha_dpo has these margins.",
     )
     tables = {"margins": steps, "std_M": rows}
@@ -143,14 +143,14 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
 
 def _margins(setting: Setting, loss: Mapping[str, Any]) -> dict[int, tuple[float, float, float]]:
     """Return the fifth percentile, mean and ninety-fifth of the margins of held-out pairs, by step."""
-    found = {}
+    by_step = {}
     for step in sorted(setting.first.pairs):
         each = [values for run in setting.runs if (values := margins(run, step, loss)) is not None]
         if each:
             every = np.concatenate(each)
             low, high = np.percentile(every, [5, 95]).tolist()
-            found[step] = (low, float(every.mean()), high)
-    return found
+            by_step[step] = (low, float(every.mean()), high)
+    return by_step
 
 
 def margins(run: Run, step: int, loss: Mapping[str, Any]) -> Floats | None:

@@ -41,11 +41,11 @@ def report(
             of another one.
         OutputError: an output that cannot be written.
     """
-    found = find(paths)
-    settings, others = _policies(found)
+    inputs = find(paths)
+    settings, others = _policies(inputs)
     _check_outputs(out, json, csv_folder)
     colors = colors_of(settings)
-    figures = draw(found, settings, colors)
+    figures = draw(inputs, settings, colors)
     every = [figure for answers in figures.values() for figure in answers]
     with stoppable(out, lambda: f"{out}: stopped; run the same command again"), owned_name(out):
         if csv_folder is not None:
@@ -57,18 +57,18 @@ def report(
     return every
 
 
-def _policies(found: Found) -> tuple[list[Setting], list[Setting]]:
+def _policies(inputs: Found) -> tuple[list[Setting], list[Setting]]:
     """Divide the settings into those that train a policy and others."""
-    settings = [setting for setting in found.settings if setting.first.trains == "policy"]
-    others = [setting for setting in found.settings if setting.first.trains != "policy"]
+    settings = [setting for setting in inputs.settings if setting.first.trains == "policy"]
+    others = [setting for setting in inputs.settings if setting.first.trains != "policy"]
     for setting in others:
-        said = (
+        message = (
             f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of completions: "
             f"figures {', '.join(map(str, NUMBERS))} do not exist for it"
         )
-        if not settings and not found.replications:
-            raise InputError(f"{said}; give a run that trains a policy")
-        warn(said)
+        if not settings and not inputs.replications:
+            raise InputError(f"{message}; give a run that trains a policy")
+        warn(message)
     return settings, others
 
 

@@ -27,15 +27,15 @@ def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
     rows: list[Row] = []
     missing: dict[str, str] = {}
     lines: dict[tuple[str, Any], list[Line]] = {}
-    drawn = []
+    shown_settings = []
     for setting in settings:
         place = str(setting.loss["name"]), setting.loss.get("beta")
-        found = {name: series(setting, kind, key) for name, (key, _) in SIDES.items()}
-        if all(each is None for each in found.values()):
+        by_side = {name: series(setting, kind, key) for name, (key, _) in SIDES.items()}
+        if all(each is None for each in by_side.values()):
             missing[setting.name] = unrecorded(setting, "figures")
             continue
-        drawn.append(setting)
-        for name, each in found.items():
+        shown_settings.append(setting)
+        for name, each in by_side.items():
             if each is not None:
                 lines.setdefault(place, []).append(each.line(colors[setting.name], SIDES[name][1]))
                 rows += each.rows(setting.name, name, loss=place[0], beta=_beta(place[1]), sets=KINDS[kind])
@@ -44,7 +44,7 @@ def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
         caption(8, title, reproduces),
         _by_loss_and_beta(lines),
         ylabel="log-ratio, nats",
-        legend=legend(drawn, colors),
+        legend=legend(shown_settings, colors),
         note="Log-ratios of policy and reference: of chosen completions (solid), of rejected ones (dotted), "
         f"and their difference (dashed). Means over {KINDS[kind]}.",
     )
@@ -67,7 +67,7 @@ def _by_loss_and_beta(lines: Mapping[tuple[str, Any], Sequence[Line]]) -> list[S
 def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 19: pairs by the log-ratios of both completions, at start, middle and end."""
     missing: dict[str, str] = {}
-    found: dict[str, dict[int, tuple[Floats, Floats]]] = {}
+    by_setting: dict[str, dict[int, tuple[Floats, Floats]]] = {}
     for setting in settings:
         if reason := without_pairs(setting):
             missing[setting.name] = reason
@@ -76,11 +76,11 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
         if not any(len(rejected) for rejected, _ in steps.values()):
             missing[setting.name] = REFERENCE
             continue
-        found[setting.name] = steps
-    drawn = [setting for setting in settings if setting.name in found]
-    targets = {setting.name: target(setting) for setting in drawn}
+        by_setting[setting.name] = steps
+    shown_settings = [setting for setting in settings if setting.name in by_setting]
+    targets = {setting.name: target(setting) for setting in shown_settings}
     crosses = [cross for cross, _ in targets.values() if cross is not None]
-    every = [pair for steps in found.values() for pair in steps.values()]
+    every = [pair for steps in by_setting.values() for pair in steps.values()]
     edges = (
         [
             edges_of(
@@ -93,9 +93,9 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
     )
     bins: list[Row] = []
     panels = []
-    for setting in drawn:
+    for setting in shown_settings:
         row = []
-        for step, (rejected, chosen) in found[setting.name].items():
+        for step, (rejected, chosen) in by_setting[setting.name].items():
             counts = np.histogram2d(chosen, rejected, [edges[1], edges[0]])[0]  # [chosen, rejected]
             shares = counts / max(1, len(chosen))
             cross, diagonals = targets[setting.name]

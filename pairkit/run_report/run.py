@@ -62,12 +62,12 @@ class Run:
         Raises `InputError` for a value that is not a number.
         """
         with undamaged(self.folder / METRICS, ADVICE):
-            found = {}
+            by_step = {}
             for entry in self.entries:
                 if entry["kind"] == kind and all(key in entry for key in keys):
                     first, *others = (_number(entry[key]) for key in keys)
-                    found[entry["step"]] = first - sum(others)
-            return found
+                    by_step[entry["step"]] = first - sum(others)
+            return by_step
 
     def sets(self, step: int, split: str) -> Sets:
         """Read the recorded sets of a split, "train" or "eval". Raises `InputError` for a damaged file."""
@@ -176,9 +176,9 @@ def _sets(path: Path, split: str) -> Sets:
         shape = (int(begins.sum()), int(place.max(initial=0)) + 1)
 
         def spread(values: npt.NDArray[Any], empty: object, kind: Any) -> npt.NDArray[Any]:
-            filled = np.full(shape, empty, kind)
-            filled[owner, place] = values
-            return filled
+            array = np.full(shape, empty, kind)
+            array[owner, place] = values
+            return array
 
         def numbers(name: str) -> Floats:
             values = rows[name].cast(pa.float64()).to_numpy()  # null is NaN

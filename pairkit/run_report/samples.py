@@ -31,13 +31,13 @@ def entropy_and_score(settings: Sequence[Setting], colors: Colors) -> Figure:
             continue
         points = []
         for step in steps:
-            entropy, scored = sampled(setting, step, "entropy"), score(setting, step)
-            if entropy is not None and scored is not None:
-                points.append((entropy, scored))
-                named = {"entropy": entropy, "score": scored}
+            entropy, step_score = sampled(setting, step, "entropy"), score(setting, step)
+            if entropy is not None and step_score is not None:
+                points.append((entropy, step_score))
+                intervals = {"entropy": entropy, "score": step_score}
                 numbers = {
                     f"{name}{end}": value
-                    for name, each in named.items()
+                    for name, each in intervals.items()
                     for end, value in zip(("", " low", " high"), each, strict=True)
                 }
                 rows.append({"setting": setting.name, "step": step, **numbers})
@@ -60,16 +60,16 @@ def entropy_and_score(settings: Sequence[Setting], colors: Colors) -> Figure:
 
 def sampled(setting: Setting, step: int, name: str) -> Interval | None:
     """Return the mean of a column of all seeds' samples, and its interval over prompts; None without any."""
-    found = [
+    samples = [
         (row["set_id"], row[name])
         for run in setting.runs
         if step in run.samples
         for row in run.written(step)
         if row[name] is not None and math.isfinite(row[name])
     ]
-    if not found:
+    if not samples:
         return None
-    prompts, values = zip(*found, strict=True)
+    prompts, values = zip(*samples, strict=True)
     return bootstrap_mean(values, groups=prompts, resamples=RESAMPLES)
 
 
@@ -78,13 +78,13 @@ def score(setting: Setting, step: int) -> Interval | None:
 
     The interval of several seeds' accuracy is one standard deviation over seeds in each direction.
     """
-    if (found := sampled(setting, step, "score")) is not None:
-        return found
-    measured = [
+    if (interval := sampled(setting, step, "score")) is not None:
+        return interval
+    accuracies = [
         tuple(run.values("generate", key).get(step, math.nan) for key in ("accuracy", "low", "high"))
         for run in setting.runs
     ]
-    finite = [each for each in measured if math.isfinite(each[0])]
+    finite = [each for each in accuracies if math.isfinite(each[0])]
     if not finite:
         return None
     if len(finite) == 1:

@@ -69,7 +69,7 @@ def series(setting: Setting, kind: str, *keys: str) -> Series | None:
     Of several seeds it is at the steps that all of them have; more than `POINTS` steps are joined to as many
     means.
     """
-    runs = [found for run in setting.runs if (found := run.values(kind, *keys))]
+    runs = [numbers for run in setting.runs if (numbers := run.values(kind, *keys))]
     if not runs:
         return None
     return joined(runs)
@@ -90,14 +90,14 @@ def joined(runs: Sequence[Mapping[int, float]]) -> Series:
 def kind_of(settings: Sequence[Setting], key: str) -> str:
     """Choose from which sets a number is drawn for all settings: the steps' own, if all have it of them."""
     kinds = [{kind for kind in KINDS if series(setting, kind, key)} for setting in settings]
-    return "eval" if any(found == {"eval"} for found in kinds) else "train"
+    return "eval" if any(of_setting == {"eval"} for of_setting in kinds) else "train"
 
 
 def _mean(values: Floats, axis: int) -> Floats:
     """Average what is finite; NaN where nothing is."""
-    known = np.isfinite(values)
-    total: Floats = np.where(known, values, 0.0).sum(axis=axis)
-    counts = known.sum(axis=axis)
+    mask = np.isfinite(values)
+    total: Floats = np.where(mask, values, 0.0).sum(axis=axis)
+    counts = mask.sum(axis=axis)
     return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
 
 

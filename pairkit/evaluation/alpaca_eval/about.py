@@ -18,20 +18,20 @@ from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 
 def statistics(
-    reference: Reference, texts: Mapping[str, str], found: Scores, judged: Judged
+    reference: Reference, texts: Mapping[str, str], scores: Scores, judging: Judged
 ) -> dict[str, Any]:
     """Return entries of results.json: the public numbers, lengths, the LC model, the judge's behavior."""
     entries: dict[str, Any] = {
-        "as_published": public_numbers(found),
+        "as_published": public_numbers(scores),
         "answers": _answers(reference, texts),
-        "judge_statistics": rates_by_name(judge_rates(judged.counts)) | _longer(reference, texts, found),
+        "judge_statistics": rates_by_name(judge_rates(judging.counts)) | _longer(reference, texts, scores),
     }
-    if found.controlled is not None:
-        entries["length_control"] = {"weights": found.controlled.weights._asdict()}
+    if scores.controlled is not None:
+        entries["length_control"] = {"weights": scores.controlled.weights._asdict()}
     return entries
 
 
-def details(reference: Reference, texts: Mapping[str, str], found: Scores) -> dict[str, dict[str, Any]]:
+def details(reference: Reference, texts: Mapping[str, str], scores: Scores) -> dict[str, dict[str, Any]]:
     """Return what scores.parquet holds of a question: lengths in characters, and whether texts are equal."""
     return {
         question.prompt_id: {
@@ -47,17 +47,17 @@ def details(reference: Reference, texts: Mapping[str, str], found: Scores) -> di
 def notes(
     reference: Reference,
     texts: Mapping[str, str],
-    found: Scores,
+    scores: Scores,
     judge: Mapping[str, Any],
     gamed: Gamed | None,
 ) -> list[str]:
     """Return sentences that qualify the numbers, shown next to them."""
     return [
         *_of_questions(reference),
-        *_of_verdicts(found),
-        *_of_judge(judge, controlled=found.controlled is not None),
+        *_of_verdicts(scores),
+        *_of_judge(judge, controlled=scores.controlled is not None),
         *_of_lengths(reference, texts),
-        *_of_control(reference, found, gamed),
+        *_of_control(reference, scores, gamed),
     ]
 
 
@@ -71,13 +71,13 @@ def _of_questions(reference: Reference) -> Iterator[str]:
         yield f"the reference is {reference.generator}, not {REFERENCE}: no number for the published table"
 
 
-def _of_verdicts(found: Scores) -> Iterator[str]:
-    count, scored = len(found.points), int((~np.isnan(found.points)).sum())
-    if scored < count:
-        yield f"{scored:,} of {count:,} questions have a verdict: no number for a published table"
-    if scored < QUESTIONS and found.controlled is not None:
+def _of_verdicts(scores: Scores) -> Iterator[str]:
+    count, verdict_count = len(scores.points), int((~np.isnan(scores.points)).sum())
+    if verdict_count < count:
+        yield f"{verdict_count:,} of {count:,} questions have a verdict: no number for a published table"
+    if verdict_count < QUESTIONS and scores.controlled is not None:
         yield (
-            f"the length control was fitted to these {scored:,} alone: it is another fit than that of "
+            f"the length control was fitted to these {verdict_count:,} alone: it is another fit than that of "
             "all, with other weights and another scale of lengths"
         )
 
@@ -114,18 +114,18 @@ def _of_lengths(reference: Reference, texts: Mapping[str, str]) -> Iterator[str]
         )
 
 
-def _of_control(reference: Reference, found: Scores, gamed: Gamed | None) -> Iterator[str]:
-    if found.controlled is None:
-        if found.why_not is not None:
-            yield f"no length-controlled win rate: {found.why_not}"
+def _of_control(reference: Reference, scores: Scores, gamed: Gamed | None) -> Iterator[str]:
+    if scores.controlled is None:
+        if scores.why_not is not None:
+            yield f"no length-controlled win rate: {scores.why_not}"
         return
-    assert found.public is not None
+    assert scores.public is not None
     if gamed is not None and not gamed.known:
         yield (
             f"{gamed.file.file} has other values than AlpacaEval's table of gamed runs: the length-"
             "controlled win rate is none for a published table"
         )
-    plain, controlled = found.public.win_rate, 100 * found.controlled.value
+    plain, controlled = scores.public.win_rate, 100 * scores.controlled.value
     if controlled < min(plain - plain / 4, plain - 10) or controlled > max(
         plain + (100 - plain) / 4, plain + 10
     ):
@@ -133,12 +133,12 @@ def _of_control(reference: Reference, found: Scores, gamed: Gamed | None) -> Ite
             f"the length-controlled win rate ({controlled:.2f}) is far from the win rate ({plain:.2f}): the "
             "answers are far longer or shorter than the reference's, or their lengths are gamed"
         )
-    if gamed is not None and found.length is not None:
+    if gamed is not None and scores.length is not None:
         low, high = gamed.usual
-        if not low <= found.length <= high:
+        if not low <= scores.length <= high:
             side = (
                 "shorter than those of its concise run"
-                if found.length > high
+                if scores.length > high
                 else "longer than its verbose run's"
             )
             yield (
@@ -157,9 +157,9 @@ def _answers(reference: Reference, texts: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _longer(reference: Reference, texts: Mapping[str, str], found: Scores) -> dict[str, Any]:
+def _longer(reference: Reference, texts: Mapping[str, str], scores: Scores) -> dict[str, Any]:
     return longer_wins(
         (len(texts[question.prompt_id]) - len(reference.answers[question.prompt_id]), points)
-        for question, points in zip(reference.questions, found.points, strict=True)
+        for question, points in zip(reference.questions, scores.points, strict=True)
         if question.prompt_id in texts
     )

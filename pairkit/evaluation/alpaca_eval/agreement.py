@@ -29,10 +29,10 @@ def agreement(
         and other.answers[key] == texts.get(key)
     ]
     # Without draws, which are nobody's preference.
-    decided = [(own > 0.5) == (theirs > 0.5) for own, theirs in pairs if 0.5 not in (own, theirs)]
-    found: dict[str, Any] = {"judge": other.judge, "same_answers": len(pairs), "decided": len(decided)}
-    if decided:
-        found["agreement"] = wilson(sum(decided), len(decided))._asdict()
+    matches = [(own > 0.5) == (theirs > 0.5) for own, theirs in pairs if 0.5 not in (own, theirs)]
+    entries: dict[str, Any] = {"judge": other.judge, "same_answers": len(pairs), "decided": len(matches)}
+    if matches:
+        entries["agreement"] = wilson(sum(matches), len(matches))._asdict()
     if len(pairs) > 1 and all(np.std(side) > 0 for side in zip(*pairs, strict=True)):
-        found["correlation"] = float(np.corrcoef(np.array(pairs).T)[0, 1])
-    return found
+        entries["correlation"] = float(np.corrcoef(np.array(pairs).T)[0, 1])
+    return entries

@@ -56,19 +56,19 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
     check_public(rows[0][1], path, ANNOTATIONS)
     points: dict[str, float | None] = {}
     answers: dict[str, str] = {}
-    wanted = {question.prompt_id for question in reference.questions}
+    prompt_ids = {question.prompt_id for question in reference.questions}
     others: list[str] = []
-    named: dict[str, set[str]] = {name: set() for name in _NAMES}
+    names: dict[str, set[str]] = {name: set() for name in _NAMES}
     for number, row in rows:
-        _one_each(row, named, path, number)
+        _one_each(row, names, path, number)
         instruction = text_field(row, "instruction", path, number)
         key = prompt_id(instruction)
-        if key not in wanted:
+        if key not in prompt_ids:
             others.append(instruction)
         if key in points:
             raise InputError.at("a second verdict on the same instruction: keep one", file=path, row=number)
-        given = text_field(row, "output_1", path, number)
-        if reference.answers.get(key, given) != given:
+        reference_text = text_field(row, "output_1", path, number)
+        if reference.answers.get(key, reference_text) != reference_text:
             raise InputError.at(
                 f"output_1 is not the answer of the reference {reference.generator!r}: these verdicts are "
                 f"against another reference ({row.get('generator_1')!r})",
@@ -77,16 +77,16 @@ def read_annotations(path: Path, reference: Reference) -> Annotations:
             )
         points[key] = _points(row, path, number)
         answers[key] = text_field(row, "output_2", path, number)
-    if not wanted & points.keys():
+    if not prompt_ids & points.keys():
         raise InputError(
-            f"{path}: none of its {len(points):,} verdicts is on one of the {len(wanted):,} instructions"
+            f"{path}: none of its {len(points):,} verdicts is on one of the {len(prompt_ids):,} instructions"
         )
-    model, judge = ("".join(named[name]) for name in ("generator_2", "annotator"))
+    model, judge = ("".join(names[name]) for name in ("generator_2", "annotator"))
     return Annotations(
         model,
         judge,
-        {key: value for key, value in points.items() if key in wanted},
-        {key: text for key, text in answers.items() if key in wanted},
+        {key: value for key, value in points.items() if key in prompt_ids},
+        {key: text for key, text in answers.items() if key in prompt_ids},
         file.leaving_out(others),
     )
 
@@ -119,15 +119,15 @@ def write_annotations(
     write_text(path, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
 
 
-def _one_each(row: Row, named: Mapping[str, set[str]], path: Path, number: int) -> None:
+def _one_each(row: Row, names: Mapping[str, set[str]], path: Path, number: int) -> None:
     for name, why in _NAMES.items():
         if name == "annotator" and row.get(name) is None:
             continue
         value = text_field(row, name, path, number)
-        if value not in named[name] and named[name]:
-            (other,) = named[name]
+        if value not in names[name] and names[name]:
+            (other,) = names[name]
             raise InputError.at(f"{name} {value!r} after {other!r}: {why}", file=path, row=number)
-        named[name].add(value)
+        names[name].add(value)
 
 
 def _points(row: Row, path: Path, number: int) -> float | None:

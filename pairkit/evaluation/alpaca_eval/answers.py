@@ -35,9 +35,9 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
     rows, file = read_rows(path)
     if is_own(rows):
         return read_own(path, questions)
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
-    wanted = {question.prompt_id for question in questions}
+    prompt_ids = {question.prompt_id for question in questions}
     others: list[str] = []
     for number, row in rows:
         if row.get("generator") is not None:
@@ -47,10 +47,10 @@ def read_model_outputs(path: Path, questions: Sequence[Question]) -> tuple[str, 
         if row.get("output", "") is not None:
             answer = Answer((text_field(row, "output", path, number),))
         instruction = text_field(row, "instruction", path, number)
-        add_answer(found, prompt_id(instruction), answer, path, number)
-        if prompt_id(instruction) not in wanted:
+        add_answer(by_prompt, prompt_id(instruction), answer, path, number)
+        if prompt_id(instruction) not in prompt_ids:
             others.append(instruction)
-    return one_name(models, path), matched(found, questions, path), file.leaving_out(others)
+    return one_name(models, path), matched(by_prompt, questions, path), file.leaving_out(others)
 
 
 def write_model_outputs(

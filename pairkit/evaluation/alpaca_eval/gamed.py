@@ -80,18 +80,18 @@ def read_gamed(path: Path) -> Gamed:
 
 def _check_runs(places: Mapping[str, Sequence[float]], path: Path) -> None:
     """Raise `InputError` for other than two runs (model -> indexes) with each instruction once."""
-    wanted = f"df_gamed.csv has {RUNS} runs of {QUESTIONS} rows, index 0 to {QUESTIONS - 1}"
+    layout = f"df_gamed.csv has {RUNS} runs of {QUESTIONS} rows, index 0 to {QUESTIONS - 1}"
     if len(places) != RUNS:
-        named = ", ".join(list(places)[:3])
-        raise InputError(f"{path}: rows of {len(places):,} runs (model {named}); {wanted}")
+        names = ", ".join(list(places)[:3])
+        raise InputError(f"{path}: rows of {len(places):,} runs (model {names}); {layout}")
     for name, indexes in places.items():
         twice = [place for place, count in Counter(indexes).items() if count > 1]
         if twice:
-            raise InputError(f"{path}: run {name!r} has index {twice[0]:g} more than once; {wanted}")
+            raise InputError(f"{path}: run {name!r} has index {twice[0]:g} more than once; {layout}")
         if others := set(indexes) - set(range(QUESTIONS)):
-            raise InputError(f"{path}: run {name!r} has index {min(others):g}; {wanted}")
+            raise InputError(f"{path}: run {name!r} has index {min(others):g}; {layout}")
         if len(indexes) < QUESTIONS:
-            raise InputError(f"{path}: run {name!r} has {len(indexes):,} rows; {wanted}")
+            raise InputError(f"{path}: run {name!r} has {len(indexes):,} rows; {layout}")
 
 
 def _known(index: np.ndarray, rows: Rows) -> bool:
@@ -105,7 +105,7 @@ def _known(index: np.ndarray, rows: Rows) -> bool:
         points * length,
         points * difficulty,
     )
-    wanted = SUMS.values()
+    targets = SUMS.values()
     return all(
-        abs(float(found.sum()) - value) < off for found, (value, off) in zip(sums, wanted, strict=True)
+        abs(float(terms.sum()) - value) < off for terms, (value, off) in zip(sums, targets, strict=True)
     )

@@ -88,23 +88,21 @@ def read_inputs(
         None if path is None else read_annotations(path, reference)
         for path in (files.annotations, files.agreement)
     )
-    published = None if files.weights is None else read_weights(files.weights)
-    read = {"annotations": annotations, "agreement": other_judge, "weights": published}
-    data |= {name: found.file for name, found in read.items() if found is not None}
-    named, answers, thoughts = "", None, recipe.thoughts
+    weights = None if files.weights is None else read_weights(files.weights)
+    read = {"annotations": annotations, "agreement": other_judge, "weights": weights}
+    data |= {name: content.file for name, content in read.items() if content is not None}
+    stored_name, answers, thoughts = "", None, recipe.thoughts
     if files.answers is not None:
-        named, answers, data["answers"] = read_model_outputs(files.answers, reference.questions)
+        stored_name, answers, data["answers"] = read_model_outputs(files.answers, reference.questions)
     elif annotations is not None:
-        named, answers, thoughts = annotations.model, _judged_answers(annotations, reference), "show"
+        stored_name, answers, thoughts = annotations.model, _judged_answers(annotations, reference), "show"
     if annotations is not None and answers is not None:
         _check_same(annotations, answers, thoughts)
-    model = recipe.shown_name or named
+    model = recipe.shown_name or stored_name
     if not model:
         raise RecipeError("the answers do not name their model: give --name")
     prompt = read_prompt(recipe.judge_prompt)
-    return Inputs(
-        model, reference, gamed, prompt, answers, annotations, other_judge, published, thoughts, data
-    )
+    return Inputs(model, reference, gamed, prompt, answers, annotations, other_judge, weights, thoughts, data)
 
 
 def _check_given(recipe: AlpacaEvalRecipe, files: Files, until: Until) -> None:

@@ -60,5 +60,5 @@ def read_letter(text: str) -> str | None:
     >>> read_letter(' "M".'), read_letter("m\\n\\nBecause"), read_letter("m or M"), read_letter("Maybe")
     ('M', 'm', None, None)
     """
-    found = _LETTER.fullmatch(text)
-    return found[1] if found else None
+    match = _LETTER.fullmatch(text)
+    return match[1] if match else None

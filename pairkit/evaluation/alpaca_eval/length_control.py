@@ -85,17 +85,17 @@ def length_controlled(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Leng
         raise InputError("a length-controlled win rate needs at least one comparison")
     weights = fit(rows, gamed, penalty)
     at_equal_length = np.column_stack([np.zeros(count), rows.difficulty, np.ones(count)])
-    predicted = _sigmoid(at_equal_length @ np.array(weights))
-    value = float(predicted.mean())
+    predictions = _sigmoid(at_equal_length @ np.array(weights))
+    value = float(predictions.mean())
     # The delta method: the derivative of the mean prediction, and what each row adds to the estimate.
-    gradient = ((predicted * (1 - predicted))[:, None] * at_equal_length).mean(axis=0)
+    gradient = ((predictions * (1 - predictions))[:, None] * at_equal_length).mean(axis=0)
     design, _, row_weights = _stacked(rows, gamed)
     eta = design @ np.array(weights)
     direction = np.linalg.lstsq(_hessian(design, eta, row_weights), gradient, rcond=None)[0]
     residual = rows.points - _sigmoid(eta[:count])
-    influence = residual * (design[:count] @ direction) + (predicted - value) / count
-    published = float(predicted.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
-    return LengthControlled(value, weights, predicted, influence, published)
+    influence = residual * (design[:count] @ direction) + (predictions - value) / count
+    public_error = float(predictions.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+    return LengthControlled(value, weights, predictions, influence, public_error)
 
 
 def fit(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Weights:
@@ -132,10 +132,10 @@ def _moved(loss: Callable[[Floats], float], weights: Floats, direction: Floats, 
     """Take the longest of the halved steps that does not increase the loss."""
     now = loss(weights)
     for halving in range(_HALVINGS):
-        moved = weights + 0.5**halving * direction
-        moved = np.where(moved * signs < 0, 0.0, moved)
-        if loss(moved) <= now:
-            return moved
+        candidate = weights + 0.5**halving * direction
+        candidate = np.where(candidate * signs < 0, 0.0, candidate)
+        if loss(candidate) <= now:
+            return candidate
     return weights
 
 

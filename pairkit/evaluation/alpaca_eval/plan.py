@@ -20,8 +20,8 @@ def plan_alpaca_eval(
         answers = generate_answers(running, engine, reference.questions, recipe.decoding, seed=recipe.seed)
         steps["answers"] = planned(engine)
     if until != "answers" and recipe.judge is not None and inputs.annotations is None:
-        known = {key: only_text(answer, inputs.thoughts) for key, answer in answers.items()}
-        texts = {key: text for key, text in known.items() if text is not None}
+        answer_texts = {key: only_text(answer, inputs.thoughts) for key, answer in answers.items()}
+        texts = {key: text for key, text in answer_texts.items() if text is not None}
         judge = running.judging(recipe.judge)
         games = games_of(reference, texts, inputs.prompt, recipe.verdict)
         ask_judge(running, judge, recipe.judge, games, recipe.verdict, recipe.seed)

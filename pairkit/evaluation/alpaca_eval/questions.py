@@ -85,8 +85,10 @@ def read_reference(path: Path) -> Reference:
             file=path,
             row=generators[second],
         )
-    listed = tuple(questions.values())
-    return Reference(listed, answers, next(iter(generators)), positions_of(listed), file)
+    ordered_questions = tuple(questions.values())
+    return Reference(
+        ordered_questions, answers, next(iter(generators)), positions_of(ordered_questions), file
+    )
 
 
 def positions_of(questions: Sequence[Question]) -> dict[str, int]:
@@ -102,8 +104,8 @@ def evaluation_set() -> Mapping[str, int]:
 
     The texts are not shipped, but their hashes in that order are.
     """
-    listed = Path(__file__).with_name("prompt_ids.txt").read_text(encoding="ascii").split()
-    return {key: place for place, key in enumerate(listed)}
+    prompt_ids = Path(__file__).with_name("prompt_ids.txt").read_text(encoding="ascii").split()
+    return {key: place for place, key in enumerate(prompt_ids)}
 
 
 def _category(row: Row) -> str | None:

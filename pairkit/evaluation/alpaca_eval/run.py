@@ -54,15 +54,15 @@ def run_alpaca_eval(
         texts = _write_answers(inputs, answers, out)
         if until == "answers":
             return None
-        found, judge = _verdicts(recipe, inputs, texts, running)
+        judging, judge = _verdicts(recipe, inputs, texts, running)
         with replacing(out / "verdicts.parquet") as temporary:
-            pq.write_table(verdicts_table(found.verdicts), temporary, compression="zstd")
+            pq.write_table(verdicts_table(judging.verdicts), temporary, compression="zstd")
         write_annotations(
-            out / ANNOTATIONS, annotator(judge), inputs.model, inputs.reference, texts, found.points
+            out / ANNOTATIONS, annotator(judge), inputs.model, inputs.reference, texts, judging.points
         )
         if until == "verdicts":
             return None
-        outcome = _outcome(recipe, inputs, answers, texts, found, judge, identity)
+        outcome = _outcome(recipe, inputs, answers, texts, judging, judge, identity)
         return write_outcome(out, outcome, recipe.seed)
 
 
@@ -96,13 +96,13 @@ def _verdicts(
 ) -> tuple[Judged, dict[str, Any]]:
     """Return the verdicts, and what results.json holds of their judge."""
     if inputs.annotations is not None:
-        found = stored(inputs.annotations, inputs.reference, inputs.model)
-        return found, {"name": inputs.annotations.judge or "unknown", "stored": True}
+        judging = stored(inputs.annotations, inputs.reference, inputs.model)
+        return judging, {"name": inputs.annotations.judge or "unknown", "stored": True}
     assert recipe.judge is not None  # `read_inputs` refuses that
     engine = running.engine(recipe.judge)
     games = games_of(inputs.reference, texts, inputs.prompt, recipe.verdict)
     readings, counts = ask_judge(running, engine, recipe.judge, games, recipe.verdict, recipe.seed)
-    found = judged(inputs.reference, inputs.model, texts, games, readings)
+    judging = judged(inputs.reference, inputs.model, texts, games, readings)
     about_judge = {
         "name": engine.name,
         "engine": recipe.judge.engine,
@@ -112,7 +112,7 @@ def _verdicts(
         "decoding": decoding_of(recipe.judge, recipe.verdict)._asdict(),
         "chat_template": engine.identity.get("chat"),
     }
-    return found._replace(counts=Counter(found.counts) + counts), about_judge
+    return judging._replace(counts=Counter(judging.counts) + counts), about_judge
 
 
 def _outcome(
@@ -120,16 +120,16 @@ def _outcome(
     inputs: Inputs,
     answers: Answers,
     texts: Mapping[str, str],
-    found: Judged,
+    judging: Judged,
     judge: Mapping[str, Any],
     engine: Mapping[str, Any] | None,
 ) -> Outcome:
     """Score, and describe the result in full. `engine` is the identity of the one that answered."""
     reference = inputs.reference
-    scored = scores(reference, texts, found.points, inputs.gamed)
+    win_rates = scores(reference, texts, judging.points, inputs.gamed)
     missing = {key: answer.reason for key, answer in answers.items() if isinstance(answer, Problem)}
     reason = "no_verdict" if inputs.annotations is None else NO_ANNOTATION
-    unjudged = {key: reason for key in texts if found.points.get(key) is None}
+    unjudged = {key: reason for key in texts if judging.points.get(key) is None}
     entries: dict[str, Any] = {
         "reference": reference.generator,
         "judge": judge,
@@ -139,22 +139,22 @@ def _outcome(
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "thoughts": inputs.thoughts,
         "questions_sha256": questions_sha256(reference.questions),
-        **statistics(reference, texts, scored, found),
+        **statistics(reference, texts, win_rates, judging),
     }
     if inputs.other_judge is not None:
-        entries["agreement"] = agreement(found.points, texts, inputs.other_judge)
-    if inputs.published is not None and scored.controlled is not None and inputs.gamed is not None:
+        entries["agreement"] = agreement(judging.points, texts, inputs.other_judge)
+    if inputs.published is not None and win_rates.controlled is not None and inputs.gamed is not None:
         difficulty = difficulty_of(reference, inputs.gamed)
-        weights = scored.controlled.weights
+        weights = win_rates.controlled.weights
         entries["predicted_win_rates"] = predictions(weights, inputs.published.weights, difficulty)
     return Outcome(
         "alpaca_eval",
         VERSION,
         inputs.model,
-        measured(reference, scored),
-        {**unjudged, **found.missing, **missing},
-        details(reference, texts, scored),
+        measured(reference, win_rates),
+        {**unjudged, **judging.missing, **missing},
+        details(reference, texts, win_rates),
         entries,
-        verdicts_table(found.verdicts),
-        notes(reference, texts, scored, judge, inputs.gamed),
+        verdicts_table(judging.verdicts),
+        notes(reference, texts, win_rates, judge, inputs.gamed),
     )

@@ -45,25 +45,25 @@ def scores(
     """Compute the scores of the model with these texts and points, by prompt_id."""
     keys = [question.prompt_id for question in reference.questions]
     values = np.array([_or_nan(points.get(key)) for key in keys])
-    known = ~np.isnan(values)
-    if not known.any():
+    mask = ~np.isnan(values)
+    if not mask.any():
         return Scores(values, None, None, "no answer has a verdict", None)
     answers = [texts[key] for key in keys if key in texts]
-    public = public_row(values[known], answers)
+    public = public_row(values[mask], answers)
     why = _why_not(reference, gamed)
     if why is not None or gamed is None:
         return Scores(values, public, None, why, None)
-    judged = [key for key, is_known in zip(keys, known, strict=True) if is_known]
+    judged_keys = [key for key, has_points in zip(keys, mask, strict=True) if has_points]
     lengths, base = (
-        np.array([len(of[key]) for key in judged], dtype=np.float64) for of in (texts, reference.answers)
+        np.array([len(of[key]) for key in judged_keys], dtype=np.float64) for of in (texts, reference.answers)
     )
     term = length_term(lengths, base)
-    if all(texts[key] == reference.answers[key] for key in judged):
-        controlled = _reference_itself(len(judged))
+    if all(texts[key] == reference.answers[key] for key in judged_keys):
+        control = _reference_itself(len(judged_keys))
     else:
-        difficulty = difficulty_of(reference, gamed)[known]
-        controlled = length_controlled(Rows(values[known], term, difficulty), gamed.rows)
-    return Scores(values, public, controlled, None, float(term.mean()))
+        difficulty = difficulty_of(reference, gamed)[mask]
+        control = length_controlled(Rows(values[mask], term, difficulty), gamed.rows)
+    return Scores(values, public, control, None, float(term.mean()))
 
 
 def difficulty_of(reference: Reference, gamed: Gamed) -> Floats:
@@ -72,35 +72,37 @@ def difficulty_of(reference: Reference, gamed: Gamed) -> Floats:
     return np.array([gamed.difficulty[reference.positions[key]] for key in keys])
 
 
-def measured(reference: Reference, found: Scores) -> list[Measured]:
+def measured(reference: Reference, scores: Scores) -> list[Measured]:
     """Return the metrics, the headline first: LC where there is one, win rate, discrete, by dataset."""
     keys = [question.prompt_id for question in reference.questions]
     categories = [question.category for question in reference.questions]
-    plain = Measured("win_rate", keys, found.points, share=True, categories=categories)
-    decided = Measured("discrete_win_rate", keys, discrete(found.points), share=True, categories=categories)
+    plain = Measured("win_rate", keys, scores.points, share=True, categories=categories)
+    discrete_rate = Measured(
+        "discrete_win_rate", keys, discrete(scores.points), share=True, categories=categories
+    )
     parts = []
     for category in sorted({category for category in categories if category is not None}):
         part = plain.rows([of == category for of in categories])
         parts.append(_named(part, f"win_rate/{category}", category))
-    return [*_controlled(keys, categories, found), plain, decided, *parts]
+    return [*_controlled(keys, categories, scores), plain, discrete_rate, *parts]
 
 
-def _controlled(keys: list[str], categories: list[str | None], found: Scores) -> Iterator[Measured]:
-    if found.controlled is None:
+def _controlled(keys: list[str], categories: list[str | None], scores: Scores) -> Iterator[Measured]:
+    if scores.controlled is None:
         return
-    known = ~np.isnan(found.points)
-    predicted = np.full(len(keys), np.nan)
-    predicted[known] = found.controlled.predicted
+    mask = ~np.isnan(scores.points)
+    predictions = np.full(len(keys), np.nan)
+    predictions[mask] = scores.controlled.predicted
     # Zero where there is no verdict: the estimate does not depend on it.
     influence = np.zeros(len(keys))
-    influence[known] = found.controlled.influence
-    value = found.controlled.value
+    influence[mask] = scores.controlled.influence
+    value = scores.controlled.value
     # All wins or all ties vary in difficulty alone, which tells nothing of the next comparison.
-    interval = wilson_share(value, int(known.sum()))[1:] if alike(found.points[known]) else None
+    interval = wilson_share(value, int(mask.sum()))[1:] if alike(scores.points[mask]) else None
     yield Measured(
         "lc_win_rate",
         keys,
-        predicted,
+        predictions,
         share=True,
         value=value,
         influence=influence,
@@ -109,14 +111,14 @@ def _controlled(keys: list[str], categories: list[str | None], found: Scores) ->
     )
 
 
-def public_numbers(found: Scores) -> dict[str, Any] | None:
+def public_numbers(scores: Scores) -> dict[str, Any] | None:
     """Return what AlpacaEval's leaderboard shows, under its names, in percent."""
-    if found.public is None:
+    if scores.public is None:
         return None
-    numbers: dict[str, Any] = found.public._asdict()
-    if found.controlled is not None:
-        numbers["length_controlled_winrate"] = 100 * found.controlled.value
-        numbers["lc_se_as_published"] = 100 * found.controlled.se_as_published
+    numbers: dict[str, Any] = scores.public._asdict()
+    if scores.controlled is not None:
+        numbers["length_controlled_winrate"] = 100 * scores.controlled.value
+        numbers["lc_se_as_published"] = 100 * scores.controlled.se_as_published
     return numbers
 
 

@@ -81,8 +81,8 @@ def games_of(
         if key not in texts or texts[key] == base:
             continue
         for first in [False, True] if protocol == "both_orders" else [model_first(instruction)]:
-            shown = (texts[key], base) if first else (base, texts[key])
-            games.append(Game(key, first, prompt.messages(instruction, *shown)))
+            pair = (texts[key], base) if first else (base, texts[key])
+            games.append(Game(key, first, prompt.messages(instruction, *pair)))
     return games
 
 
@@ -196,9 +196,9 @@ def _points(
     points: dict[str, float | None] = {}
     missing: dict[str, str] = {}
     for key, group in by_prompt.items():
-        known = [verdict.points for verdict in group if verdict.points is not None]
-        points[key] = sum(known) / len(known) if known else None
-        if not known:
+        values = [verdict.points for verdict in group if verdict.points is not None]
+        points[key] = sum(values) / len(values) if values else None
+        if not values:
             missing[key] = group[0].reason or "no_verdict"
     return points, missing
 

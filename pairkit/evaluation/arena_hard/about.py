@@ -17,7 +17,7 @@ from pairkit.rankers.judge.statistics import judge_rates, rates_by_name
 
 
 def statistics(
-    found: Sequence[CategoryScores],
+    categories: Sequence[CategoryScores],
     own: Mapping[str, str],
     base: Mapping[str, str],
     counts: Mapping[str, int],
@@ -30,14 +30,14 @@ def statistics(
             "reference_mean_length": _mean_length(base),
             "empty": sum(not text.strip() for text in own.values()),
         },
-        "judge_statistics": rates | _longer_wins(found, own, base),
+        "judge_statistics": rates | _longer_wins(categories, own, base),
     }
 
 
 def notes(
     recipe: ArenaHardRecipe,
     inputs: Inputs,
-    found: Sequence[CategoryScores],
+    categories: Sequence[CategoryScores],
     judge: str,
     quoted: int,
     answers: Mapping[str, Any],
@@ -48,7 +48,7 @@ def notes(
         *_of_references(recipe, inputs),
         *_of_judge(recipe, judge, quoted),
         *_of_answers(answers),
-        *(line for scores in found for line in _of_category(recipe, scores)),
+        *(line for scores in categories for line in _of_category(recipe, scores)),
     ]
 
 
@@ -123,11 +123,11 @@ def _mean_length(texts: Mapping[str, str]) -> float | None:
 
 
 def _longer_wins(
-    found: Sequence[CategoryScores], own: Mapping[str, str], base: Mapping[str, str]
+    categories: Sequence[CategoryScores], own: Mapping[str, str], base: Mapping[str, str]
 ) -> dict[str, Any]:
     return longer_wins(
         (len(own[question.prompt_id]) - len(base[question.prompt_id]), points)
-        for scores in found
+        for scores in categories
         for question, points in zip(scores.questions, scores.scored.points, strict=True)
         if question.prompt_id in own and question.prompt_id in base
     )

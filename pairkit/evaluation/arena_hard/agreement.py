@@ -26,19 +26,19 @@ def agreement(
     both = ~np.isnan(ours) & ~np.isnan(theirs)
     # Without draws, which are nobody's preference.
     decided = both & (ours != 0.5) & (theirs != 0.5)
-    found: dict[str, Any] = {
+    entries: dict[str, Any] = {
         "judge": other.judge or UNKNOWN,
         "prompts": int(both.sum()),
         "decided": int(decided.sum()),
     }
     if decided.any():
         same = int(((ours > 0.5) == (theirs > 0.5))[decided].sum())
-        found["agreement"] = {"number": same, **wilson(same, found["decided"])._asdict()}
+        entries["agreement"] = {"number": same, **wilson(same, entries["decided"])._asdict()}
     if both.any():
-        found["mean_difference"] = float((ours - theirs)[both].mean())
+        entries["mean_difference"] = float((ours - theirs)[both].mean())
     if both.any() and np.ptp(ours[both]) > 0 and np.ptp(theirs[both]) > 0:
-        found["correlation"] = float(np.corrcoef(ours[both], theirs[both])[0, 1])
-    return found | _of_labels(games, other.games)
+        entries["correlation"] = float(np.corrcoef(ours[both], theirs[both])[0, 1])
+    return entries | _of_labels(games, other.games)
 
 
 def _of_labels(games: Sequence[Game], others: Sequence[Game]) -> dict[str, Any]:

@@ -52,26 +52,26 @@ def read_answers(path: Path, questions: Sequence[Question]) -> Given:
         model, answers, file = read_own(path, questions)
         return Given(model, answers, {}, file)
     texts = {question.prompt_id: question.turns[0] for question in questions}
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     tokens: dict[str, int] = {}
     models: dict[str, int] = {}
     for number, row in rows:
         key = id_of(row, path, number)
-        asked, text, stored = _read(row, path, number)
-        if asked is not None and texts.get(key, asked) != asked:
+        question, text, token_count = _read(row, path, number)
+        if question is not None and texts.get(key, question) != question:
             raise InputError.at(
                 f"prompt {key!r} has another text than the benchmark's: these answers are to other questions",
                 file=path,
                 row=number,
             )
-        if named := row.get("model") or row.get("model_id"):
-            models.setdefault(str(named), number)
+        if name := row.get("model") or row.get("model_id"):
+            models.setdefault(str(name), number)
         problem = Problem("no_answer", "the answer is null")
-        add_answer(found, key, problem if text is None else Answer((text,)), path, number)
-        if stored is not None:
-            tokens[key] = stored
-    answers = matched(found, questions, path)
-    return Given(one_name(models, path), answers, tokens, leaving_out(file, found, questions))
+        add_answer(by_prompt, key, problem if text is None else Answer((text,)), path, number)
+        if token_count is not None:
+            tokens[key] = token_count
+    answers = matched(by_prompt, questions, path)
+    return Given(one_name(models, path), answers, tokens, leaving_out(file, by_prompt, questions))
 
 
 def write_public(
@@ -113,10 +113,10 @@ def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, in
     """Return the question where the row has it, the answer (None: null), and the stored number of tokens."""
     metadata = row.get("metadata") or row.get("conv_metadata") or {}
     length = metadata.get("token_len") if isinstance(metadata, Mapping) else None
-    asked: Any = None
+    question: Any = None
     messages, choices = row.get("messages"), row.get("choices")
     if messages:
-        asked, content = messages[0].get("content"), messages[-1].get("content")
+        question, content = messages[0].get("content"), messages[-1].get("content")
     elif choices:
         turn = choices[0]["turns"][0]
         content = turn.get("content")
@@ -127,11 +127,11 @@ def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, in
         raise InputError.at(
             "has neither 'messages', nor 'choices', nor 'answer': it holds no answer", file=path, row=number
         )
-    text, asked = _text(content), _text(asked)
+    text, question = _text(content), _text(question)
     if text is not None and not isinstance(text, str):
         raise InputError.at(f"the answer is {type(text).__name__}, not a text", file=path, row=number)
-    stored = length if isinstance(length, int) and length >= 0 else None
-    return asked if isinstance(asked, str) else None, text, stored
+    token_count = length if isinstance(length, int) and length >= 0 else None
+    return question if isinstance(question, str) else None, text, token_count
 
 
 def _text(content: Any) -> Any:

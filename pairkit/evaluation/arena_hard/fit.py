@@ -29,8 +29,8 @@ def fit(design: Floats, points: Floats, weights: Floats, ridge: float = 0.0) -> 
 
     Raises `NoMaximumError` if there is none.
     """
-    theta, moved = _newton(design, points, weights[None], ridge, np.zeros((1, design.shape[1])))
-    if moved[0] > _NEAR:
+    theta, distances = _newton(design, points, weights[None], ridge, np.zeros((1, design.shape[1])))
+    if distances[0] > _NEAR:
         raise NoMaximumError
     optimum: Floats = theta[0]
     return optimum
@@ -55,7 +55,7 @@ def _newton(
     k = design.shape[1]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), k * k)
     identity = np.eye(k)
-    moved = np.zeros(len(theta))
+    distances = np.zeros(len(theta))
     for _ in range(_STEPS):
         q = sigmoid(theta @ design.T)
         slope = (weights * (q - points)) @ design + ridge * theta
@@ -64,10 +64,10 @@ def _newton(
         hessian += _DAMPING * scale[:, None, None] * identity
         step = np.linalg.solve(hessian, -slope[:, :, None])[:, :, 0].astype(np.float64)
         theta = _stepped(design, points, weights, ridge, theta, step)
-        moved = np.abs(step @ design.T).max(axis=1)
-        if (moved <= _END).all():
+        distances = np.abs(step @ design.T).max(axis=1)
+        if (distances <= _END).all():
             break
-    return theta, moved
+    return theta, distances
 
 
 def _stepped(

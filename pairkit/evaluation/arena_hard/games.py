@@ -71,29 +71,29 @@ class Scored(NamedTuple):
 
 def scored(questions: Sequence[Question], games: Sequence[Game], version: Version) -> Scored:
     """Return the scores of prompts from their games; one that has no game is not in `missing`."""
-    played: dict[str, list[Game]] = defaultdict(list)
+    by_prompt: dict[str, list[Game]] = defaultdict(list)
     for game in games:
-        played[game.prompt_id].append(game)
+        by_prompt[game.prompt_id].append(game)
     points, battles = np.full(len(questions), np.nan), np.zeros(len(questions))
-    counted: list[Game] = []
+    all_valid_games: list[Game] = []
     missing: dict[str, str] = {}
     halves = 0
     for place, question in enumerate(questions):
-        of = played.get(question.prompt_id, [])
-        kept = [game for game in of if game.points is not None]
-        lacks = len(of) > len(kept) or len(of) == 1
+        of = by_prompt.get(question.prompt_id, [])
+        valid_games = [game for game in of if game.points is not None]
+        lacks = len(of) > len(valid_games) or len(of) == 1
         if BENCHMARKS[version].drops_prompts and lacks and not _only_battles(of):
-            kept = []
-        if not kept:
+            valid_games = []
+        if not valid_games:
             if of:
                 missing[question.prompt_id] = next((g.reason for g in of if g.reason), "no_verdict")
             continue
-        halves += len(kept) == 1 and not _only_battles(of)
-        weights = np.array([game.battles for game in kept], dtype=np.float64)
+        halves += len(valid_games) == 1 and not _only_battles(of)
+        weights = np.array([game.battles for game in valid_games], dtype=np.float64)
         battles[place] = weights.sum()
-        points[place] = float(weights @ np.array([game.points for game in kept])) / battles[place]
-        counted += kept
-    return Scored(points, battles, counted, missing, halves)
+        points[place] = float(weights @ np.array([game.points for game in valid_games])) / battles[place]
+        all_valid_games += valid_games
+    return Scored(points, battles, all_valid_games, missing, halves)
 
 
 def _only_battles(games: Sequence[Game]) -> bool:

@@ -84,17 +84,19 @@ def read_inputs(
         None if path is None else read_judgments(path, questions, recipe.version)
         for path in (files.annotations, files.agreement)
     )
-    stored = {"annotations": judgments, "agreement": other_judge}
-    data |= {role: found.file for role, found in stored.items() if found is not None}
+    by_role = {"annotations": judgments, "agreement": other_judge}
+    data |= {role: content.file for role, content in by_role.items() if content is not None}
     against = {} if judgments is None else judgments.references
     references = read_references(files.references, questions, recipe.version, against, recipe.thoughts)
     for place, file in enumerate(references.files):
         data["reference" if not place else f"reference_{place + 1}"] = file
-    given = None
+    stored_answers = None
     if files.answers is not None:
-        given = read_answers(files.answers, questions)
-        data["answers"] = given.file
-    names = [found.model for found in (given, judgments) if found is not None and found.model]
+        stored_answers = read_answers(files.answers, questions)
+        data["answers"] = stored_answers.file
+    names = [
+        content.model for content in (stored_answers, judgments) if content is not None and content.model
+    ]
     if len(set(names)) > 1 and not recipe.name:
         raise InputError(
             f"the answers are {names[0]!r}'s and the verdicts are on {names[1]!r}: give those of one "
@@ -110,8 +112,8 @@ def read_inputs(
         model,
         read,
         references,
-        None if given is None else given.answers,
-        {} if given is None else given.tokens,
+        None if stored_answers is None else stored_answers.answers,
+        {} if stored_answers is None else stored_answers.tokens,
         judgments,
         other_judge,
         read_prompts(recipe.judge_prompt),

@@ -61,19 +61,19 @@ def questions_to_judge(
     prompts: Mapping[str | None, Prompt],
 ) -> Questions:
     """Return both games of each question that has the model's text and the reference's, by prompt_id."""
-    asked: list[Asked] = []
+    judge_questions: list[Asked] = []
     quoted = 0
     for question in questions:
         key = question.prompt_id
         if key not in texts or key not in references:
             continue
-        shown = [without_labels(text) for text in (question.turns[0], references[key], texts[key])]
-        quoted += sum(found for _, found in shown)
-        (user, _), (base, _), (own, _) = shown
+        parts = [without_labels(text) for text in (question.turns[0], references[key], texts[key])]
+        quoted += sum(has_labels for _, has_labels in parts)
+        (user, _), (base, _), (own, _) = parts
         prompt = prompts[question.category]
-        asked.append(Asked(key, 0, prompt.messages(user, base, own)))
-        asked.append(Asked(key, 1, prompt.messages(user, own, base)))
-    return Questions(asked, quoted)
+        judge_questions.append(Asked(key, 0, prompt.messages(user, base, own)))
+        judge_questions.append(Asked(key, 1, prompt.messages(user, own, base)))
+    return Questions(judge_questions, quoted)
 
 
 def decoding_of(judge: JudgeModel, version: Version) -> Decoding:
@@ -83,7 +83,12 @@ def decoding_of(judge: JudgeModel, version: Version) -> Decoding:
 
 
 def ask_judge(
-    session: Session, engine: Engine, judge: JudgeModel, asked: Sequence[Asked], version: Version, seed: int
+    session: Session,
+    engine: Engine,
+    judge: JudgeModel,
+    questions: Sequence[Asked],
+    version: Version,
+    seed: int,
 ) -> tuple[list[Game], Counter[str]]:
     """Ask all questions, and again those whose verdict cannot be read.
 
@@ -91,29 +96,33 @@ def ask_judge(
     """
     games: dict[int, Game] = {}
     counts: Counter[str] = Counter()
-    pending = list(range(len(asked)))
+    pending = list(range(len(questions)))
     for attempt in range(judge.attempts):
         decoding = decoding_of(judge, version)
         if attempt:
             decoding = decoding._replace(temperature=judge.retry_temperature)
-        for place, answer in _answers(session, engine, asked, pending, decoding, version, seed, attempt):
+        for place, answer in _answers(session, engine, questions, pending, decoding, version, seed, attempt):
             if isinstance(answer, Problem):
-                games[place] = game_of(asked[place].prompt_id, asked[place].game, None, None, answer.reason)
+                games[place] = game_of(
+                    questions[place].prompt_id, questions[place].game, None, None, answer.reason
+                )
                 continue
             label = read_label("\n".join(answer_of(part) or "" for part in answer), version)
-            games[place] = game_of(asked[place].prompt_id, asked[place].game, label, "\n".join(answer))
+            games[place] = game_of(
+                questions[place].prompt_id, questions[place].game, label, "\n".join(answer)
+            )
             counts["answers"] += 1
             counts["unparsable"] += label is None
         pending = [place for place in pending if games[place].reason == "no_verdict"]
         if not pending:
             break
-    return [games[place] for place in range(len(asked))], counts
+    return [games[place] for place in range(len(questions))], counts
 
 
 def _answers(
     session: Session,
     engine: Engine,
-    asked: Sequence[Asked],
+    questions: Sequence[Asked],
     places: Sequence[int],
     decoding: Decoding,
     version: Version,
@@ -124,22 +133,22 @@ def _answers(
 
     def ask(messages: Mapping[int, list[dict[str, str]]], turn: int) -> list[Result]:
         requests = [
-            Request(said, (_sampling(asked[place], decoding, seed, attempt, turn),))
-            for place, said in messages.items()
+            Request(dialogue, (_sampling(questions[place], decoding, seed, attempt, turn),))
+            for place, dialogue in messages.items()
         ]
         return session.ask(engine, requests, "Judging" if not turn else "Asking for labels")
 
-    first = {place: list(asked[place].messages) for place in places}
+    first = {place: list(questions[place].messages) for place in places}
     answers: dict[int, list[str] | Problem] = {}
     for place, result in zip(places, ask(first, 0), strict=True):
         answers[place] = result if isinstance(result, Problem) else [result[0].text]
     if version == "0.1":
         again: dict[int, list[dict[str, str]]] = {}
         for place, answer in answers.items():
-            said = "" if isinstance(answer, Problem) else answer_of(answer[0]) or ""
+            reply = "" if isinstance(answer, Problem) else answer_of(answer[0]) or ""
             # Servers refuse an empty turn of the assistant.
-            if said.strip() and not found_in(said, version):
-                turns = [{"role": "assistant", "content": said}, {"role": "user", "content": _AGAIN}]
+            if reply.strip() and not found_in(reply, version):
+                turns = [{"role": "assistant", "content": reply}, {"role": "user", "content": _AGAIN}]
                 again[place] = [*first[place], *turns]
         for place, result in zip(again, ask(again, 1) if again else [], strict=True):
             before = answers[place]
@@ -149,10 +158,10 @@ def _answers(
     return [(place, answers[place]) for place in places]
 
 
-def _sampling(asked: Asked, decoding: Decoding, seed: int, attempt: int, turn: int) -> Sampling:
+def _sampling(question: Asked, decoding: Decoding, seed: int, attempt: int, turn: int) -> Sampling:
     return Sampling(
         decoding.temperature,
         decoding.top_p,
-        sample_seed(seed, f"{asked.prompt_id}/{asked.game}/{turn}", attempt),
+        sample_seed(seed, f"{question.prompt_id}/{question.game}/{turn}", attempt),
         decoding.max_tokens,
     )

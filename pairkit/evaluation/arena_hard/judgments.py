@@ -49,42 +49,42 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     """
     rows, file = read_rows(path)
     check_public(rows[0][1], path, JUDGMENTS)
-    wanted = {question.prompt_id for question in questions}
+    prompt_ids = {question.prompt_id for question in questions}
     models: dict[str, int] = {}
     judges: dict[str, int] = {}
     references: dict[str, str] = {}
     games: list[Game] = []
     others: list[str] = []
-    seen: set[tuple[str, int]] = set()
+    game_keys: set[tuple[str, int]] = set()
     for number, row in rows:
         key = id_of(row, path, number)
         models.setdefault(text_field(row, "model_b" if "winner" in row else "model", path, number), number)
         if row.get("judge") is not None:
             judges.setdefault(text_field(row, "judge", path, number), number)
-        if named := row.get("model_a") if "winner" in row else row.get("baseline"):
-            references[key] = str(named)
+        if reference := row.get("model_a") if "winner" in row else row.get("baseline"):
+            references[key] = str(reference)
         for game in _games(row, key, version, path, number):
-            if game.game is not None and (key, game.game) in seen:
+            if game.game is not None and (key, game.game) in game_keys:
                 raise InputError.at(
                     f"a second verdict on game {game.game + 1} of prompt {key!r}: keep one",
                     file=path,
                     row=number,
                 )
             if game.game is not None:
-                seen.add((key, game.game))
-            if key in wanted:
+                game_keys.add((key, game.game))
+            if key in prompt_ids:
                 games.append(game)
-        if key not in wanted:
+        if key not in prompt_ids:
             others.append(key)
     if not games:
         raise InputError(
-            f"{path}: none of its {len(rows):,} rows is about one of the {len(wanted):,} questions: give the "
-            "verdicts on these questions, or another file of questions"
+            f"{path}: none of its {len(rows):,} rows is about one of the {len(prompt_ids):,} questions: give "
+            "the verdicts on these questions, or another file of questions"
         )
     judge = one_name(judges, path, "verdicts", "judge")
     model = one_name(models, path)
-    known = {key: name for key, name in references.items() if key in wanted}
-    return Judgments(model, judge, known, games, file.leaving_out(others))
+    reference_names = {key: name for key, name in references.items() if key in prompt_ids}
+    return Judgments(model, judge, reference_names, games, file.leaving_out(others))
 
 
 def write_judgments(
@@ -123,22 +123,22 @@ def _games(row: Row, key: str, version: Version, path: Path, number: int) -> lis
         if isinstance(place, bool) or place not in (1, 2):
             raise InputError.at(f"field 'game' is {place!r}; it is 1 or 2", file=path, row=number)
         return [_game(row, key, int(place) - 1, version)]
-    given = row.get("games")
-    if not isinstance(given, Sequence) or isinstance(given, str) or len(given) > 2:
+    games = row.get("games")
+    if not isinstance(games, Sequence) or isinstance(games, str) or len(games) > 2:
         raise InputError.at(
             "has neither 'games' (two), nor 'game', nor 'winner': it holds no verdict of Arena-Hard",
             file=path,
             row=number,
         )
-    return [_game(game or {}, key, place, version) for place, game in enumerate(given)]
+    return [_game(game or {}, key, place, version) for place, game in enumerate(games)]
 
 
-def _game(given: Mapping[str, Any], key: str, place: int, version: Version) -> Game:
-    judgment = given.get("judgment")
+def _game(entry: Mapping[str, Any], key: str, place: int, version: Version) -> Game:
+    judgment = entry.get("judgment")
     words = judgment.get("answer") if isinstance(judgment, Mapping) else judgment
     text = words if isinstance(words, str) else None
     # The label that the file has, because it is the verdict; its text is read only without one.
-    label = label_of(given["score"]) if "score" in given else read_label(text or "", version)
+    label = label_of(entry["score"]) if "score" in entry else read_label(text or "", version)
     return game_of(key, place, label, text)
 
 

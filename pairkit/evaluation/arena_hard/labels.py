@@ -64,8 +64,8 @@ def read_label(text: str, version: Version) -> str | None:
     >>> read_label("So: [[A>B]], yes, [[A>B]]", "0.1"), read_label("[[A>B]] no, [[A=B]]", "0.1")
     ('A>B', None)
     """
-    found = found_in(text, version)
-    return label_of(found[0]) if len(found) == 1 else None
+    labels = found_in(text, version)
+    return label_of(labels[0]) if len(labels) == 1 else None
 
 
 def without_labels(text: str) -> tuple[str, bool]:
@@ -74,5 +74,5 @@ def without_labels(text: str) -> tuple[str, bool]:
     >>> without_labels("Say [[A>>B]]."), without_labels("x[0]")
     (('Say ⟦⟦A>>B⟧⟧.', True), ('x[0]', False))
     """
-    shown, count = _READABLE.subn(lambda label: label[0].translate(_OTHER_BRACKETS), text)
-    return shown, count > 0
+    clean_text, count = _READABLE.subn(lambda label: label[0].translate(_OTHER_BRACKETS), text)
+    return clean_text, count > 0

@@ -24,11 +24,11 @@ def plan_arena_hard(
         answers = generate_answers(running, engine, questions, recipe.decoding, seed=recipe.seed)
         steps["answers"] = planned(engine)
     if until != "answers" and recipe.judge is not None and inputs.judgments is None:
-        known = {key: only_text(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
-        texts = {key: text for key, text in known.items() if text is not None}
-        asked = questions_to_judge(questions, texts, references.texts, inputs.prompts).asked
+        answer_texts = {key: only_text(answer, recipe.thoughts) for key, answer in (answers or {}).items()}
+        texts = {key: text for key, text in answer_texts.items() if text is not None}
+        judge_questions = questions_to_judge(questions, texts, references.texts, inputs.prompts).asked
         judge = running.judging(recipe.judge)
-        ask_judge(running, judge, recipe.judge, asked, recipe.version, recipe.seed)
+        ask_judge(running, judge, recipe.judge, judge_questions, recipe.version, recipe.seed)
         # With v0.1 each attempt has a second turn where the first has no label.
         attempts = recipe.judge.attempts * (2 if recipe.version == "0.1" else 1)
         steps["verdicts"] = planned(judge, attempts)

@@ -30,21 +30,21 @@ def read_questions(
     """
     rows, file = read_rows(path)
     categories = BENCHMARKS[version].categories
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for number, row in rows:
         key = id_of(row, path, number)
-        if key in found:
+        if key in questions:
             raise InputError.at(f"prompt {key!r} for the second time: keep one", file=path, row=number)
         of = _category(row, version, path, number)
-        found[key] = Question(key, (_prompt(row, path, number),), of, row)
-    known = questions_sha256(list(found.values())) == BENCHMARKS[version].questions_sha256
-    chosen = tuple(question for question in found.values() if category in (None, question.category))
-    if not chosen:
+        questions[key] = Question(key, (_prompt(row, path, number),), of, row)
+    known = questions_sha256(list(questions.values())) == BENCHMARKS[version].questions_sha256
+    selection = tuple(question for question in questions.values() if category in (None, question.category))
+    if not selection:
         names = ", ".join(str(name) for name in categories if name) or "none"
         raise InputError(
             f"{path}: no question has the category {category!r}; Arena-Hard {version} has {names}"
         )
-    return Questions(chosen[:limit], file, known)
+    return Questions(selection[:limit], file, known)
 
 
 def id_of(row: Row, path: Path, number: int) -> str:

@@ -50,48 +50,51 @@ def read_references(
     Raises `InputError` for files that cannot be used, several references for one category, or verdicts
     against another reference.
     """
-    given = [_read(path, questions) for path in paths]
+    candidates = [_read(path, questions) for path in paths]
     public = BENCHMARKS[version].categories
     names: dict[str, str] = {}
     texts: dict[str, str] = {}
     tokens: dict[str, int] = {}
-    chosen = {category: _of_category(category, given, version) for category in public}
+    by_category = {category: _of_category(category, candidates, version) for category in public}
     for question in questions:
         key = question.prompt_id
-        found = chosen[question.category]
-        if found is None:
+        reference = by_category[question.category]
+        if reference is None:
             names[key] = judged_against.get(key, public[question.category])
             continue
-        names[key] = found.model
-        if judged_against.get(key, found.model) != found.model:
+        names[key] = reference.model
+        if judged_against.get(key, reference.model) != reference.model:
             raise InputError(
-                f"{found.file.file}: the verdicts are against another reference, {judged_against[key]!r}, "
-                f"than {found.model!r}: give the answers of {judged_against[key]!r}"
+                f"{reference.file.file}: the verdicts are against another reference, "
+                f"{judged_against[key]!r}, than {reference.model!r}: give the answers of "
+                f"{judged_against[key]!r}"
             )
-        answer = found.answers[key]
+        answer = reference.answers[key]
         if not isinstance(answer, Problem):
             texts[key] = only_text(answer, thoughts) or ""
-        if key in found.tokens:
-            tokens[key] = found.tokens[key]
-    return References(names, texts, tokens, [found.file for found in given])
+        if key in reference.tokens:
+            tokens[key] = reference.tokens[key]
+    return References(names, texts, tokens, [reference.file for reference in candidates])
 
 
 def _read(path: Path, questions: Sequence[Question]) -> Given:
-    given = read_answers(path, questions)
+    answers = read_answers(path, questions)
     return (
-        given if given.model else given._replace(model=path.name.removesuffix(".gz").removesuffix(".jsonl"))
+        answers
+        if answers.model
+        else answers._replace(model=path.name.removesuffix(".gz").removesuffix(".jsonl"))
     )
 
 
-def _of_category(category: str | None, given: Sequence[Given], version: Version) -> Given | None:
+def _of_category(category: str | None, candidates: Sequence[Given], version: Version) -> Given | None:
     """Return the answers of the benchmark's reference for a category, else of one that is none of its own."""
     public = BENCHMARKS[version].categories
-    own = [found for found in given if found.model == public[category]]
+    own = [answers for answers in candidates if answers.model == public[category]]
     # o3-mini's file has answers to the prompts of creative writing, too, for which it is not a reference.
-    found = own or [found for found in given if found.model not in public.values()]
-    if len(found) > 1:
+    matches = own or [answers for answers in candidates if answers.model not in public.values()]
+    if len(matches) > 1:
         raise InputError(
-            f"two references for {category or 'the prompts'}, {found[0].model!r} ({found[0].file.file}) and "
-            f"{found[1].model!r} ({found[1].file.file}): give one"
+            f"two references for {category or 'the prompts'}, {matches[0].model!r} ({matches[0].file.file}) "
+            f"and {matches[1].model!r} ({matches[1].file.file}): give one"
         )
-    return found[0] if found else None
+    return matches[0] if matches else None

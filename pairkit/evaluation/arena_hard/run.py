@@ -70,17 +70,17 @@ def run_arena_hard(
             _write_answers(recipe, inputs, answers, texts, out)
         if until == "answers":
             return None
-        judged = _judged(recipe, inputs, texts, running)
-        table = games_table(judged.games, inputs.model, inputs.references.names)
+        judging = _judged(recipe, inputs, texts, running)
+        table = games_table(judging.games, inputs.model, inputs.references.names)
         with replacing(out / "verdicts.parquet") as temporary:
             pq.write_table(table, temporary, compression="zstd")
-        name = str(judged.judge["name"])
-        write_judgments(out / JUDGMENTS, name, inputs.model, inputs.references.names, judged.games)
+        name = str(judging.judge["name"])
+        write_judgments(out / JUDGMENTS, name, inputs.model, inputs.references.names, judging.games)
         if until == "verdicts":
             return None
         styles = _styles(recipe, inputs, texts)
         write_styles(out, styles)
-        outcome = _outcome(recipe, inputs, answers, texts, judged, styles, chat)
+        outcome = _outcome(recipe, inputs, answers, texts, judging, styles, chat)
         return write_outcome(out, outcome._replace(verdicts=table), recipe.seed)
 
 
@@ -107,10 +107,10 @@ def _write_answers(
 ) -> None:
     questions, references = inputs.questions.questions, inputs.references
     write_answers(out / ANSWERS, inputs.model, questions, answers)
-    answered = [question for question in questions if question.prompt_id in references.texts]
-    if answered:
+    answered_questions = [question for question in questions if question.prompt_id in references.texts]
+    if answered_questions:
         base: Answers = {key: Answer((text,)) for key, text in references.texts.items()}
-        write_answers(out / REFERENCE_ANSWERS, references.names, answered, base)
+        write_answers(out / REFERENCE_ANSWERS, references.names, answered_questions, base)
     lengths = _lengths(inputs.count_tokens, texts, inputs.tokens)
     folder = out / "model_answer"
     folder.mkdir(exist_ok=True)
@@ -120,29 +120,29 @@ def _write_answers(
 
 
 def _lengths(
-    count: CountTokens | None, texts: Mapping[str, str], stored: Mapping[str, int]
+    count: CountTokens | None, texts: Mapping[str, str], token_counts: Mapping[str, int]
 ) -> dict[str, int]:
     """Return lengths in tokens by prompt_id: counted if a tokenizer was asked for, else as stored."""
     if count is not None:
         return {key: count(text) for key, text in texts.items()}
-    return {key: stored[key] for key in texts if key in stored}
+    return {key: token_counts[key] for key in texts if key in token_counts}
 
 
 def _styles(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str]) -> Styles:
     references = inputs.references
     lengths = [
-        _lengths(inputs.count_tokens, of, stored)
-        for of, stored in ((texts, inputs.tokens), (references.texts, references.tokens))
+        _lengths(inputs.count_tokens, of, token_counts)
+        for of, token_counts in ((texts, inputs.tokens), (references.texts, references.tokens))
     ]
     both = [key for key in texts if key in references.texts]
     # Lengths of some prompts alone would be a control on other prompts.
     complete = bool(both) and all(key in side for key in both for side in lengths)
-    counted = (recipe.counted_with or "stored") if complete else None
+    length_source = (recipe.counted_with or "stored") if complete else None
     own, base = (
         {key: style_of(of[key], side[key] if complete else None) for key in both}
         for of, side in zip((texts, references.texts), lengths, strict=True)
     )
-    return Styles(own, base, counted)
+    return Styles(own, base, length_source)
 
 
 def _judged(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str], running: Session) -> Judged:
@@ -154,11 +154,11 @@ def _judged(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str], r
     engine = running.engine(recipe.judge)
     questions = questions_to_judge(inputs.questions.questions, texts, inputs.references.texts, inputs.prompts)
     games, counts = ask_judge(running, engine, recipe.judge, questions.asked, recipe.version, recipe.seed)
-    used = {inputs.prompts[question.category] for question in inputs.questions.questions}
+    prompts = {inputs.prompts[question.category] for question in inputs.questions.questions}
     about = {
         "name": engine.name,
         "engine": recipe.judge.engine,
-        "prompt_sha256": {prompt.file: prompt.sha256 for prompt in sorted(used)},
+        "prompt_sha256": {prompt.file: prompt.sha256 for prompt in sorted(prompts)},
         "decoding": decoding_of(recipe.judge, recipe.version)._asdict(),
         "attempts": recipe.judge.attempts,
         "chat_template": engine.identity.get("chat"),
@@ -171,15 +171,15 @@ def _outcome(
     inputs: Inputs,
     answers: Answers | None,
     texts: Mapping[str, str],
-    judged: Judged,
+    judging: Judged,
     styles: Styles,
     chat: Any,
 ) -> Outcome:
     questions, references = inputs.questions.questions, inputs.references
-    found = {
+    by_category = {
         category: category_scores(
             [question for question in questions if question.category == category],
-            judged.games,
+            judging.games,
             styles,
             inputs.model,
             inputs.pool,
@@ -189,37 +189,37 @@ def _outcome(
         )
         for category in dict.fromkeys(question.category for question in questions)
     }
-    scores = list(found.values())
-    behavior = statistics(scores, texts, references.texts, judged.counts)
+    scores = list(by_category.values())
+    behavior = statistics(scores, texts, references.texts, judging.counts)
     asked = inputs.answers is None and inputs.judgments is None
     names = references.by_category(questions)
     about: dict[str, Any] = {
         "reference": names.get(None, names),
-        "judge": judged.judge,
+        "judge": judging.judge,
         "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if asked else None,
         "thoughts": recipe.thoughts,
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(questions),
         "style": {"control": recipe.style_control, "lengths": styles.lengths},
-        "quoted_verdicts": judged.quoted,
-        "scores": {category or "all": describe(of) for category, of in found.items()},
+        "quoted_verdicts": judging.quoted,
+        "scores": {category or "all": describe(of) for category, of in by_category.items()},
         **behavior,
     }
     if inputs.other_judge is not None:
-        about["agreement"] = agreement(questions, judged.games, inputs.other_judge, recipe.version)
+        about["agreement"] = agreement(questions, judging.games, inputs.other_judge, recipe.version)
     return Outcome(
         "arena_hard",
         recipe.version,
         inputs.model,
         [
             metric
-            for category, of in found.items()
+            for category, of in by_category.items()
             for metric in measured(of, f"/{category}" if category else "", recipe.seed)
         ],
         _missing(inputs, answers, scores, questions),
         _details(styles, texts, references.texts),
         about,
-        notes=notes(recipe, inputs, scores, str(judged.judge["name"]), judged.quoted, behavior["answers"]),
+        notes=notes(recipe, inputs, scores, str(judging.judge["name"]), judging.quoted, behavior["answers"]),
     )
 
 
@@ -228,11 +228,11 @@ def _missing(
 ) -> dict[str, str]:
     """Return why prompts have no score, by prompt_id: no answer, reference, or verdict."""
     missing: dict[str, str] = {}
-    judged = {game.prompt_id for of in scores for game in of.scored.games}
+    judged_ids = {game.prompt_id for of in scores for game in of.scored.games}
     unread = {key: reason for of in scores for key, reason in of.scored.missing.items()}
     for question in questions:
         key = question.prompt_id
-        if key in judged:
+        if key in judged_ids:
             continue
         answer = None if answers is None else answers[key]
         if isinstance(answer, Problem):

@@ -60,28 +60,28 @@ def category_scores(
     seed: int,
 ) -> CategoryScores:
     """Score the games about these questions."""
-    found = scored(questions, games, version)
-    battles = battles_of(found.games)
+    prompt_scores = scored(questions, games, version)
+    battles = battles_of(prompt_scores.games)
     controls: dict[str, Controlled] = {}
-    published: dict[str, Public] = {}
+    public_scores: dict[str, Public] = {}
     why_not: dict[str, str] = {}
     if battles.total:
-        published["score"] = published_score(battles, version, seed)
-        styled, why = _styled(questions, found, styles, pool, version)
+        public_scores["score"] = published_score(battles, version, seed)
+        styled_battles, why = _styled(questions, prompt_scores, styles, pool, version)
         for name, columns in CONTROLS.items():
             reason = why or _needs_lengths(name, styles, version)
-            if styled is None or reason is not None:
+            if styled_battles is None or reason is not None:
                 why_not[name] = reason or "no battles"
                 continue
             try:
                 controls[name] = controlled(
-                    styled, columns, version, style, prompts=len(questions), seed=seed
+                    styled_battles, columns, version, style, prompts=len(questions), seed=seed
                 )
-                published[name] = published_control(styled, columns, version, seed=seed)
+                public_scores[name] = published_control(styled_battles, columns, version, seed=seed)
             except NoMaximumError:
                 why_not[name] = "the battles do not determine it: they are too few, or all ended alike"
     models = [model, *(run.model for run in pool)]
-    return CategoryScores(questions, found, battles, controls, published, why_not, models)
+    return CategoryScores(questions, prompt_scores, battles, controls, public_scores, why_not, models)
 
 
 def published_score(battles: Battles, version: Version, seed: int) -> Public:
@@ -92,13 +92,13 @@ def published_score(battles: Battles, version: Version, seed: int) -> Public:
     counts = np.array(battles, dtype=np.float64)
     points = np.array([1.0, 0.5, 0.0])
     random = np.random.default_rng(seed)
-    resampled = random.multinomial(battles.total, counts / counts.sum(), PUBLIC_RESAMPLES) @ points
-    resampled = resampled / battles.total
+    scores = random.multinomial(battles.total, counts / counts.sum(), PUBLIC_RESAMPLES) @ points
+    scores = scores / battles.total
     if version == "0.1":
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low, high = np.quantile(scores, [0.025, 0.975])
         return Public(float(counts @ points) / battles.total, float(low), float(high))
-    low, high = np.quantile(resampled, [0.05, 0.95])
-    return Public(float(resampled.mean()), float(low), float(high))
+    low, high = np.quantile(scores, [0.05, 0.95])
+    return Public(float(scores.mean()), float(low), float(high))
 
 
 def error_by_battle(battles: Battles) -> float | None:
@@ -120,26 +120,26 @@ def elo_of(score: float) -> float:
     return _ELO + _DECADE * math.log10(score / (1 - score))
 
 
-def measured(found: CategoryScores, suffix: str, seed: int) -> list[Measured]:
+def measured(scores: CategoryScores, suffix: str, seed: int) -> list[Measured]:
     """Return the metrics, the score first; Elo only where it is finite."""
-    keys = [question.prompt_id for question in found.questions]
-    categories = [question.category for question in found.questions]
+    keys = [question.prompt_id for question in scores.questions]
+    categories = [question.category for question in scores.questions]
     score = Measured(
         f"score{suffix}",
         keys,
-        found.scored.points,
-        found.scored.battles,
+        scores.scored.points,
+        scores.scored.battles,
         share=True,
         categories=categories,
     )
     metrics = [score]
-    for name, control in found.controls.items():
+    for name, control in scores.controls.items():
         metrics.append(
             Measured(
                 f"{name}_controlled{suffix}",
                 keys,
-                found.scored.points,
-                found.scored.battles,
+                scores.scored.points,
+                scores.scored.battles,
                 share=True,
                 value=control.value,
                 influence=control.influence,
@@ -157,14 +157,14 @@ def _elo(score: Measured, suffix: str, seed: int) -> list[Measured]:
     value, low, high = metric.value / 100, metric.low / 100, metric.high / 100
     if low <= 0 or high >= 1:
         return []
-    known = ~np.isnan(score.scores)
+    mask = ~np.isnan(score.scores)
     assert score.weights is not None
-    weights = score.weights[known]
-    n = int(known.sum())
-    influence = np.zeros(len(known))
+    weights = score.weights[mask]
+    n = int(mask.sum())
+    influence = np.zeros(len(mask))
     factor = math.sqrt(n / (n - 1)) if n > 1 else math.nan
     slope = _DECADE / math.log(10) / (value * (1 - value))
-    influence[known] = slope * factor * (score.scores[known] - value) * weights / weights.sum()
+    influence[mask] = slope * factor * (score.scores[mask] - value) * weights / weights.sum()
     return [
         Measured(
             f"elo{suffix}",
@@ -188,20 +188,20 @@ def _needs_lengths(control: str, styles: Styles, version: Version) -> str | None
 
 def _styled(
     questions: Sequence[Question],
-    found: Scored,
+    scores: Scored,
     styles: Styles,
     pool: Sequence[PoolRun],
     version: Version,
 ) -> tuple[StyledBattles | None, str | None]:
     """Return the battles of all models with their features, or why there are none."""
-    absent = {game.prompt_id for game in found.games} - (styles.own.keys() & styles.base.keys())
+    absent = {game.prompt_id for game in scores.games} - (styles.own.keys() & styles.base.keys())
     if absent:
         return None, (
             f"both answers to {len(absent):,} of the judged prompts are not at hand: give --answers and "
             "--reference"
         )
     place = {question.prompt_id: number for number, question in enumerate(questions)}
-    sides = [(found.games, styles)]
+    sides = [(scores.games, styles)]
     for run in pool:
         if run.styles.lengths != styles.lengths:
             return (
@@ -209,9 +209,9 @@ def _styled(
                 f"the lengths of {run.model} were counted with another tokenizer: {run.styles.lengths}",
             )
         theirs = scored(questions, run.games, version).games
-        known = [game for game in theirs if game.prompt_id in run.styles.own]
+        styled_games = [game for game in theirs if game.prompt_id in run.styles.own]
         # A model without a game would have a weight that nothing determines.
-        sides += [(known, run.styles)] if known else []
+        sides += [(styled_games, run.styles)] if styled_games else []
     features = [of.rows(games) for games, of in sides]
     flat = [(number, game) for number, (games, _) in enumerate(sides) for game in games]
     return (
@@ -227,19 +227,19 @@ def _styled(
     )
 
 
-def describe(found: CategoryScores) -> dict[str, Any]:
+def describe(scores: CategoryScores) -> dict[str, Any]:
     """Return what results.json holds of a category besides its metrics, in percent."""
-    error = error_by_battle(found.battles)
+    error = error_by_battle(scores.battles)
     return {
-        "battles": found.battles._asdict(),
+        "battles": scores.battles._asdict(),
         "as_published": {
             name: {key: 100 * value for key, value in public._asdict().items()}
-            for name, public in found.published.items()
+            for name, public in scores.published.items()
         }
         | {"se_by_battle": None if error is None else 100 * error},
         "style_control": {
             name: {"coefficients": control.coefficients, "constant": control.constant}
-            for name, control in found.controls.items()
+            for name, control in scores.controls.items()
         },
-        "pool": list(found.pool),
+        "pool": list(scores.pool),
     }

@@ -146,15 +146,15 @@ def controlled(
     Raises `NoMaximumError` if style and model separate wins from losses, or cannot be told apart.
     """
     model = _fitted(battles, columns, version, style)
-    resampled = model.scores(_by_prompt(battles, np.random.default_rng(seed)))
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    named = [FEATURES[column] for column in columns]
-    found = [name for name, there in zip(named, model.varies, strict=True) if there]
-    weights = model.theta[len(model.theta) - len(found) :].tolist()
+    scores = model.scores(_by_prompt(battles, np.random.default_rng(seed)))
+    low, high = np.quantile(scores, [0.025, 0.975])
+    features = [FEATURES[column] for column in columns]
+    varying_features = [name for name, there in zip(features, model.varies, strict=True) if there]
+    weights = model.theta[len(model.theta) - len(varying_features) :].tolist()
     return Controlled(
         model.value,
-        dict(zip(found, weights, strict=True)),
-        tuple(name for name in named if name not in found),
+        dict(zip(varying_features, weights, strict=True)),
+        tuple(name for name in features if name not in varying_features),
         _influence(model, prompts),
         (float(low), float(high)),
     )
@@ -166,11 +166,11 @@ def published_control(battles: Battles, columns: Sequence[int], version: Version
     Raises `NoMaximumError` if style and model separate wins from losses, or cannot be told apart.
     """
     model = _fitted(battles, columns, version, "pool")
-    resampled = model.scores(_by_battle(battles, np.random.default_rng(seed)))
+    scores = model.scores(_by_battle(battles, np.random.default_rng(seed)))
     if version == "0.1":
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low, high = np.quantile(scores, [0.025, 0.975])
         return Public(model.value, float(low), float(high))
-    low, middle, high = np.quantile(resampled, [0.05, 0.5, 0.95])
+    low, middle, high = np.quantile(scores, [0.05, 0.5, 0.95])
     return Public(float(middle), float(low), float(high))
 
 
@@ -192,11 +192,11 @@ class _Fitted(NamedTuple):
 
     def scores(self, resamples: Iterable[Floats]) -> Floats:
         """Return the scores in resamples, each given as how often games count, `[R, g]`."""
-        fitted = [
+        thetas = [
             fits(self.design, self.battles.points, times * self.weight, self.estimator.ridge, self.theta)
             for times in resamples
         ]
-        return sigmoid(np.concatenate(fitted) @ self.contrast)
+        return sigmoid(np.concatenate(thetas) @ self.contrast)
 
 
 def _fitted(battles: Battles, columns: Sequence[int], version: Version, style: StyleControl) -> _Fitted:
@@ -235,10 +235,10 @@ def _contrast(battles: Battles, estimator: Estimator, k: int) -> Floats:
 def _by_prompt(battles: Battles, random: np.random.Generator) -> Iterator[Floats]:
     """Yield how often each game counts in resamples of whole prompts that were judged, `[R, g]` each."""
     # Prompts without a game would make the number of judged ones vary, and the interval too wide.
-    judged, place = np.unique(battles.prompt, return_inverse=True)
+    prompts, place = np.unique(battles.prompt, return_inverse=True)
     for _ in range(0, RESAMPLES, _CHUNK):
-        drawn = random.multinomial(len(judged), np.full(len(judged), 1 / len(judged)), size=_CHUNK)
-        yield drawn[:, place].astype(np.float64)
+        counts = random.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), size=_CHUNK)
+        yield counts[:, place].astype(np.float64)
 
 
 def _by_battle(battles: Battles, random: np.random.Generator) -> Iterator[Floats]:
@@ -255,5 +255,9 @@ def _influence(model: _Fitted, prompts: int) -> Floats:
     of_game = slope * model.weight * residual * (model.design @ model.direction)
     influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts).astype(np.float64)
     # As in `weighted_mean`, which this is without style.
-    judged = len(np.unique(battles.prompt))
-    return influence * math.sqrt(judged / (judged - 1)) if judged > 1 else np.full(prompts, np.nan)
+    prompt_count = len(np.unique(battles.prompt))
+    return (
+        influence * math.sqrt(prompt_count / (prompt_count - 1))
+        if prompt_count > 1
+        else np.full(prompts, np.nan)
+    )

@@ -34,8 +34,8 @@ def _tiktoken(name: str) -> CountTokens:
             "tokenizer's directory or Hub id"
         ) from error
     try:
-        known = name in tiktoken.list_encoding_names()
-        encoding = tiktoken.get_encoding(name) if known else tiktoken.encoding_for_model(name)
+        is_encoding = name in tiktoken.list_encoding_names()
+        encoding = tiktoken.get_encoding(name) if is_encoding else tiktoken.encoding_for_model(name)
     except Exception as error:  # KeyError for unknown names, and whatever the download raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120].rstrip(".")
         raise ModelError(

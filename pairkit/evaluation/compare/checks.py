@@ -31,22 +31,22 @@ def check_alike(settings: Sequence[Setting], allowed: Collection[str]) -> list[s
     """
     runs = [(setting.name, run) for setting in settings for run in setting.runs]
     # A number of one benchmark means nothing for another, so there is no way to allow it.
-    if told := _differing(runs, "benchmark"):
-        raise InputError(f"the runs are of different benchmarks: {told}: compare runs of one benchmark")
+    if difference := _differing(runs, "benchmark"):
+        raise InputError(f"the runs are of different benchmarks: {difference}: compare runs of one benchmark")
     notes = []
-    for what, told in _measured_by(runs).items():
-        if told:
+    for what, difference in _measured_by(runs).items():
+        if difference:
             if what not in allowed:
                 raise InputError(
-                    f"the runs differ in {what}: {told}: a difference between them may come from that alone; "
-                    f"compare them anyway with --allow-different {what}"
+                    f"the runs differ in {what}: {difference}: a difference between them may come from that "
+                    f"alone; compare them anyway with --allow-different {what}"
                 )
-            notes.append(f"the runs differ in {what}: {told}")
+            notes.append(f"the runs differ in {what}: {difference}")
     if any((run.results.get("judge") or {}).get("name") == _UNKNOWN for _, run in runs):
         notes.append("verdicts were read from files that name no judge: whether it is one judge is not known")
-    for what, said in _ANSWERED_BY.items():
-        if told := _differing(runs, what):
-            notes.append(f"{said}: {told}")
+    for what, sentence in _ANSWERED_BY.items():
+        if difference := _differing(runs, what):
+            notes.append(f"{sentence}: {difference}")
     return notes
 
 
@@ -80,8 +80,8 @@ def _other_questions(runs: Sequence[tuple[str, Run]]) -> str:
     hashes = _differing(runs, "questions_sha256")
     if not hashes:
         return ""
-    told = _other_texts(runs, ANSWERS, lambda text: text.prompt)
-    return hashes if told is None else told
+    difference = _other_texts(runs, ANSWERS, lambda text: text.prompt)
+    return hashes if difference is None else difference
 
 
 def _other_texts(
@@ -89,12 +89,12 @@ def _other_texts(
 ) -> str | None:
     """Describe a prompt of which a part of the stored texts differs; None if a run has stored none."""
     texts = [(name, read_texts(run.path / file)) for name, run in runs]
-    if not all(found for _, found in texts):
+    if not all(by_prompt for _, by_prompt in texts):
         return None
     first_name, first = texts[0]
-    for name, found in texts:
+    for name, by_prompt in texts:
         for prompt in first:
-            if prompt in found and part(first[prompt]) != part(found[prompt]):
+            if prompt in by_prompt and part(first[prompt]) != part(by_prompt[prompt]):
                 return f"prompt {prompt!r} has another text in {name} than in {first_name}"
     return ""
 

@@ -16,14 +16,14 @@ _ABSENT = "not_in_run"
 
 def missing_of(setting: Setting, metric: str) -> dict[str, str]:
     """Return why some run of a setting has no score, by prompt, of those that any run was asked."""
-    asked = _asked([setting], metric)
-    return _lacking(setting, metric, asked)
+    prompts = _asked([setting], metric)
+    return _lacking(setting, metric, prompts)
 
 
 def left_out(first: Setting, second: Setting, metric: str) -> dict[str, Any]:
     """Return how many prompts of either setting are not common ones, and why, by setting and reason."""
-    asked = _asked([first, second], metric)
-    lacking = [_lacking(setting, metric, asked) for setting in (first, second)]
+    prompts = _asked([first, second], metric)
+    lacking = [_lacking(setting, metric, prompts) for setting in (first, second)]
     counts = [dict(sorted(Counter(reasons.values()).items())) for reasons in lacking]
     return {"prompts": len(lacking[0].keys() | lacking[1].keys()), "first": counts[0], "second": counts[1]}
 
@@ -33,12 +33,12 @@ def _asked(settings: Sequence[Setting], metric: str) -> dict[str, None]:
     return dict.fromkeys(prompt for run in runs for prompt in run.measured[metric].prompt_ids)
 
 
-def _lacking(setting: Setting, metric: str, asked: Mapping[str, None]) -> dict[str, str]:
+def _lacking(setting: Setting, metric: str, prompts: Mapping[str, None]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for run in setting.runs:
-        told = run.missing.get(metric, {})
-        for prompt in asked.keys() - set(scored(run.measured[metric])):
-            reasons.setdefault(prompt, told.get(prompt, _ABSENT))
+        missing = run.missing.get(metric, {})
+        for prompt in prompts.keys() - set(scored(run.measured[metric])):
+            reasons.setdefault(prompt, missing.get(prompt, _ABSENT))
     return reasons
 
 
@@ -46,21 +46,21 @@ def notes_of(settings: Sequence[Setting], metrics: Sequence[Mapping[str, Any]]) 
     """Return sentences on the prompts that are left out, and on metrics that only some runs have."""
     # Those of categories have lost the same prompts as their metric.
     whole = [metric for metric in metrics if not is_part(metric["name"])] or metrics
-    told: dict[str, list[str]] = {}
+    by_sentence: dict[str, list[str]] = {}
     for metric in whole:
         for sentence in (*map(_of_pair, metric["pairs"]), *map(_of_seeds, metric["settings"])):
             if sentence:
-                told.setdefault(sentence, []).append(metric["name"])
-    notes = [f"{', '.join(names)}: {sentence}" for sentence, names in told.items()]
+                by_sentence.setdefault(sentence, []).append(metric["name"])
+    notes = [f"{', '.join(names)}: {sentence}" for sentence, names in by_sentence.items()]
     return [*notes, *_not_shared(settings)]
 
 
 def _of_pair(pair: Mapping[str, Any]) -> str:
-    found = pair["left_out"]
-    if not found["prompts"]:
+    missing = pair["left_out"]
+    if not missing["prompts"]:
         return ""
-    sides = ((pair["first"], found["first"]), (pair["second"], found["second"]))
-    listed = "; ".join(
+    sides = ((pair["first"], missing["first"]), (pair["second"], missing["second"]))
+    summary = "; ".join(
         f"{name}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}"
         for name, reasons in sides
         if reasons
@@ -73,7 +73,7 @@ def _of_pair(pair: Mapping[str, Any]) -> str:
         )
     return (
         f"{pair['first']} and {pair['second']} both have a score of {pair['n']:,} of "
-        f"{pair['n'] + found['prompts']:,} prompts ({listed}){own}"
+        f"{pair['n'] + missing['prompts']:,} prompts ({summary}){own}"
     )
 
 
@@ -85,8 +85,8 @@ def of_own_prompts(pair: Mapping[str, Any]) -> bool:
 def _of_seeds(entry: Mapping[str, Any]) -> str:
     if not entry["seeds"] or not entry["missing"]:
         return ""
-    listed = ", ".join(f"{count:,} {reason}" for reason, count in entry["missing"].items())
-    return f"not all seeds of {entry['name']} have a score of every prompt ({listed})"
+    summary = ", ".join(f"{count:,} {reason}" for reason, count in entry["missing"].items())
+    return f"not all seeds of {entry['name']} have a score of every prompt ({summary})"
 
 
 def _not_shared(settings: Sequence[Setting]) -> list[str]:

@@ -46,8 +46,8 @@ def mean_over_seeds(setting: Setting, name: str, *, seed: int = 0) -> tuple[Metr
         side = estimate_side(runs, prompts)
         # Of the scores only their number counts.
         scores = np.full(len(prompts), side.value)
-        found = Measured(name, prompts, scores, None, share, side.value, side.influence)
-        return measure(found), [scale * value for value in side.seeds]
+        measurement = Measured(name, prompts, scores, None, share, side.value, side.influence)
+        return measure(measurement), [scale * value for value in side.seeds]
     side = mean_side(runs, common)
     # The bootstrap of one run, of the mean of several; what is taken away is 0.
     low, high = bootstrap_ratio_difference(
@@ -57,6 +57,6 @@ def mean_over_seeds(setting: Setting, name: str, *, seed: int = 0) -> tuple[Metr
         _, low, high = wilson_share(side.value, len(common))
     error = standard_error(side.influence)
     values = [scale * value for value in side.seeds]
-    scaled = None if error is None else scale * error
-    metric = Metric(name, fmean(values), scale * low, scale * high, scaled, len(common), runs[0].unit)
+    se = None if error is None else scale * error
+    metric = Metric(name, fmean(values), scale * low, scale * high, se, len(common), runs[0].unit)
     return metric, values

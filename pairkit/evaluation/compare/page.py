@@ -27,23 +27,23 @@ from pairkit.reports.scores import Point, points
 _PAIRS = 3
 
 
-def render(compared: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
+def render(settings: Sequence[Setting], comparison: Mapping[str, Any]) -> str:
     """Make the page from a comparison and the answers that its runs stored."""
-    texts = {setting.name: _texts(setting, ANSWERS) for setting in compared}
+    texts = {setting.name: _texts(setting, ANSWERS) for setting in settings}
     whole = [metric for metric in comparison["metrics"] if not is_part(metric["name"])]
     of_categories = [metric for metric in comparison["metrics"] if is_part(metric["name"])]
     headline = comparison["metrics"][0]
-    of_prompts = by_prompt([compared[0].runs[0].measured[metric["name"]] for metric in comparison["metrics"]])
+    of_prompts = by_prompt([settings[0].runs[0].measured[metric["name"]] for metric in comparison["metrics"]])
     parts: list[Html | None] = [_notes(comparison), *map(_metric, whole), _categories(of_categories)]
-    parts.append(_lengths(compared, of_prompts.name, texts))
-    for first, second in list(combinations(compared, 2))[:_PAIRS]:
+    parts.append(_lengths(settings, of_prompts.name, texts))
+    for first, second in list(combinations(settings, 2))[:_PAIRS]:
         parts += _extremes(first, second, of_prompts.name, texts)
     name = f"{comparison['benchmark']} {comparison['version'] or ''}".rstrip()
     return page(
         f"Comparison: {name}",
         [part for part in [*parts, _settings(comparison)] if part is not None],
         summary=(
-            f"{headline['name']} of {len(compared)} settings, and their differences on common prompts. "
+            f"{headline['name']} of {len(settings)} settings, and their differences on common prompts. "
             "Differences are paired: what makes a prompt hard is the same for both and cancels out."
         ),
         top=tiles(dict(tile(entry) for entry in headline["settings"])),
@@ -58,7 +58,7 @@ def _notes(comparison: Mapping[str, Any]) -> Html | None:
 def _metric(metric: Mapping[str, Any]) -> Html:
     pairs = metric["pairs"]
     unit = "points" if metric["unit"] == "%" else "difference"
-    corrected = f" Conclusions are corrected for {len(pairs)} pairs (Holm)." if len(pairs) > 1 else ""
+    correction = f" Conclusions are corrected for {len(pairs)} pairs (Holm)." if len(pairs) > 1 else ""
     return section(
         metric["name"],
         _values(metric),
@@ -69,7 +69,7 @@ def _metric(metric: Mapping[str, Any]) -> Html:
             line=0,
         ),
         _differences(pairs),
-        note=f"Intervals are 95 % and about prompts.{corrected}",
+        note=f"Intervals are 95 % and about prompts.{correction}",
     )
 
 
@@ -104,7 +104,7 @@ def _values(metric: Mapping[str, Any]) -> Html:
 
 def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
     # Two tables, because one would be wider than the page.
-    said = [
+    rows = [
         [text(_pair(pair)), text(_signed(pair)), text(_prompts(pair)), _conclusion(pair)] for pair in pairs
     ]
     errors = [
@@ -119,7 +119,7 @@ def _differences(pairs: Sequence[Mapping[str, Any]]) -> Html:
     headers = ["SE, paired", "SE, unpaired", "SE, seeds", "p", "higher / equal / lower"]
     return join(
         [
-            table(["difference", "value [95 % interval]", "prompts", "what it says"], said, numeric=(1, 2)),
+            table(["difference", "value [95 % interval]", "prompts", "what it says"], rows, numeric=(1, 2)),
             table(["difference", *headers], errors, numeric=range(1, 6)),
         ]
     )
@@ -148,15 +148,15 @@ def _signed(pair: Mapping[str, Any]) -> str:
 
 
 def _lengths(
-    compared: Sequence[Setting], metric: str, texts: Mapping[str, Mapping[str, Text]]
+    settings: Sequence[Setting], metric: str, texts: Mapping[str, Mapping[str, Text]]
 ) -> Html | None:
-    reference = _texts(compared[0], REFERENCE_ANSWERS)
-    shown = dict(texts) | ({"reference": reference} if reference else {})
+    reference = _texts(settings[0], REFERENCE_ANSWERS)
+    all_texts = dict(texts) | ({"reference": reference} if reference else {})
     blocks = [
         score_by_length(_mean_scores(setting, metric, setting.name), texts[setting.name], reference)
-        for setting in compared
+        for setting in settings
     ]
-    return lengths_section(shown, *blocks)
+    return lengths_section(all_texts, *blocks)
 
 
 def _extremes(
@@ -170,14 +170,14 @@ def _extremes(
 
     def case(place: int) -> Case:
         prompt = common[place]
-        both = " against ".join(f"{sides[0].scale * found[prompt]:.2f}" for found in scores)
+        both = " against ".join(f"{sides[0].scale * side[prompt]:.2f}" for side in scores)
         answers = [(setting.name, texts[setting.name].get(prompt)) for setting in (first, second)]
-        said = [
-            (f"{setting.name}: {title}", found)
+        remarks = [
+            (f"{setting.name}: {title}", answer)
             for setting, say in zip((first, second), words, strict=True)
-            for title, found in say(prompt)
+            for title, answer in say(prompt)
         ]
-        return Case(prompt, both, answers, said)
+        return Case(prompt, both, answers, remarks)
 
     low, high = extremes(gaps, 0.0)
     several = len(first.runs) > 1 or len(second.runs) > 1

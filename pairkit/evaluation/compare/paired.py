@@ -78,7 +78,7 @@ def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -
     prompts, and the error is over all of them: a prompt that one side lacks has no influence there.
     """
     sides = [[run.measured[metric] for run in setting.runs] for setting in (first, second)]
-    runs = [measured for side in sides for measured in side]
+    runs = [run for side in sides for run in side]
     common = common_prompts(runs)
     if not common:
         raise InputError(

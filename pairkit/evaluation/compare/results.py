@@ -25,14 +25,12 @@ def compare(settings: Sequence[Setting], allowed: Collection[str] = (), *, seed:
     `InputError` for runs that were not measured alike, that share no metric, or no prompt.
     """
     notes = check_alike(settings, allowed)
-    shared = [
-        name for name in settings[0].metrics if all(name in setting.metrics for setting in settings[1:])
-    ]
-    if not shared:
-        listed = "; ".join(f"{setting.name}: {', '.join(setting.metrics) or 'none'}" for setting in settings)
-        raise InputError(f"the runs share no metric that has a value ({listed})")
+    names = [name for name in settings[0].metrics if all(name in setting.metrics for setting in settings[1:])]
+    if not names:
+        summary = "; ".join(f"{setting.name}: {', '.join(setting.metrics) or 'none'}" for setting in settings)
+        raise InputError(f"the runs share no metric that has a value ({summary})")
     first = settings[0].runs[0].results
-    metrics = [_metric(settings, name, seed) for name in shared]
+    metrics = [_metric(settings, name, seed) for name in names]
     return {
         "pairkit": __version__,
         "benchmark": first["benchmark"],
@@ -59,9 +57,9 @@ def _metric(settings: Sequence[Setting], name: str, seed: int) -> dict[str, Any]
         difference(first, second, name, seed=seed)._asdict() | {"left_out": left_out(first, second, name)}
         for first, second in combinations(settings, 2)
     ]
-    known = [pair for pair in pairs if pair["p"] is not None]
-    adjusted = holm([pair["p"] for pair in known])
-    for pair, p in zip(known, adjusted, strict=True):
+    tested_pairs = [pair for pair in pairs if pair["p"] is not None]
+    p_values = holm([pair["p"] for pair in tested_pairs])
+    for pair, p in zip(tested_pairs, p_values, strict=True):
         pair["p_holm"] = p
     for pair in pairs:
         pair.setdefault("p_holm", None)

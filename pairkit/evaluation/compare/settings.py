@@ -26,7 +26,7 @@ class Setting(NamedTuple):
         return [
             name
             for name in values[0]
-            if all(found.get(name) is not None for found in values)
+            if all(of_run.get(name) is not None for of_run in values)
             and all(name in run.measured for run in self.runs)
         ]
 
@@ -41,33 +41,33 @@ def read_settings(paths: Sequence[Path]) -> list[Setting]:
     Raises `InputError` for a directory that is neither, `UsageError` for one given twice or fewer than two
     settings.
     """
-    grouped: dict[Path, list[Run]] = {}
+    by_home: dict[Path, list[Run]] = {}
     for path in _evaluations(paths):
         # Resolved, because the name of "." or of a link tells nothing.
         folder = path.resolve()
         home = folder.parent if folder.name.startswith(_SEED) else folder
-        grouped.setdefault(home, []).append(read_run(path))
-    if len(grouped) < 2:
-        raise UsageError(f"a comparison needs two settings or more, got {len(grouped)}: name another run")
-    names = _names(grouped)
-    return [Setting(names[home], tuple(runs)) for home, runs in grouped.items()]
+        by_home.setdefault(home, []).append(read_run(path))
+    if len(by_home) < 2:
+        raise UsageError(f"a comparison needs two settings or more, got {len(by_home)}: name another run")
+    names = _names(by_home)
+    return [Setting(names[home], tuple(runs)) for home, runs in by_home.items()]
 
 
 def _evaluations(paths: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
+    folders: list[Path] = []
     for path in paths:
         seeds = sorted(child for child in path.glob(f"{_SEED}*") if child.is_dir())
-        found += [path] if (path / RESULTS).is_file() or not seeds else seeds
-    counts = Counter(path.resolve() for path in found)
-    for path in found:
+        folders += [path] if (path / RESULTS).is_file() or not seeds else seeds
+    counts = Counter(path.resolve() for path in folders)
+    for path in folders:
         if (count := counts[path.resolve()]) > 1:
             raise UsageError(f"{path}: is given {count} times: name each run once")
-    return found
+    return folders
 
 
-def _names(grouped: dict[Path, list[Run]]) -> dict[Path, str]:
+def _names(by_home: dict[Path, list[Run]]) -> dict[Path, str]:
     names = {
-        home: home.name if len(runs) > 1 else str(runs[0].results["model"]) for home, runs in grouped.items()
+        home: home.name if len(runs) > 1 else str(runs[0].results["model"]) for home, runs in by_home.items()
     }
     for choose in (lambda home: home.name, lambda home: f"{home.parent.name}/{home.name}", str):
         counts = Counter(names.values())

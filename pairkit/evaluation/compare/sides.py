@@ -39,30 +39,30 @@ class Side(NamedTuple):
     own: int
 
 
-def scored(measured: Measured) -> list[str]:
+def scored(measurement: Measured) -> list[str]:
     """Return the prompts that have a score."""
     return [
         prompt
-        for prompt, score in zip(measured.prompt_ids, measured.scores, strict=True)
+        for prompt, score in zip(measurement.prompt_ids, measurement.scores, strict=True)
         if not math.isnan(score)
     ]
 
 
-def common_prompts(measured: Sequence[Measured]) -> list[str]:
+def common_prompts(measurements: Sequence[Measured]) -> list[str]:
     """Return the prompts that all have a score of, in the order of the first."""
-    known = [scored(one) for one in measured]
-    shared = reduce(set.intersection, map(set, known))
-    return [prompt for prompt in known[0] if prompt in shared]
+    scored_prompts = [scored(measurement) for measurement in measurements]
+    common = reduce(set.intersection, map(set, scored_prompts))
+    return [prompt for prompt in scored_prompts[0] if prompt in common]
 
 
-def all_prompts(measured: Sequence[Measured]) -> list[str]:
+def all_prompts(measurements: Sequence[Measured]) -> list[str]:
     """Return the prompts that some have a score of, in order of appearance."""
-    return list(dict.fromkeys(prompt for one in measured for prompt in scored(one)))
+    return list(dict.fromkeys(prompt for measurement in measurements for prompt in scored(measurement)))
 
 
-def is_estimate(measured: Sequence[Measured]) -> bool:
+def is_estimate(measurements: Sequence[Measured]) -> bool:
     """Whether some are no weighted means."""
-    return any(one.influence is not None for one in measured)
+    return any(measurement.influence is not None for measurement in measurements)
 
 
 def mean_side(runs: Sequence[Measured], common: Sequence[str]) -> Side:
@@ -103,5 +103,5 @@ def _estimate(run: Measured) -> tuple[float, Floats, list[str]]:
 def _columns(run: Measured, prompts: Sequence[str]) -> tuple[Floats, Floats]:
     """Return scores and weights of the prompts, `[n]` each."""
     places = {prompt: place for place, prompt in enumerate(run.prompt_ids)}
-    chosen = np.array([places[prompt] for prompt in prompts])
-    return run.scores[chosen], np.ones(len(chosen)) if run.weights is None else run.weights[chosen]
+    indices = np.array([places[prompt] for prompt in prompts])
+    return run.scores[indices], np.ones(len(indices)) if run.weights is None else run.weights[indices]

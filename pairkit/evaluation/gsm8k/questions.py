@@ -35,28 +35,28 @@ def read_problems(path: Path, prompt: Callable[[str], str], limit: int | None = 
     question twice: as two prompts the same one would count as two independent ones.
     """
     rows, file = read_rows(path)
-    found: list[tuple[str, str, str]] = []
+    problems: list[tuple[str, str, str]] = []
     for place, (number, row) in enumerate(rows):
         question, answer = (text_field(row, name, path, number) for name in ("question", "answer"))
-        found.append((str(row.get("id", place)), question, answer))
-    keys = [key for key, _, _ in found]
+        problems.append((str(row.get("id", place)), question, answer))
+    keys = [key for key, _, _ in problems]
     if len(set(keys)) < len(keys):
         twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise InputError(f"{path}: two problems have the id {twice!r}")
     first: dict[str, int] = {}
-    for (number, _), (_, question, _) in zip(rows, found, strict=True):
+    for (number, _), (_, question, _) in zip(rows, problems, strict=True):
         if (before := first.setdefault(question, number)) != number:
             raise InputError.at(
                 f"the same question as row {before}: keep one, or it counts twice", file=path, row=number
             )
     right: dict[str, str] = {}
-    answers = final_numbers([answer for _, _, answer in found])
-    for key, (number, _), answered in zip(keys, rows, answers, strict=True):
-        if answered is None:
+    answers = final_numbers([answer for _, _, answer in problems])
+    for key, (number, _), right_number in zip(keys, rows, answers, strict=True):
+        if right_number is None:
             raise InputError.at("field 'answer' has no number", file=path, row=number)
-        right[key] = answered
-    plain = [Question(key, (question,)) for key, question, _ in found]
-    questions = tuple(Question(key, (prompt(question),)) for key, question, _ in found[:limit])
+        right[key] = right_number
+    plain = [Question(key, (question,)) for key, question, _ in problems]
+    questions = tuple(Question(key, (prompt(question),)) for key, question, _ in problems[:limit])
     return Problems(questions, right, file, questions_sha256(plain) == KNOWN_SHA256)
 
 

@@ -54,8 +54,8 @@ def read_inputs(
     check_version(questions, count, QUESTIONS, "GSM8K's test set", known=known, other_version=other_version)
     data = {"questions": problems.file}
     if answers is not None:
-        model, given, data["answers"] = read_own(answers, problems.questions)
-        return Inputs(recipe.name or model, problems, given, data)
+        model, stored_answers, data["answers"] = read_own(answers, problems.questions)
+        return Inputs(recipe.name or model, problems, stored_answers, data)
     if not recipe.model:
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
     return Inputs(recipe.shown_name, problems, None, data)
@@ -90,15 +90,15 @@ def run_gsm8k(
         write_answers(out / ANSWERS, inputs.model, questions, answers)
         if until == "answers":
             return None
-        scored = score(inputs.problems, answers, recipe.thoughts)
-        return write_outcome(out, _outcome(recipe, inputs, answers, scored, chat), recipe.seed)
+        scores = score(inputs.problems, answers, recipe.thoughts)
+        return write_outcome(out, _outcome(recipe, inputs, answers, scores, chat), recipe.seed)
 
 
-def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scored: Scored, chat: Any) -> Outcome:
+def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scores: Scored, chat: Any) -> Outcome:
     problems = inputs.problems
     details = {
-        key: {"number": number, "right": problems.numbers[key], "truncated": scored.truncated[key]}
-        for key, number in scored.number.items()
+        key: {"number": number, "right": problems.numbers[key], "truncated": scores.truncated[key]}
+        for key, number in scores.number.items()
     }
     asked = inputs.answers is None
     about = {
@@ -111,7 +111,7 @@ def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scored: Scor
         "gsm8k",
         None,
         inputs.model,
-        measured(problems, scored),
+        measured(problems, scores),
         unanswered(answers),
         details,
         about,

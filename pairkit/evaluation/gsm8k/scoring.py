@@ -31,10 +31,10 @@ class Scored(NamedTuple):
 
 def score(problems: Problems, answers: Answers, thoughts: Thoughts) -> Scored:
     """Score every answer; one that was cut off is wrong, whatever number it holds."""
-    given = {key: answer for key, answer in answers.items() if isinstance(answer, Answer)}
-    texts = {key: answer.shown(thoughts)[-1] for key, answer in given.items()}
+    valid_answers = {key: answer for key, answer in answers.items() if isinstance(answer, Answer)}
+    texts = {key: answer.shown(thoughts)[-1] for key, answer in valid_answers.items()}
     numbers = dict(zip(texts, final_numbers(list(texts.values())), strict=True))
-    truncated = {key: answer.truncated for key, answer in given.items()}
+    truncated = {key: answer.truncated for key, answer in valid_answers.items()}
     right = {
         key: number is not None and number == problems.numbers[key] and not truncated[key]
         for key, number in numbers.items()
@@ -61,12 +61,12 @@ def repeats(text: str) -> bool:
     return False
 
 
-def measured(problems: Problems, scored: Scored) -> list[Measured]:
+def measured(problems: Problems, scores: Scored) -> list[Measured]:
     """Return the metrics: accuracy first, then the shares of answers that were cut off or repeat."""
     return [
-        _share("accuracy", problems, scored.right),
-        _share("truncated", problems, scored.truncated),
-        _share("repeats", problems, scored.repeats),
+        _share("accuracy", problems, scores.right),
+        _share("truncated", problems, scores.truncated),
+        _share("repeats", problems, scores.repeats),
     ]
 
 

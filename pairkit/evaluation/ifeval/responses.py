@@ -34,13 +34,13 @@ def read_responses(path: Path, questions: Sequence[Question]) -> tuple[str, Answ
     if is_own(rows):
         return read_own(path, questions)
     keys = {question.turns[0]: question.prompt_id for question in questions}
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     for number, row in rows:
         prompt = text_field(row, "prompt", path, number)
         answer = Answer((text_field(row, "response", path, number),))
         # Under its text, a prompt that is not asked can still be seen to be answered twice.
-        add_answer(found, keys.get(prompt, prompt), answer, path, number)
-    return "", matched(found, questions, path), leaving_out(file, found, questions)
+        add_answer(by_prompt, keys.get(prompt, prompt), answer, path, number)
+    return "", matched(by_prompt, questions, path), leaving_out(file, by_prompt, questions)
 
 
 def write_responses(path: Path, questions: Sequence[Question], answers: Answers, thoughts: Thoughts) -> None:

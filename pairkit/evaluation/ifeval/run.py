@@ -55,10 +55,10 @@ def read_inputs(
     check_version(questions, count, QUESTIONS, "IFEval", known=known, other_version=other_version)
     data = {"questions": prompts.file}
     if answers is not None:
-        named, given, data["answers"] = read_responses(answers, prompts.questions)
-        if not (model := recipe.shown_name or named):
+        stored_name, stored_answers, data["answers"] = read_responses(answers, prompts.questions)
+        if not (model := recipe.shown_name or stored_name):
             raise RecipeError(f"{answers}: its answers do not name their model: give --name")
-        return Inputs(model, prompts, given, data)
+        return Inputs(model, prompts, stored_answers, data)
     if not recipe.model:
         raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
     return Inputs(recipe.shown_name, prompts, None, data)
@@ -128,15 +128,15 @@ def _outcome(
 
 def notes(prompts: Prompts) -> list[str]:
     """Return sentences that qualify the numbers."""
-    said = []
+    sentences = []
     count = len(prompts.questions)
     if count < QUESTIONS:
-        said.append(f"{count:,} of IFEval's {QUESTIONS} prompts: no number for a published table")
+        sentences.append(f"{count:,} of IFEval's {QUESTIONS} prompts: no number for a published table")
     elif not prompts.known:
-        said.append(f"another version of the prompts than the known {QUESTIONS}")
+        sentences.append(f"another version of the prompts than the known {QUESTIONS}")
     if prompts.random:
-        said.append(
+        sentences.append(
             f"the verdicts of prompts {', '.join(prompts.random)} are random in every public verifier, which "
             "counts a drawn letter instead of the given character; here it is the same letter for every model"
         )
-    return said
+    return sentences

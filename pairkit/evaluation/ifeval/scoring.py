@@ -72,7 +72,7 @@ def _instruction_level(
     prompts: Prompts, verdicts: Verdicts, reading: Reading, group: str | None = None
 ) -> Measured:
     """Return the share of followed instructions, of all or of a group, over the prompts that have some."""
-    chosen = {
+    places_by_prompt = {
         question.prompt_id: [
             place
             for place, instruction in enumerate(prompts.instructions[question.prompt_id])
@@ -80,14 +80,14 @@ def _instruction_level(
         ]
         for question in prompts.questions
     }
-    keys = [key for key, places in chosen.items() if places]
+    keys = [key for key, places in places_by_prompt.items() if places]
     scores = [
-        np.mean([getattr(verdicts[key], reading)[place] for place in chosen[key]])
+        np.mean([getattr(verdicts[key], reading)[place] for place in places_by_prompt[key]])
         if key in verdicts
         else np.nan
         for key in keys
     ]
-    weights = np.array([float(len(chosen[key])) for key in keys])
+    weights = np.array([float(len(places_by_prompt[key])) for key in keys])
     name = f"instruction_level_{reading}" + (f"/{group}" if group else "")
     return Measured(name, keys, np.array(scores, dtype=np.float64), weights, share=True)
 
@@ -107,12 +107,12 @@ def _truncated(prompts: Prompts, answers: Answers) -> Measured:
 def kinds(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, int]]:
     """Return how often each kind of instruction was asked for and followed, in order of frequency."""
     counts: dict[str, dict[str, int]] = {}
-    for key, followed in verdicts.items():
+    for key, verdict in verdicts.items():
         for place, instruction in enumerate(prompts.instructions[key]):
             count = counts.setdefault(instruction.kind, {"instructions": 0, "strict": 0, "loose": 0})
             count["instructions"] += 1
             for reading in READINGS:
-                count[reading] += getattr(followed, reading)[place]
+                count[reading] += getattr(verdict, reading)[place]
     return dict(sorted(counts.items(), key=lambda entry: -entry[1]["instructions"]))
 
 
@@ -121,8 +121,8 @@ def details(prompts: Prompts, verdicts: Verdicts) -> dict[str, dict[str, Any]]:
     return {
         key: {
             "instructions": [instruction.kind for instruction in prompts.instructions[key]],
-            "strict": list(followed.strict),
-            "loose": list(followed.loose),
+            "strict": list(verdict.strict),
+            "loose": list(verdict.loose),
         }
-        for key, followed in verdicts.items()
+        for key, verdict in verdicts.items()
     }

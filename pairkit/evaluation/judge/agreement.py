@@ -162,9 +162,9 @@ def cohen_kappa(table: npt.ArrayLike) -> Floats:
     total = counts.sum(axis=(-2, -1))
     # 0/0 is meant: a table with one label has no chance agreement to exceed.
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = np.trace(counts, axis1=-2, axis2=-1) / total
-        expected = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
-        kappas: Floats = np.asarray((seen - expected) / (1 - expected))
+        agreement = np.trace(counts, axis1=-2, axis2=-1) / total
+        chance = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
+        kappas: Floats = np.asarray((agreement - chance) / (1 - chance))
     return kappas
 
 
@@ -203,11 +203,11 @@ def _kappa(
     # How often each group is in a resample is all that matters, so no resample is a loop over pairs.
     random, flat = np.random.default_rng(seed), tables.reshape(-1, 9)
     size = max(1, _CHUNK // len(index))
-    sampled = [
-        random.multinomial(len(index), [1 / len(index)] * len(index), min(size, _RESAMPLES - done)) @ flat
-        for done in range(0, _RESAMPLES, size)
+    resamples = [
+        random.multinomial(len(index), [1 / len(index)] * len(index), min(size, _RESAMPLES - start)) @ flat
+        for start in range(0, _RESAMPLES, size)
     ]
-    kappas = cohen_kappa(np.concatenate(sampled).reshape(-1, 3, 3))
+    kappas = cohen_kappa(np.concatenate(resamples).reshape(-1, 3, 3))
     # A resample may happen to have one label only, and no kappa.
     low, high = np.nanquantile(kappas, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     meaning = "Cohen's: agreement beyond chance, tie being a label"
@@ -218,9 +218,9 @@ def _among(labels: Floats) -> Floats:
     """Compute for each pair the share of annotator pairs that agree; NaN with fewer than two annotators."""
     annotators = labels.shape[1]
     left, right = np.triu_indices(annotators, 1)
-    labeled = ~np.isnan(labels)
-    agreed = (labels[:, left] == labels[:, right]).astype(np.float64)
-    return _mean_over(agreed, labeled[:, left] & labeled[:, right])
+    mask = ~np.isnan(labels)
+    agreements = (labels[:, left] == labels[:, right]).astype(np.float64)
+    return _mean_over(agreements, mask[:, left] & mask[:, right])
 
 
 def _mean_over(values: Floats, of: npt.NDArray[np.bool_]) -> Floats:

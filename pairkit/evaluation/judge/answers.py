@@ -124,8 +124,8 @@ def _messages(value: Any) -> list[Message] | None:
         if not isinstance(role, str) or content is None:
             return None
         messages.append({"role": _role(role), "content": content})
-    known = {"system", "user", "assistant"}
-    return messages if all(message["role"] in known for message in messages) else None
+    roles = {"system", "user", "assistant"}
+    return messages if all(message["role"] in roles for message in messages) else None
 
 
 def _role(name: str) -> str:

@@ -112,10 +112,10 @@ def _points(row: Mapping[str, Any], layout: Layout) -> list[float]:
         return [1.0]
     names = layout.label.split("+")
     if layout.one_of:
-        chosen = [str(row.get(name)).strip().lower() in ("1", "1.0", "true") for name in names]
-        if sum(chosen) != 1:
+        flags = [str(row.get(name)).strip().lower() in ("1", "1.0", "true") for name in names]
+        if sum(flags) != 1:
             raise Unusable("unknown_label", f"not one of {', '.join(names)} is 1")
-        return [(1.0, 0.0, 0.5)[chosen.index(True)]]
+        return [(1.0, 0.0, 0.5)[flags.index(True)]]
     points = []
     for name in names:
         value = row.get(name)

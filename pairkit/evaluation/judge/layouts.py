@@ -96,8 +96,8 @@ def _mapped(mapped: Mapping[str, str]) -> Layout:
     preferred = mapped.keys() & {"chosen", "rejected"}
     if preferred and mapped.keys() & {"first", "second", "label"}:
         raise RecipeError("--map has chosen or rejected next to first, second or label: map one or the other")
-    needed = ("prompt", "chosen", "rejected") if preferred else ("prompt", "first", "second", "label")
-    if missing := [field for field in needed if field not in mapped]:
-        raise RecipeError(f"--map is missing {missing[0]}: map {', '.join(needed[:-1])} and {needed[-1]}")
-    prompt, first, second = (mapped[field] for field in needed[:3])
+    fields = ("prompt", "chosen", "rejected") if preferred else ("prompt", "first", "second", "label")
+    if missing := [field for field in fields if field not in mapped]:
+        raise RecipeError(f"--map is missing {missing[0]}: map {', '.join(fields[:-1])} and {fields[-1]}")
+    prompt, first, second = (mapped[field] for field in fields[:3])
     return Layout(first, second, prompt, mapped.get("label"))

@@ -34,66 +34,67 @@ class Measured(NamedTuple):
     verdicts: pa.Table
 
 
-def render(pairs: Pairs, found: Measured, results: Mapping[str, Any]) -> str:
+def render(pairs: Pairs, measurements: Measured, results: Mapping[str, Any]) -> str:
     """Make the page from the measurements and the content of results.json."""
     parts = [
-        _measures("Agreement with people", found.overall),
-        _measures("By length of the answer that people prefer", found.by_length),
-        _measures("By subset", found.by_subset),
-        _rates(found.rates),
-        _contradictions(pairs, found),
+        _measures("Agreement with people", measurements.overall),
+        _measures("By length of the answer that people prefer", measurements.by_length),
+        _measures("By subset", measurements.by_subset),
+        _rates(measurements.rates),
+        _contradictions(pairs, measurements),
         _settings(results),
     ]
-    judged = results["pairs_judged"]
+    count = results["pairs_judged"]
     return page(
         f"Judge: {results['judge']['model']}",
         [part for part in parts if part is not None],
-        summary=f"{judged:,} of {results['pairs']:,} pairs of {results['data']['file']} judged.",
-        top=tiles({measure.name: f"{measure.value.mean:.3f}" for measure in found.overall[:3]}),
+        summary=f"{count:,} of {results['pairs']:,} pairs of {results['data']['file']} judged.",
+        top=tiles({measure.name: f"{measure.value.mean:.3f}" for measure in measurements.overall[:3]}),
     )
 
 
 def _measures(title: str, measures: Sequence[Measure]) -> Html | None:
     if not measures:
         return None
-    plotted = [Point(one.name, *one.value) for one in measures]
+    plot_points = [Point(measure.name, *measure.value) for measure in measures]
     rows = [
-        [text(one.name), text(one.meaning), text(_number(one.value)), text(f"{one.pairs:,}")]
-        for one in measures
+        [text(measure.name), text(measure.meaning), text(_number(measure.value)), text(f"{measure.pairs:,}")]
+        for measure in measures
     ]
     return section(
         title,
-        points(f"{title}, with 95 % intervals", plotted, xlabel="1 is perfect, a coin has 0.5", line=0.5),
+        points(f"{title}, with 95 % intervals", plot_points, xlabel="1 is perfect, a coin has 0.5", line=0.5),
         table(["measure", "", "value [95 % interval]", "pairs"], rows, numeric=(2, 3)),
     )
 
 
 def _rates(rates: Sequence[Rate]) -> Html | None:
     rows = [
-        [text(one.name), text(one.meaning), text(_number(one.share)), text(f"{one.of:,}")] for one in rates
+        [text(rate.name), text(rate.meaning), text(_number(rate.share)), text(f"{rate.of:,}")]
+        for rate in rates
     ]
     headers = ["rate", "", "share [95 % interval]", "of"]
     return section("The judge itself", table(headers, rows, numeric=(2, 3))) if rows else None
 
 
-def _contradictions(pairs: Pairs, found: Measured) -> Html | None:
+def _contradictions(pairs: Pairs, measurements: Measured) -> Html | None:
     """Show pairs in which the judge prefers the answer that people do not."""
     people = majority(pairs.labels)
-    places = np.flatnonzero(np.abs(found.points - people) == 1)[:COUNT]
-    said: dict[str, list[tuple[str, str]]] = {found.set_ids[place]: [] for place in places}
-    for row in found.verdicts.to_pylist():
-        if row["set_id"] in said:
-            said[row["set_id"]].append((_title(row), row["answer"] or ""))
+    places = np.flatnonzero(np.abs(measurements.points - people) == 1)[:COUNT]
+    remarks: dict[str, list[tuple[str, str]]] = {measurements.set_ids[place]: [] for place in places}
+    for row in measurements.verdicts.to_pylist():
+        if row["set_id"] in remarks:
+            remarks[row["set_id"]].append((_title(row), row["answer"] or ""))
     cases = []
     for place in places:
         *before, (_, last) = ((turn["role"], turn["content"]) for turn in pairs.prompts[place])
         prompt = Prompt((last,), tuple(before))
         answers = [
-            (name, Text(name, prompt, (shown,)))
-            for name, shown in zip(("first", "second"), found.shown[place], strict=True)
+            (name, Text(name, prompt, (answer,)))
+            for name, answer in zip(("first", "second"), measurements.shown[place], strict=True)
         ]
-        score = f"people: {_SAID[people[place]]}; judge: {_SAID[found.points[place]]}"
-        cases.append(Case(found.set_ids[place], score, answers, said[found.set_ids[place]]))
+        score = f"people: {_SAID[people[place]]}; judge: {_SAID[measurements.points[place]]}"
+        cases.append(Case(measurements.set_ids[place], score, answers, remarks[measurements.set_ids[place]]))
     note = f"The first {len(cases)} pairs in which the judge prefers the answer that people do not."
     return cases_section("Judge against people", cases, note)
 

@@ -23,12 +23,12 @@ _FORMS: Mapping[Form, str] = {
 
 def plan_judge(recipe: JudgeRecipe, sets: pa.Table, running: Rehearsal, seed: int, unit: int) -> Planned:
     """Return the calls of a judge, asked about `unit` sets at a time."""
-    said = None
+    verdict = None
     if recipe.protocol == "iterative":
         # The next comparison needs a winner; another one would meet other texts, in as many questions.
         (prompt,) = read_prompts(recipe).values()
-        said = a_verdict(prompt.header)
-    judge = running.judging(recipe, said)
+        verdict = a_verdict(prompt.header)
+    judge = running.judging(recipe, verdict)
     ranker = load_judge(recipe, lambda requests: running.ask(judge, requests, "Judging"), seed=seed)
     for start in range(0, sets.num_rows, unit):
         ranker.score(sets.slice(start, unit), no_progress)

@@ -80,19 +80,19 @@ def evaluate_judge(
     """
     # Two completions per set, always: `_verdicts` relies on it.
     sets = sets_of(pairs)
-    scored = load_judge(recipe, ask, seed=seed).score(sets, advance)
-    verdicts = _verdicts(sets["set_id"].to_pylist(), scored.sets, _shown(scored.sets, recipe))
+    result = load_judge(recipe, ask, seed=seed).score(sets, advance)
+    verdicts = _verdicts(sets["set_id"].to_pylist(), result.sets, _shown(result.sets, recipe))
     # Of what the judge was shown, because it cannot prefer the length of a thought.
     lengths = np.array([[len(first), len(second)] for first, second in _shown(sets, recipe)], np.float64)
     # One group per prompt, because pairs of the same prompt are not independent.
     groups = schema.prompt_ids(sets["prompt"], sets["tools"])
     return JudgeEvaluation(
         verdicts,
-        scored,
+        result,
         overall_agreement(verdicts, pairs.labels, groups, seed=seed),
         agreement_by_length(verdicts, pairs.labels, lengths, groups, seed=seed),
         agreement_by_subset(verdicts, pairs.labels, pairs.subsets, groups, seed=seed),
-        judge_rates(scored.counts),
+        judge_rates(result.counts),
     )
 
 
@@ -120,8 +120,8 @@ def run_judge_evaluation(
     if np.isnan(evaluation.verdicts).all():
         first = evaluation.scored.quarantine.slice(0, 1).to_pylist()
         why = f"; the first: {first[0]['reason']}: {first[0]['detail']}" if first else ""
-        if told := summarize_judge("judge", evaluation.scored.counts):
-            why += f"; {told}; its answers are in {out / 'verdicts.parquet'}"
+        if summary := summarize_judge("judge", evaluation.scored.counts):
+            why += f"; {summary}; its answers are in {out / 'verdicts.parquet'}"
         raise InputError(
             f"{data}: the judge gave no readable verdict on any of {len(pairs.first)} pairs{why}; choose "
             "another --prompt or a larger max_tokens"
@@ -143,17 +143,17 @@ def _ask_engine(
 
 def ask_with_progress(engine: Engine, cache: Cache | None, advance: Advance) -> Ask:
     """Wrap `complete` so that `advance` counts each question once, when it is first answered."""
-    answered: set[int] = set()
+    answered_questions: set[int] = set()
 
     def ask(requests: Sequence[Request]) -> list[Result]:
         # By their text, because a retry of a question is a new request with another seed.
         questions = [hash(str(request.prompt)) for request in requests]
-        retries = sum(question in answered for question in questions)
+        retries = sum(question in answered_questions for question in questions)
         note = f"{retries:,} retried" if retries else ""
 
         def on_results(numbers: Sequence[int]) -> None:
-            new = {questions[number] for number in numbers} - answered
-            answered.update(new)
+            new = {questions[number] for number in numbers} - answered_questions
+            answered_questions.update(new)
             advance(len(new), note=note)
 
         return complete(engine, requests, cache, on_results)
@@ -181,16 +181,16 @@ def _shown(sets: pa.Table, recipe: JudgeRecipe) -> list[tuple[str, str]]:
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _verdicts(set_ids: Sequence[str], scored: pa.Table, shown: Sequence[tuple[str, str]]) -> Floats:
+def _verdicts(set_ids: Sequence[str], sets: pa.Table, texts: Sequence[tuple[str, str]]) -> Floats:
     """Return 1 if the first completion has the higher score, 1/2 if equal, 0 if not, NaN if unscored."""
-    flat = pc.list_flatten(scored["completions"])
+    flat = pc.list_flatten(sets["completions"])
     # `[N, 2]`, because every set has two completions.
     numbers = pc.struct_field(flat, "score").to_numpy().astype(np.float64).reshape(-1, 2)
     points = (np.sign(numbers[:, 0] - numbers[:, 1]) + 1) / 2
     # Equal texts are not asked about and have no score.
-    points[[first == second for first, second in shown]] = 0.5
-    # By id, because sets in quarantine are missing in `scored`.
-    by_set = dict(zip(scored["set_id"].to_pylist(), points, strict=True))
+    points[[first == second for first, second in texts]] = 0.5
+    # By id, because sets in quarantine are missing in `sets`.
+    by_set = dict(zip(sets["set_id"].to_pylist(), points, strict=True))
     return np.array([by_set.get(set_id, np.nan) for set_id in set_ids], dtype=np.float64)
 
 
@@ -217,7 +217,7 @@ def _write(
         plot_agreement(evaluation.by_length, temporary)
     results = judge_results(recipe, data, pairs, prompts, evaluation, seed)
     sets = sets_of(pairs)
-    shown = Measured(
+    measurements = Measured(
         evaluation.overall,
         evaluation.by_length,
         evaluation.by_subset,
@@ -227,7 +227,7 @@ def _write(
         _shown(sets, recipe),
         evaluation.scored.verdicts,
     )
-    write_text(out / "report.html", render(pairs, shown, results))
+    write_text(out / "report.html", render(pairs, measurements, results))
     # Last, because a results.json means that the other files are there.
     write_json(out / "results.json", results)
 

@@ -22,7 +22,7 @@ from pairkit.rankers.judge.texts import harmless
 
 
 def matrix_entry(
-    models: Sequence[str], cells: Sequence[Cell], means: Sequence[Metric], found: Strengths
+    models: Sequence[str], cells: Sequence[Cell], means: Sequence[Metric], strengths: Strengths
 ) -> dict[str, Any]:
     """Return the entry `matrix` of results.json; rates are in percent, strengths in log-odds."""
     matrix = matrix_of(models, cells)
@@ -33,11 +33,11 @@ def matrix_entry(
         "cells": [_cell(cell) for cell in cells],
         "rows": [
             {"model": model, "mean_win_rate": mean._asdict(), "strength": strength._asdict()}
-            for model, mean, strength in zip(models, means, found.strengths, strict=True)
+            for model, mean, strength in zip(models, means, strengths.strengths, strict=True)
         ],
         "largest_gap_to_bradley_terry": {
-            "points": found.largest_gap,
-            "row_and_column": names(found.widest, models),
+            "points": strengths.largest_gap,
+            "row_and_column": names(strengths.widest, models),
         },
         "cycles": {"count": len(circles), "at_most": MOST, "first": circles[:10]},
         "resamples_of_strengths": RESAMPLES,
@@ -62,9 +62,11 @@ def _cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def judge_statistics(verdicts: Sequence[Verdict], answered: Counter[str], texts: Texts) -> dict[str, Any]:
-    """Return the shares that a judge's biases have; `answered` counts its answers, read or not."""
-    counts = answered.copy()
+def judge_statistics(
+    verdicts: Sequence[Verdict], answer_counts: Counter[str], texts: Texts
+) -> dict[str, Any]:
+    """Return the shares that a judge's biases have; `answer_counts` counts its answers, read or not."""
+    counts = answer_counts.copy()
     games: dict[tuple[str, str, str | None], dict[int, float]] = {}
     for verdict in verdicts:
         if verdict.game is None:
@@ -111,9 +113,9 @@ def lengths(answers: Mapping[str, Answers], texts: Texts) -> dict[str, Any]:
             else None,
             "empty": sum(not text.strip() for text in texts[model].values()),
             "quoted_verdicts": sum(harmless(text) != text for text in texts[model].values()),
-            "truncated": sum(isinstance(answer, Answer) and answer.truncated for answer in given.values()),
+            "truncated": sum(isinstance(answer, Answer) and answer.truncated for answer in of_model.values()),
         }
-        for model, given in answers.items()
+        for model, of_model in answers.items()
     }
 
 
@@ -132,12 +134,15 @@ def _of_prompts(prompts: Prompts) -> Iterator[str]:
 def _of_games(cells: Sequence[Cell], verdicts: Sequence[Verdict]) -> Iterator[str]:
     if equal := sum(verdict.verdict == EQUAL for verdict in verdicts):
         yield f"{equal:,} pairs of equal answers are ties without a question"
-    if one := sum(cell.orders.one for cell in cells):
-        yield f"{one:,} scores are of one game, because the judge's verdict in the other order is missing"
+    if single_games := sum(cell.orders.one for cell in cells):
+        yield (
+            f"{single_games:,} scores are of one game, because the judge's verdict in the other order is "
+            "missing"
+        )
     unread = Counter(verdict.reason for verdict in verdicts if verdict.points is None)
     if unread:
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(unread.items(), key=str))
-        yield f"verdicts that are missing: {listed}"
+        summary = ", ".join(f"{count:,} {reason}" for reason, count in sorted(unread.items(), key=str))
+        yield f"verdicts that are missing: {summary}"
     unclear = [cell for cell in cells if not cell.significant]
     if unclear and len(cells) > 1:
         yield (

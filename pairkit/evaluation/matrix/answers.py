@@ -24,24 +24,24 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
     rows, file = read_rows(path)
     read = _own if is_own(rows) else _output if "output" in rows[0][1] else _messages
     ids = prompts.by_dialogue
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
     others: list[str] = []
     for number, row in rows:
-        if (named := next((name for name in _MODELS if row.get(name) is not None), None)) is not None:
-            models.setdefault(text_field(row, named, path, number), number)
+        if (field := next((name for name in _MODELS if row.get(name) is not None), None)) is not None:
+            models.setdefault(text_field(row, field, path, number), number)
         dialogue = dialogue_of(row, path, number)
         key = ids.get(dialogue)
         if key is not None:
-            add_answer(found, key, read(row, path, number), path, number)
+            add_answer(by_prompt, key, read(row, path, number), path, number)
         else:
             others.append(dialogue[-1][1])
-    if not found:
+    if not by_prompt:
         raise InputError(
             f"{path}: none of its {len(rows):,} answers is to one of the {len(ids):,} prompts: give the "
             "answers to these, or another file of prompts"
         )
-    return one_name(models, path), matched(found, prompts.questions, path), file.leaving_out(others)
+    return one_name(models, path), matched(by_prompt, prompts.questions, path), file.leaving_out(others)
 
 
 def _own(row: Row, path: Path, number: int) -> Answer | Problem:
@@ -61,10 +61,10 @@ def _output(row: Row, path: Path, number: int) -> Answer | Problem:
 
 def _messages(row: Row, path: Path, number: int) -> Answer | Problem:
     messages = row.get("messages")
-    said = messages[-1] if isinstance(messages, list) and messages else None
+    reply = messages[-1] if isinstance(messages, list) and messages else None
     content = None
-    if isinstance(said, Mapping) and said.get("role") == "assistant":
-        content = text_of(said.get("content"))
+    if isinstance(reply, Mapping) and reply.get("role") == "assistant":
+        content = text_of(reply.get("content"))
     if content is None:
         raise InputError.at(
             "no answer: neither pairkit's own fields (prompt, answers), nor output, nor messages that end "

@@ -14,13 +14,13 @@ def cycles_of(models: Sequence[str], better: Sequence[tuple[str, str]]) -> list[
     >>> cycles_of("abcd", [("a", "b"), ("b", "c"), ("c", "a"), ("a", "d")])
     [['a', 'b', 'c']]
     """
-    beaten: dict[str, list[str]] = {model: [] for model in models}
+    losers: dict[str, list[str]] = {model: [] for model in models}
     for winner, loser in better:
-        beaten[winner].append(loser)
+        losers[winner].append(loser)
     places = {model: place for place, model in enumerate(models)}
 
     def paths(start: str, path: list[str], home: set[str]) -> Iterator[list[str]]:
-        for loser in beaten[path[-1]]:
+        for loser in losers[path[-1]]:
             if loser == start:
                 yield path
             # Only models after the first, so that a cycle is found once; only those that lead back to it.
@@ -33,7 +33,7 @@ def cycles_of(models: Sequence[str], better: Sequence[tuple[str, str]]) -> list[
 
 def _reaching(goal: str, better: Sequence[tuple[str, str]]) -> set[str]:
     """Return the models from which wins lead to `goal`."""
-    found = {goal}
-    while added := {winner for winner, loser in better if loser in found} - found:
-        found |= added
-    return found
+    models = {goal}
+    while winners := {winner for winner, loser in better if loser in models} - models:
+        models |= winners
+    return models

@@ -54,25 +54,25 @@ def read_inputs(recipe: MatrixRecipe, files: Files, until: Until, limit: int | N
         raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
     prompts = read_prompts(files.prompts).first(limit)
     data = {"prompts": prompts.file}
-    stored = None
+    verdicts = None
     if files.annotations is not None:
-        stored = read_verdicts(files.annotations, [question.prompt_id for question in prompts.questions])
-        data["annotations"] = stored.file
+        verdicts = read_verdicts(files.annotations, [question.prompt_id for question in prompts.questions])
+        data["annotations"] = verdicts.file
     names: list[str] = list(recipe.models)
     answers: dict[str, Answers] = {}
     for name, path in files.answers:
-        named, given, file = read_answers(path, prompts)
-        name = name or named
+        stored_name, model_answers, file = read_answers(path, prompts)
+        name = name or stored_name
         if not name:
             raise InputError(f"{path}: the answers do not name their model: give --answers NAME={path}")
         names.append(name)
-        answers[name], data[f"answers/{name}"] = given, file
-    models = _checked(names or list(stored.models if stored else ()))
-    if stored is not None and (absent := [name for name in models if name not in stored.models]):
+        answers[name], data[f"answers/{name}"] = model_answers, file
+    models = _checked(names or list(verdicts.models if verdicts else ()))
+    if verdicts is not None and (absent := [name for name in models if name not in verdicts.models]):
         raise InputError(
-            f"{stored.file.file}: no verdict on {absent[0]!r}; it has those on {', '.join(stored.models)}"
+            f"{verdicts.file.file}: no verdict on {absent[0]!r}; it has those on {', '.join(verdicts.models)}"
         )
-    return Inputs(models, prompts, judge_prompt(recipe.prompt), answers, stored, data)
+    return Inputs(models, prompts, judge_prompt(recipe.prompt), answers, verdicts, data)
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:

@@ -51,8 +51,10 @@ def pairs_of(models: Sequence[str]) -> list[tuple[str, str]]:
 def texts_of(answers: Mapping[str, Answers], thoughts: Thoughts) -> dict[str, dict[str, str]]:
     """Return the texts that are judged."""
     return {
-        model: {key: answer.shown(thoughts)[0] for key, answer in given.items() if isinstance(answer, Answer)}
-        for model, given in answers.items()
+        model: {
+            key: answer.shown(thoughts)[0] for key, answer in of_model.items() if isinstance(answer, Answer)
+        }
+        for model, of_model in answers.items()
     }
 
 
@@ -66,16 +68,16 @@ def games_of(
         for question in questions:
             key = question.prompt_id
             both = [texts[name].get(key) for name in (model, reference)]
-            shown = [text for text in both if text is not None]
-            if len(shown) < 2 or shown[0] == shown[1]:
+            pair = [text for text in both if text is not None]
+            if len(pair) < 2 or pair[0] == pair[1]:
                 continue
             set_ = {
                 # A hash, because names may hold any separator.
                 "set_id": short_hash([key, model, reference]),
                 "prompt": question.messages,
-                "completions": [{"text": text, "tool_calls": None, "origin": "source"} for text in shown],
+                "completions": [{"text": text, "tool_calls": None, "origin": "source"} for text in pair],
             }
-            case = case_of(0, set_, shown, seed, boxed=boxed)
+            case = case_of(0, set_, pair, seed, boxed=boxed)
             games += [Game(key, model, reference, number, case) for number in _SHOWN]
     return games
 
@@ -88,8 +90,8 @@ def ask_judge(
     Each game counts alone: one that stays without a verdict takes nothing from the other order.
     """
     rounds = Rounds([game.case for game in games], {prompt.name: prompt}, recipe, ask, seed, lambda _: None)
-    asked = [Asked(place, _SHOWN[game.number], prompt.name) for place, game in enumerate(games)]
-    read = rounds.ask(asked)
+    questions = [Asked(place, _SHOWN[game.number], prompt.name) for place, game in enumerate(games)]
+    read = rounds.ask(questions)
     words = {
         (row["set_id"], tuple(row["shown"])): row["answer"]
         # Attempts come in their order, so that the last one stays.
@@ -97,43 +99,43 @@ def ask_judge(
     }
     verdicts = []
     for place, (game, points) in enumerate(zip(games, read, strict=True)):
-        shown = _SHOWN[game.number]
+        order = _SHOWN[game.number]
         verdict = Verdict(
             game.prompt_id,
             game.model,
             game.reference,
             game.number,
-            answer=words.get((game.case.set_id, shown)),
+            answer=words.get((game.case.set_id, order)),
         )
         if points is None:
             verdicts.append(verdict._replace(reason=rounds.failed[place].reason))
         else:
-            won = float(three_valued(np.array(points[shown.index(0)])))
+            won = float(three_valued(np.array(points[order.index(0)])))
             verdicts.append(verdict._replace(verdict=_WORDS[won], points=won))
-    counted = ("answers", "unparsable")
-    return verdicts, Counter({name: rounds.counts[name] for name in counted})
+    names = ("answers", "unparsable")
+    return verdicts, Counter({name: rounds.counts[name] for name in names})
 
 
 def judged(
     questions: Sequence[Question],
     models: Sequence[str],
     answers: Mapping[str, Answers],
-    asked: Sequence[Verdict],
+    judge_verdicts: Sequence[Verdict],
 ) -> list[Verdict]:
     """Return the verdicts on all pairs and prompts: asked ones, ties of equal answers, missing ones."""
-    found: dict[tuple[str, str, str | None], list[Verdict]] = {}
-    for verdict in asked:
-        found.setdefault((verdict.prompt_id, verdict.model, verdict.reference), []).append(verdict)
+    by_pair: dict[tuple[str, str, str | None], list[Verdict]] = {}
+    for verdict in judge_verdicts:
+        by_pair.setdefault((verdict.prompt_id, verdict.model, verdict.reference), []).append(verdict)
     verdicts = []
     for model, reference in pairs_of(models):
         for question in questions:
             key = question.prompt_id
-            if (key, model, reference) in found:
-                verdicts += found[key, model, reference]
+            if (key, model, reference) in by_pair:
+                verdicts += by_pair[key, model, reference]
                 continue
-            given = [answers[name][key] for name in (model, reference)]
+            pair = [answers[name][key] for name in (model, reference)]
             verdict = Verdict(key, model, reference)
-            missing = [answer.reason for answer in given if isinstance(answer, Problem)]
+            missing = [answer.reason for answer in pair if isinstance(answer, Problem)]
             if missing:
                 verdicts.append(verdict._replace(reason=missing[0]))
             else:
@@ -141,13 +143,13 @@ def judged(
     return verdicts
 
 
-def stored_verdicts(questions: Sequence[Question], models: Sequence[str], stored: Stored) -> list[Verdict]:
+def stored_verdicts(questions: Sequence[Question], models: Sequence[str], store: Stored) -> list[Verdict]:
     """Return stored verdicts on all pairs and prompts, in three values; one without is missing."""
     verdicts = []
     for model, reference in pairs_of(models):
         for question in questions:
-            found = stored.of(question.prompt_id, model, reference)
-            for verdict in found or [Verdict(question.prompt_id, model, reference, reason="no_verdict")]:
+            matches = store.of(question.prompt_id, model, reference)
+            for verdict in matches or [Verdict(question.prompt_id, model, reference, reason="no_verdict")]:
                 points = verdict.points
                 won = None if points is None else float(three_valued(np.array(points)))
                 verdicts.append(verdict._replace(points=won))

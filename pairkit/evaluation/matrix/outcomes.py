@@ -36,16 +36,16 @@ def outcome_of(
         for verdict in verdicts
         if model in (verdict.model, verdict.reference)
     ]
-    measured = [mean_win_rate("win_rate", questions, over)]
+    measurements = [mean_win_rate("win_rate", questions, over)]
     if len(over) > 1:
-        measured += [
+        measurements += [
             _measured(f"{WIN_RATE_OVER}{other}", questions, scores) for other, scores in over.items()
         ]
     return Outcome(
         BENCHMARK,
         None,
         model,
-        measured,
+        measurements,
         _missing(own),
         _details(model, questions, over, texts),
         {"reference": ", ".join(over), "judge_statistics": judge_statistics(own, Counter(), texts), **about},
@@ -62,14 +62,14 @@ def outcome_of_all(
     notes: Sequence[str],
 ) -> Outcome:
     """Return the outcome of the matrix: the mean win rate of each model over the others."""
-    measured = [
+    measurements = [
         mean_win_rate(f"{MEAN_WIN_RATE}{model}", questions, scores_over(model, cells)) for model in models
     ]
     return Outcome(
         BENCHMARK,
         None,
         ", ".join(models),
-        measured,
+        measurements,
         _missing(verdicts),
         {},
         about,
@@ -84,21 +84,21 @@ def mean_win_rate(name: str, questions: Sequence[Question], over: Mapping[str, F
     Where scores are missing, prompts have influence through the cells that they have a score in.
     """
     scores = np.array(list(over.values()))
-    known = ~np.isnan(scores)
-    if known.all():
+    mask = ~np.isnan(scores)
+    if mask.all():
         return _measured(name, questions, scores.mean(axis=0))
-    count = known.sum(axis=0)
+    count = mask.sum(axis=0)
     each = np.divide(
-        np.where(known, scores, 0.0).sum(axis=0), count, out=np.full(len(questions), np.nan), where=count > 0
+        np.where(mask, scores, 0.0).sum(axis=0), count, out=np.full(len(questions), np.nan), where=count > 0
     )
-    rows = [row for row in range(len(scores)) if known[row].any()]
+    rows = [row for row in range(len(scores)) if mask[row].any()]
     if len(scores) == 1 or not rows:
         return _measured(name, questions, each)
     influence = np.zeros(len(questions))
     values = []
     for row in rows:
-        value, of_cell = weighted_mean(scores[row][known[row]], np.ones(known[row].sum()))
-        influence[known[row]] += of_cell / len(rows)
+        value, of_cell = weighted_mean(scores[row][mask[row]], np.ones(mask[row].sum()))
+        influence[mask[row]] += of_cell / len(rows)
         values.append(value)
     return _measured(name, questions, each, value=float(np.mean(values)), influence=influence)
 
@@ -118,10 +118,10 @@ def _measured(name: str, questions: Sequence[Question], scores: Floats, **estima
 
 def _missing(verdicts: Sequence[Verdict]) -> dict[str, str]:
     """Return why a prompt lacks a score against some model, by prompt_id."""
-    scored = {(v.prompt_id, v.model, v.reference) for v in verdicts if v.points is not None}
+    keys = {(v.prompt_id, v.model, v.reference) for v in verdicts if v.points is not None}
     reasons: dict[str, str] = {}
     for verdict in verdicts:
-        if (verdict.prompt_id, verdict.model, verdict.reference) not in scored:
+        if (verdict.prompt_id, verdict.model, verdict.reference) not in keys:
             reasons.setdefault(verdict.prompt_id, verdict.reason or "no_verdict")
     return reasons
 
@@ -130,10 +130,10 @@ def _details(
     model: str, questions: Sequence[Question], over: Mapping[str, Floats], texts: Texts
 ) -> dict[str, dict[str, Any]]:
     """Return what scores.parquet holds of a prompt: lengths in characters."""
-    found: dict[str, dict[str, Any]] = {}
+    details: dict[str, dict[str, Any]] = {}
     for question in questions:
         key = question.prompt_id
         lengths = {name: len(texts[name][key]) for name in [model, *over] if key in texts.get(name, {})}
         if lengths:
-            found[key] = {"lengths": lengths}
-    return found
+            details[key] = {"lengths": lengths}
+    return details

@@ -27,13 +27,13 @@ def matrix_sections(entry: Mapping[str, Any]) -> list[Html]:
 
 def _win_rates(entry: Mapping[str, Any]) -> Html:
     models = entry["models"]
-    shown = {}
+    rates = {}
     for cell in entry["cells"]:
         value, low, high = cell["value"], cell["low"], cell["high"]
-        shown[cell["row"], cell["column"]] = _rate(value, low, high)
-        turned = [None if number is None else 100 - number for number in (value, high, low)]
-        shown[cell["column"], cell["row"]] = _rate(*turned)
-    rows = [[text(row), *(text(shown.get((row, column), "")) for column in models)] for row in models]
+        rates[cell["row"], cell["column"]] = _rate(value, low, high)
+        complement = [None if number is None else 100 - number for number in (value, high, low)]
+        rates[cell["column"], cell["row"]] = _rate(*complement)
+    rows = [[text(row), *(text(rates.get((row, column), "")) for column in models)] for row in models]
     return table(["", *models], rows, numeric=range(1, 1 + len(models)))
 
 
@@ -49,9 +49,9 @@ def _pairs(entry: Mapping[str, Any]) -> Html:
         games = cell["games"]
         better = cell["row"] if (cell["value"] or 0) > 50 else cell["column"]
         p = "" if cell["p_holm"] is None else f"{cell['p_holm']:.2g}"
-        said = f"{better} is better" if cell["significant"] else "no difference shown"
+        conclusion = f"{better} is better" if cell["significant"] else "no difference shown"
         numbers = f"{games['wins']:,} / {games['ties']:,} / {games['losses']:,}"
-        of = (numbers, f"{cell['flips']:,}", f"{cell['n']:,}", p, said)
+        of = (numbers, f"{cell['flips']:,}", f"{cell['n']:,}", p, conclusion)
         rows.append([text(f"{cell['row']} − {cell['column']}"), *map(text, of)])
     headers = ["pair", "games won / tied / lost", "flips", "prompts", "p, corrected", "what it says"]
     return table(headers, rows, numeric=range(1, 5))
@@ -60,8 +60,8 @@ def _pairs(entry: Mapping[str, Any]) -> Html:
 def _strengths(entry: Mapping[str, Any]) -> Html:
     rows = []
     for row in entry["rows"]:
-        found = row["strength"]
-        interval = f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        strength = row["strength"]
+        interval = f"{strength['value']:.3f} [{strength['low']:.3f}, {strength['high']:.3f}]"
         rows.append([text(row["model"]), text(interval)])
     return table(["model", "log-odds [95 % interval]"], rows, numeric=[1])
 

@@ -44,7 +44,7 @@ def read_prompts(path: Path) -> Prompts:
     prompt, one of several turns that are no messages, or a prompt or an id twice.
     """
     rows, file = read_rows(path)
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     numbers: dict[Dialogue, int] = {}
     for number, row in rows:
         dialogue = dialogue_of(row, path, number)
@@ -58,11 +58,11 @@ def read_prompts(path: Path) -> Prompts:
         *before, (_, text) = dialogue
         key = next((str(row[name]) for name in _IDS if row.get(name) is not None), None)
         key = key or short_hash(dialogue if before else text)
-        if key in found:
+        if key in questions:
             raise InputError.at(f"id {key!r} a second time: give each prompt its own", file=path, row=number)
         category = next((row[name] for name in _CATEGORIES if isinstance(row.get(name), str)), None)
-        found[key] = Question(key, (text,), category, row, tuple(before))
-    return Prompts(tuple(found.values()), file)
+        questions[key] = Question(key, (text,), category, row, tuple(before))
+    return Prompts(tuple(questions.values()), file)
 
 
 def dialogue_of(row: Row, path: Path, number: int) -> Dialogue:
@@ -80,7 +80,7 @@ def dialogue_of(row: Row, path: Path, number: int) -> Dialogue:
     messages = [*(row.get("before") or ()), *value]
     if (wrong := _why_no_dialogue(value, messages)) is not None:
         raise InputError.at(f"field {name!r} {wrong}", file=path, row=number)
-    return tuple((_role(said) or "user", _text(said) or "") for said in messages)
+    return tuple((_role(message) or "user", _text(message) or "") for message in messages)
 
 
 def _why_no_dialogue(value: list[Any], messages: list[Any]) -> str | None:
@@ -98,8 +98,8 @@ def _why_no_dialogue(value: list[Any], messages: list[Any]) -> str | None:
         or not (texts[-1] or "").strip()
     ):
         return "is not a prompt of a user"
-    for place, said in enumerate(messages):
-        role = _role(said)
+    for place, message in enumerate(messages):
+        role = _role(message)
         if role not in (None, "user", "assistant") and (role, place) != ("system", 0):
             return (
                 f"has a message of {role!r} in place {place + 1}: a dialogue is of user and assistant, after "

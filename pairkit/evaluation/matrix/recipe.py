@@ -33,12 +33,12 @@ class MatrixRecipe(BenchmarkRecipe):
 def judge_recipe(judge: JudgeModel, prompt: str, thoughts: Thoughts) -> JudgeRecipe:
     """Return a judge of a matrix as the ranker `judge` knows it: pairs in both orders."""
     # What was given alone, because a default of one engine is an error for another.
-    given: dict[str, Any] = judge.model_dump(exclude_unset=True, exclude_none=True)
-    return JudgeRecipe(**given, protocol="round_robin", prompt=prompt, thoughts=thoughts)
+    settings: dict[str, Any] = judge.model_dump(exclude_unset=True, exclude_none=True)
+    return JudgeRecipe(**settings, protocol="round_robin", prompt=prompt, thoughts=thoughts)
 
 
 def judge_prompt(prompt: str) -> Prompt:
     """Read the judge's prompt. Raises `RecipeError` for an unknown or unfit one, `InputError` for a file."""
     # The model is not asked here.
-    (found,) = read_prompts(JudgeRecipe(model="judge", protocol="round_robin", prompt=prompt)).values()
-    return found
+    (template,) = read_prompts(JudgeRecipe(model="judge", protocol="round_robin", prompt=prompt)).values()
+    return template

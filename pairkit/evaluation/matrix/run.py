@@ -71,12 +71,12 @@ def run_matrix(
         _write_answers(inputs, answers, out)
         if until == "answers":
             return None
-        found = _verdicts(recipe, inputs, answers, running)
+        judging = _verdicts(recipe, inputs, answers, running)
         with replacing(out / "verdicts.parquet") as temporary:
-            pq.write_table(verdicts_table(found.verdicts), temporary, compression="zstd")
+            pq.write_table(verdicts_table(judging.verdicts), temporary, compression="zstd")
         if until == "verdicts":
             return None
-        return _write_scores(recipe, inputs, answers, found, templates, out)
+        return _write_scores(recipe, inputs, answers, judging, templates, out)
 
 
 def model_folder(out: Path, model: str) -> Path:
@@ -91,9 +91,9 @@ def _answers(
     templates: dict[str, Any] = {}
     answers = dict(inputs.answers)
     for name, model in recipe.models.items():
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             # Closed before the next one is opened, because two models may not fit into memory.
-            alone = Session(running.out, EnginePool(recipe.calls, running.pool.cache, opened))
+            alone = Session(running.out, EnginePool(recipe.calls, running.pool.cache, stack))
             engine = alone.engine(recipe.model_copy(update={"model": model}))
             answers[name] = generate_answers(
                 alone, engine, inputs.prompts.questions, recipe.decoding, seed=recipe.seed
@@ -125,7 +125,7 @@ def _verdicts(
     judge, prompt = judge_recipe(recipe.judge, recipe.prompt, recipe.thoughts), inputs.prompt
     engine = running.engine(recipe.judge)
     games = games_of(questions, models, texts_of(answers, recipe.thoughts), prompt, recipe.seed)
-    asked, answered = ask_judge(
+    game_verdicts, counts = ask_judge(
         games, judge, prompt, lambda requests: running.ask(engine, requests, "Judging"), recipe.seed
     )
     about_judge = {
@@ -137,14 +137,14 @@ def _verdicts(
         "decoding": {"temperature": judge.temperature, "top_p": 1.0, "max_tokens": judge.max_tokens},
         "chat_template": engine.identity.get("chat"),
     }
-    return Verdicts(judged(questions, models, answers, asked), answered, about_judge)
+    return Verdicts(judged(questions, models, answers, game_verdicts), counts, about_judge)
 
 
 def _write_scores(
     recipe: MatrixRecipe,
     inputs: Inputs,
     answers: Mapping[str, Answers],
-    found: Verdicts,
+    judging: Verdicts,
     templates: Mapping[str, Any],
     out: Path,
 ) -> dict[str, Any]:
@@ -153,41 +153,41 @@ def _write_scores(
     from pairkit.evaluation.matrix.plot import plot_matrix
 
     questions, models = inputs.prompts.questions, inputs.models
-    points = points_of(questions, models, found.verdicts)
+    points = points_of(questions, models, judging.verdicts)
     cells = cells_of(models, [question.prompt_id for question in questions], points, recipe.seed)
-    fitted = strengths_of(np.array([cell.scores for cell in cells]), len(models), recipe.seed)
+    strengths = strengths_of(np.array([cell.scores for cell in cells]), len(models), recipe.seed)
     texts = texts_of(answers, recipe.thoughts)
-    about = _about(recipe, inputs, found, templates)
-    outcomes = [outcome_of(model, questions, cells, found.verdicts, texts, about) for model in models]
+    about = _about(recipe, inputs, judging, templates)
+    outcomes = [outcome_of(model, questions, cells, judging.verdicts, texts, about) for model in models]
     means = [measure(outcome.measured[0], seed=recipe.seed) for outcome in outcomes]
-    entry = matrix_entry(models, cells, means, fitted)
+    entry = matrix_entry(models, cells, means, strengths)
     whole = {
         **about,
         "matrix": entry,
         "answers": lengths(answers, texts),
-        "judge_statistics": judge_statistics(found.verdicts, found.answered, texts),
+        "judge_statistics": judge_statistics(judging.verdicts, judging.answered, texts),
     }
     for folder in (out, *(model_folder(out, model) for model in models if len(models) > 2)):
         folder.mkdir(parents=True, exist_ok=True)
         write_prompts(folder / PROMPTS, questions)
     with replacing(out / "matrix.png") as temporary:
         plot_matrix(models, cells, temporary)
-    said = notes(inputs.prompts, cells, found.verdicts, entry)
+    sentences = notes(inputs.prompts, cells, judging.verdicts, entry)
     sections = partial(matrix_sections, entry)
     if len(models) == 2:
-        first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=said, sections=sections)
+        first = outcomes[0]._replace(about={**outcomes[0].about, **whole}, notes=sentences, sections=sections)
         return write_outcome(out, first, recipe.seed)
     for outcome in outcomes:
         write_outcome(model_folder(out, outcome.model), outcome, recipe.seed)
-    everything = outcome_of_all(models, questions, cells, found.verdicts, whole, said)
+    everything = outcome_of_all(models, questions, cells, judging.verdicts, whole, sentences)
     return write_outcome(out, everything._replace(sections=sections), recipe.seed)
 
 
 def _about(
-    recipe: MatrixRecipe, inputs: Inputs, found: Verdicts, templates: Mapping[str, Any]
+    recipe: MatrixRecipe, inputs: Inputs, judging: Verdicts, templates: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
-        "judge": dict(found.judge),
+        "judge": dict(judging.judge),
         "thoughts": recipe.thoughts,
         "decoding": {**recipe.decoding()._asdict(), "chat_templates": dict(templates)} if templates else None,
         "data": {name: file._asdict() for name, file in inputs.data.items()},

@@ -27,13 +27,13 @@ class Stored(NamedTuple):
 
     def of(self, prompt_id: str, model: str, reference: str) -> list[Verdict]:
         """Return the verdicts on a prompt and two models, from the side of `model`."""
-        found = []
+        verdicts = []
         for game in (None, 0, 1):
             if (verdict := self.verdicts.get((prompt_id, model, reference, game))) is not None:
-                found.append(verdict)
+                verdicts.append(verdict)
             elif (verdict := self.verdicts.get((prompt_id, reference, model, game))) is not None:
-                found.append(turned(verdict))
-        return found
+                verdicts.append(turned(verdict))
+        return verdicts
 
 
 def turned(verdict: Verdict) -> Verdict:
@@ -55,8 +55,8 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
     Raises `InputError` for a file without the columns, none on these prompts, or two verdicts on one game.
     """
     rows, file = read_rows(path)
-    wanted = set(prompt_ids)
-    found: dict[Key, Verdict] = {}
+    ids = set(prompt_ids)
+    verdicts: dict[Key, Verdict] = {}
     models: dict[str, None] = {}
     others: list[str] = []
     for number, row in rows:
@@ -64,7 +64,7 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
         assert verdict.reference is not None
         key = (verdict.prompt_id, verdict.model, verdict.reference, verdict.game)
         other = turned(verdict)
-        if key in found or (other.prompt_id, other.model, other.reference, other.game) in found:
+        if key in verdicts or (other.prompt_id, other.model, other.reference, other.game) in verdicts:
             raise InputError.at(
                 f"a second verdict on prompt {verdict.prompt_id!r}, {verdict.model!r} against "
                 f"{verdict.reference!r}, in the same order: keep one",
@@ -72,15 +72,13 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
                 row=number,
             )
         models |= {verdict.model: None, verdict.reference: None}
-        if verdict.prompt_id in wanted:
-            found[key] = verdict
+        if verdict.prompt_id in ids:
+            verdicts[key] = verdict
         else:
             others.append(verdict.prompt_id)
-    if not found:
-        raise InputError(
-            f"{path}: none of its {len(rows):,} verdicts is on one of the {len(wanted):,} prompts"
-        )
-    return Stored(found, tuple(models), file.leaving_out(others), _judge(path))
+    if not verdicts:
+        raise InputError(f"{path}: none of its {len(rows):,} verdicts is on one of the {len(ids):,} prompts")
+    return Stored(verdicts, tuple(models), file.leaving_out(others), _judge(path))
 
 
 def _judge(path: Path) -> Mapping[str, Any]:

@@ -49,25 +49,25 @@ def strengths_of(scores: Floats, models: int, seed: int, resamples: int = RESAMP
     pairs, because a prompt's cells are not independent.
     """
     won, games = _games(scores, np.ones((1, scores.shape[1])), models)
-    fitted = strengths(won)[0]
+    log_odds = strengths(won)[0]
     rates = 100 * np.divide(won[0], games[0], out=np.full(won[0].shape, np.nan), where=games[0] > 0)
-    sampled = np.concatenate(
+    samples = np.concatenate(
         [
             strengths(_games(scores, weights, models)[0])
             for weights in _weights(scores.shape[1], resamples, seed)
         ]
     )
-    low, high = np.quantile(sampled, [0.025, 0.975], axis=0)
-    rows = zip(fitted, low, high, sampled.std(axis=0, ddof=1), strict=True)
-    return Strengths([Strength(*map(float, row)) for row in rows], *largest_gap(rates, fitted))
+    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    rows = zip(log_odds, low, high, samples.std(axis=0, ddof=1), strict=True)
+    return Strengths([Strength(*map(float, row)) for row in rows], *largest_gap(rates, log_odds))
 
 
-def largest_gap(matrix: Floats, fitted: Floats) -> tuple[float | None, tuple[int, int] | None]:
+def largest_gap(matrix: Floats, log_odds: Floats) -> tuple[float | None, tuple[int, int] | None]:
     """Return the largest distance of win rates `[K, K]` in percent from those that strengths `[K]` predict.
 
     Also its row and column, of the model above its prediction first.
     """
-    gaps = matrix - 100 / (1 + np.exp(fitted[None, :] - fitted[:, None]))
+    gaps = matrix - 100 / (1 + np.exp(log_odds[None, :] - log_odds[:, None]))
     if np.isnan(gaps).all():
         return None, None
     row, column = np.unravel_index(np.nanargmax(gaps), gaps.shape)
@@ -79,19 +79,19 @@ def _weights(n: int, resamples: int, seed: int) -> list[Floats]:
     random = np.random.default_rng(seed)
     size = max(1, _CHUNK // n)
     return [
-        random.multinomial(n, np.full(n, 1 / n), size=min(size, resamples - done)).astype(np.float64)
-        for done in range(0, resamples, size)
+        random.multinomial(n, np.full(n, 1 / n), size=min(size, resamples - start)).astype(np.float64)
+        for start in range(0, resamples, size)
     ]
 
 
 def _games(scores: Floats, weights: Floats, models: int) -> tuple[Floats, Floats]:
     """Return games won and played, `[R, K, K]`, of scores `[P, n]` with weights `[R, n]`."""
-    known = ~np.isnan(scores)
+    mask = ~np.isnan(scores)
     upper = np.triu_indices(models, k=1)
     won, games = (np.zeros((len(weights), models, models)) for _ in range(2))
-    points, played = (2 * weights @ part.T for part in (np.where(known, scores, 0.0), known.astype(float)))
-    won[:, *upper], won[:, *upper[::-1]] = points, played - points
-    games[:, *upper], games[:, *upper[::-1]] = played, played
+    points, totals = (2 * weights @ part.T for part in (np.where(mask, scores, 0.0), mask.astype(float)))
+    won[:, *upper], won[:, *upper[::-1]] = points, totals - points
+    games[:, *upper], games[:, *upper[::-1]] = totals, totals
     return won, games
 
 

@@ -59,9 +59,9 @@ def cells_of(models: Sequence[str], keys: Sequence[str], points: Floats, seed: i
         scores = scores_of(games)
         metric = measure(Measured("win_rate", keys, scores, share=True), seed=seed)
         cells.append(Cell(row, column, metric, scores, games_of(games), orders_of(games), _p(metric, scores)))
-    known = [place for place, cell in enumerate(cells) if cell.p is not None]
-    corrected = holm([p for cell in cells if (p := cell.p) is not None])
-    for place, p in zip(known, corrected, strict=True):
+    places = [place for place, cell in enumerate(cells) if cell.p is not None]
+    p_values = holm([p for cell in cells if (p := cell.p) is not None])
+    for place, p in zip(places, p_values, strict=True):
         cells[place] = cells[place]._replace(p_holm=p)
     return cells
 
@@ -79,21 +79,21 @@ def matrix_of(models: Sequence[str], cells: Sequence[Cell]) -> Floats:
 
 def scores_over(model: str, cells: Sequence[Cell]) -> dict[str, Floats]:
     """Return a model's scores against each other one, `[n]` each."""
-    found = {}
+    by_model = {}
     for cell in cells:
         if model == cell.row:
-            found[cell.column] = cell.scores
+            by_model[cell.column] = cell.scores
         elif model == cell.column:
-            found[cell.row] = 1 - cell.scores
-    return found
+            by_model[cell.row] = 1 - cell.scores
+    return by_model
 
 
 def _p(metric: Metric, scores: Floats) -> float | None:
     if metric.value is None:
         return None
-    won, lost = int((scores > 0.5).sum()), int((scores < 0.5).sum())
-    if is_few(metric.n, won + lost):
-        return sign_test(won, lost) if (won - lost) * (metric.value - 50) > 0 else 1.0
+    wins, losses = int((scores > 0.5).sum()), int((scores < 0.5).sum())
+    if is_few(metric.n, wins + losses):
+        return sign_test(wins, losses) if (wins - losses) * (metric.value - 50) > 0 else 1.0
     # Where all games end alike there is no spread: the error is that of a share of 50, as in Wilson's.
     error = metric.se or 50 / metric.n**0.5
     return normal_p(metric.value - 50, error)

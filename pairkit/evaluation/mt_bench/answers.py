@@ -40,7 +40,7 @@ def read_model_answers(path: Path, questions: Sequence[Question]) -> tuple[str, 
         name, answers, file = read_own(path, questions)
         _check_turns(answers, path)
         return name, answers, file
-    found: dict[str, Answer | Problem] = {}
+    by_prompt: dict[str, Answer | Problem] = {}
     models: dict[str, int] = {}
     for number, row in rows:
         models.setdefault(text_field(row, "model_id", path, number), number)
@@ -50,10 +50,10 @@ def read_model_answers(path: Path, questions: Sequence[Question]) -> tuple[str, 
             answer = Problem(
                 "failed_answer", f"{path.name} has {FAILED} for question {question_id(row, path, number)}"
             )
-        add_answer(found, question_id(row, path, number), answer, path, number)
-    answers = matched(found, questions, path)
+        add_answer(by_prompt, question_id(row, path, number), answer, path, number)
+    answers = matched(by_prompt, questions, path)
     _check_turns(answers, path)
-    return one_name(models, path), answers, leaving_out(file, found, questions)
+    return one_name(models, path), answers, leaving_out(file, by_prompt, questions)
 
 
 def write_model_answers(
@@ -81,8 +81,8 @@ def write_model_answers(
 
 def public_id(question: Question) -> int | str:
     """Return the id of a question as its file has it: a number in MT-Bench's."""
-    found: int | str = question.row.get("question_id", question.prompt_id)
-    return found
+    value: int | str = question.row.get("question_id", question.prompt_id)
+    return value
 
 
 def _check_turns(answers: Answers, path: Path) -> None:

@@ -76,18 +76,20 @@ def read_inputs(
     references = None if files.references is None else read_references(files.references)
     if references is not None:
         data["references"] = references.file
-    named, answers = "", None
+    stored_name, answers = "", None
     if files.answers is not None:
-        named, answers, data["answers"] = read_model_answers(files.answers, questions.listed)
-    model = recipe.shown_name or named
+        stored_name, answers, data["answers"] = read_model_answers(files.answers, questions.listed)
+    model = recipe.shown_name or stored_name
     judgments, other_judge = (
-        None if path is None else read_judgments(path, questions.listed, model or named, recipe.duplicates)
+        None
+        if path is None
+        else read_judgments(path, questions.listed, model or stored_name, recipe.duplicates)
         for path in (files.annotations, files.agreement)
     )
-    for found in (judgments, other_judge):
-        _check_model(found, named)
+    for content in (judgments, other_judge):
+        _check_model(content, stored_name)
     read = {"annotations": judgments, "agreement": other_judge}
-    data |= {name: found.file for name, found in read.items() if found is not None}
+    data |= {name: content.file for name, content in read.items() if content is not None}
     model = model or (judgments.model if judgments is not None else "")
     if not model:
         raise RecipeError("the answers do not name their model: give --name")
@@ -97,12 +99,12 @@ def read_inputs(
     return Inputs(model, questions, references, prompts, answers, judgments, other_judge, data)
 
 
-def _check_model(judgments: Judgments | None, answered: str) -> None:
+def _check_model(judgments: Judgments | None, model: str) -> None:
     """Raise `InputError` for judgments of another model than the one whose answers were read."""
-    if judgments is not None and answered and judgments.model != answered:
+    if judgments is not None and model and judgments.model != model:
         raise InputError(
             f"{judgments.file.file}: judgments of {judgments.model!r}, but the answers are those of "
-            f"{answered!r}: give both of one model"
+            f"{model!r}: give both of one model"
         )
 
 

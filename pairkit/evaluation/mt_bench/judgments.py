@@ -66,25 +66,25 @@ def read_judgments(
             f"{path}: judgments of {len(models)} models: name one with --name: {', '.join(models)}"
         )
     chosen_model = model if model in models else models[0]
-    chosen = [(number, row) for number, row in rows if row["model"] == chosen_model]
-    judges = sorted({_judge(row, path, number) for number, row in chosen})
+    model_rows = [(number, row) for number, row in rows if row["model"] == chosen_model]
+    judges = sorted({_judge(row, path, number) for number, row in model_rows})
     if len(judges) > 1:
         raise InputError(f"{path}: judgments by {' and '.join(judges)}: keep those of one judge")
     latest: dict[Turn, tuple[int, Row]] = {}
-    for number, row in chosen:
+    for number, row in model_rows:
         key = (question_id(row, path, number), _turn(row, path, number))
         if key in latest:
             _check_second(key, duplicates, path, number)
             if _time(row, path, number) < _time(latest[key][1], path, latest[key][0]):
                 continue
         latest[key] = (number, row)
-    wanted = {question.prompt_id for question in questions}
-    found = {key: place for key, place in latest.items() if key[0] in wanted}
-    if not found:
+    prompt_ids = {question.prompt_id for question in questions}
+    entries = {key: place for key, place in latest.items() if key[0] in prompt_ids}
+    if not entries:
         raise InputError(f"{path}: none of its judgments is on one of the {len(questions):,} questions")
-    read = {key: _judgment(row, path, number) for key, (number, row) in found.items()}
-    unused = [question_id(row, path, number) for number, row in chosen]
-    file = file.leaving_out([key for key in unused if key not in wanted])
+    read = {key: _judgment(row, path, number) for key, (number, row) in entries.items()}
+    row_ids = [question_id(row, path, number) for number, row in model_rows]
+    file = file.leaving_out([key for key in row_ids if key not in prompt_ids])
     others = sum(other for _, other in read.values())
     by_turn = {key: judgment for key, (judgment, _) in read.items()}
     return Judgments(by_turn, chosen_model, judges[0], others, file)
@@ -159,10 +159,12 @@ def _time(row: Row, path: Path, number: int) -> float:
 def _judgment(row: Row, path: Path, number: int) -> tuple[Judgment, bool]:
     """Return a judgment, and whether its text has another rating than its score."""
     score = number_field(row, "score", path, number)
-    stored = None if score == UNRATED else in_range(score)
+    stored_score = None if score == UNRATED else in_range(score)
     words = row.get("judgment")
     if not isinstance(words, str) or not words:
-        return Judgment("", stored), False
+        return Judgment("", stored_score), False
     rating = read_rating(words)
-    same = rating is None if stored is None else rating is not None and math.isclose(rating, stored)
+    same = (
+        rating is None if stored_score is None else rating is not None and math.isclose(rating, stored_score)
+    )
     return Judgment(words, rating), not same

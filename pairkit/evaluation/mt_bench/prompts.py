@@ -69,7 +69,7 @@ def read_prompts(path: Path | None) -> Prompts:
     """
     path = path or SHIPPED_PROMPTS
     rows, _ = read_rows(path)
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     for number, row in rows:
         name = text_field(row, "name", path, number)
         if name not in _PLACES:
@@ -79,11 +79,11 @@ def read_prompts(path: Path | None) -> Prompts:
         if missing:
             place = min(missing)
             raise InputError.at(f"{{{place}}} is missing in the prompt {name!r}", file=path, row=number)
-        found[name] = Prompt(name, *texts)
+        prompts[name] = Prompt(name, *texts)
     for name in _PLACES:
-        if name not in found:
+        if name not in prompts:
             raise InputError(f"{path}: no prompt {name!r}: MT-Bench needs {', '.join(_PLACES)}")
-    return Prompts(found, path.name)
+    return Prompts(prompts, path.name)
 
 
 def messages(

@@ -47,10 +47,10 @@ def read_questions(path: Path) -> Questions:
     Raises `InputError` for a row without them, with other than two turns, or an id twice.
     """
     rows, file = read_rows(path)
-    found: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for number, row in rows:
         key = question_id(row, path, number)
-        if key in found:
+        if key in questions:
             raise InputError.at(f"question {key} a second time: keep one", file=path, row=number)
         turns = texts_of(row.get("turns"), path, number, "turns")
         if len(turns) != TURNS:
@@ -59,8 +59,8 @@ def read_questions(path: Path) -> Questions:
                 file=path,
                 row=number,
             )
-        found[key] = Question(key, turns, text_field(row, "category", path, number), row)
-    return Questions(tuple(found.values()), file)
+        questions[key] = Question(key, turns, text_field(row, "category", path, number), row)
+    return Questions(tuple(questions.values()), file)
 
 
 def read_references(path: Path) -> References:
@@ -69,36 +69,36 @@ def read_references(path: Path) -> References:
     Raises `InputError` for a file of another layout, of several models, or an answer twice.
     """
     rows, file = read_rows(path)
-    found: dict[str, tuple[str, ...]] = {}
+    answers: dict[str, tuple[str, ...]] = {}
     models: set[str] = set()
     for number, row in rows:
         key = question_id(row, path, number)
-        if key in found:
+        if key in answers:
             raise InputError.at(f"a second answer to question {key}: keep one", file=path, row=number)
-        found[key] = choice_of(row, path, number)
+        answers[key] = choice_of(row, path, number)
         models.add(text_field(row, "model_id", path, number))
     if len(models) > 1:
         raise InputError(
             f"{path}: reference answers of {' and '.join(sorted(models))}: give those of one model"
         )
-    return References(found, models.pop(), file)
+    return References(answers, models.pop(), file)
 
 
 def check_references(questions: Iterable[Question], references: References | None) -> None:
     """Raise `InputError` if a question whose answer is judged with reference answers has none."""
-    needed = [question.prompt_id for question in questions if question.category in REFERENCED]
-    if not needed:
+    prompt_ids = [question.prompt_id for question in questions if question.category in REFERENCED]
+    if not prompt_ids:
         return
     if references is None:
         raise InputError(
-            f"{len(needed):,} questions of {', '.join(REFERENCED)} are judged with reference answers: give "
-            "them with --references FILE (MT-Bench's reference_answer/gpt-4.jsonl)"
+            f"{len(prompt_ids):,} questions of {', '.join(REFERENCED)} are judged with reference answers: "
+            "give them with --references FILE (MT-Bench's reference_answer/gpt-4.jsonl)"
         )
-    absent = [key for key in needed if len(references.answers.get(key, ())) != TURNS]
+    absent = [key for key in prompt_ids if len(references.answers.get(key, ())) != TURNS]
     if absent:
         raise InputError(
             f"{references.file.file}: no reference answers of {TURNS} turns to {len(absent):,} of "
-            f"{len(needed):,} questions that are judged with them, the first: question {absent[0]}"
+            f"{len(prompt_ids):,} questions that are judged with them, the first: question {absent[0]}"
         )
 
 

@@ -17,8 +17,8 @@ def read_rating(text: str) -> float | None:
     >>> read_rating("Rating: [[11]]"), read_rating("Rating: 5")
     (None, None)
     """
-    found = IN_DOUBLE.search(text) or _IN_SINGLE.search(text)
-    return in_range(float(found[1])) if found else None
+    match = IN_DOUBLE.search(text) or _IN_SINGLE.search(text)
+    return in_range(float(match[1])) if match else None
 
 
 def in_range(rating: float) -> float | None:

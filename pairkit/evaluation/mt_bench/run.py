@@ -56,16 +56,16 @@ def run_mt_bench(
             write_model_answers(public, inputs.model, questions, answers, recipe.thoughts)
         if until == "answers":
             return None
-        found, judge = _verdicts(recipe, inputs, answers, running)
-        verdicts = verdicts_table(found.verdicts)
+        judging, judge = _verdicts(recipe, inputs, answers, running)
+        verdicts = verdicts_table(judging.verdicts)
         with replacing(out / "verdicts.parquet") as temporary:
             pq.write_table(verdicts, temporary, compression="zstd")
         name = str(judge["name"])
         public = out / "model_judgment" / f"{file_name(name)}_single.jsonl"
-        write_judgments(public, name, questions, inputs.prompts, found.verdicts)
+        write_judgments(public, name, questions, inputs.prompts, judging.verdicts)
         if until == "verdicts":
             return None
-        return write_outcome(out, _outcome(recipe, inputs, answers, found, judge, engine), recipe.seed)
+        return write_outcome(out, _outcome(recipe, inputs, answers, judging, judge, engine), recipe.seed)
 
 
 def _answers(
@@ -86,15 +86,15 @@ def _verdicts(
     questions = inputs.questions.listed
     texts = {} if answers is None else texts_of(answers, recipe.thoughts)
     if inputs.judgments is not None:
-        found = stored(questions, inputs.judgments, texts)
-        named = [verdict._replace(model=inputs.model) for verdict in found.verdicts]
-        return found._replace(verdicts=named), {"name": inputs.judgments.judge, "stored": True}
+        judging = stored(questions, inputs.judgments, texts)
+        verdicts = [verdict._replace(model=inputs.model) for verdict in judging.verdicts]
+        return judging._replace(verdicts=verdicts), {"name": inputs.judgments.judge, "stored": True}
     assert recipe.judge is not None  # `read_inputs` refuses that
     assert answers is not None
     engine = running.engine(recipe.judge)
     games = games_of(questions, texts, inputs.prompts, inputs.references)
     readings, counts = ask_judge(running, engine, recipe.judge, games, recipe.seed)
-    found = judged(questions, inputs.model, answers, texts, games, readings)
+    judging = judged(questions, inputs.model, answers, texts, games, readings)
     about_judge = {
         "name": engine.name,
         "engine": recipe.judge.engine,
@@ -103,14 +103,14 @@ def _verdicts(
         "decoding": judge_decoding(recipe.judge)._asdict(),
         "chat_template": engine.identity.get("chat"),
     }
-    return found._replace(counts=Counter(found.counts) + counts), about_judge
+    return judging._replace(counts=Counter(judging.counts) + counts), about_judge
 
 
 def _outcome(
     recipe: MtBenchRecipe,
     inputs: Inputs,
     answers: Answers | None,
-    found: Judged,
+    judging: Judged,
     judge: Mapping[str, Any],
     engine: Mapping[str, Any] | None,
 ) -> Outcome:
@@ -127,22 +127,22 @@ def _outcome(
         else {"by_category": decodings, "chat_template": engine.get("chat")},
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(questions),
-        **statistics(questions, texts, found),
+        **statistics(questions, texts, judging),
     }
     if inputs.other_judge is not None:
-        entries["agreement"] = agreement(found.verdicts, inputs.other_judge)
+        entries["agreement"] = agreement(judging.verdicts, inputs.other_judge)
     return Outcome(
         "mt_bench",
         None,
         inputs.model,
-        measured(questions, ratings_of(questions, found.verdicts)),
-        missing(found),
-        details(questions, texts, found),
+        measured(questions, ratings_of(questions, judging.verdicts)),
+        missing(judging),
+        details(questions, texts, judging),
         entries,
-        verdicts_table(found.verdicts),
+        verdicts_table(judging.verdicts),
         notes(
             inputs.questions,
-            found,
+            judging,
             str(judge["name"]),
             None if references is None else references.model,
             inputs.judgments,

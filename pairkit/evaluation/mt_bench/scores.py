@@ -38,16 +38,16 @@ def measured(questions: Sequence[Question], ratings: Floats) -> list[Measured]:
         Measured(f"turn_{turn}", keys, column.copy(), categories=categories)
         for turn, column in enumerate(ratings.T, start=1)
     ]
-    filled = np.where(np.isnan(ratings), LOWEST, ratings)
-    counted = _average("average_missing_as_1", keys, filled, categories)
-    return [average, *turns, counted, *_parts(keys, ratings, categories)]
+    filled_ratings = np.where(np.isnan(ratings), LOWEST, ratings)
+    with_missing = _average("average_missing_as_1", keys, filled_ratings, categories)
+    return [average, *turns, with_missing, *_parts(keys, ratings, categories)]
 
 
 def _average(name: str, keys: Sequence[str], ratings: Floats, categories: Sequence[str | None]) -> Measured:
-    rated = ~np.isnan(ratings)
+    mask = ~np.isnan(ratings)
     # A score's weight is its number of ratings, so that the metric is the mean over all of them.
-    count = rated.sum(axis=1).astype(np.float64)
-    total = np.where(rated, ratings, 0.0).sum(axis=1)
+    count = mask.sum(axis=1).astype(np.float64)
+    total = np.where(mask, ratings, 0.0).sum(axis=1)
     scores = np.divide(total, count, out=np.full(len(keys), np.nan), where=count > 0)
     return Measured(name, keys, scores, count, categories=categories)
 
@@ -56,6 +56,6 @@ def _parts(keys: Sequence[str], ratings: Floats, categories: Sequence[str | None
     parts = []
     for category in dict.fromkeys(categories):
         rows = [place for place, of in enumerate(categories) if of == category]
-        named = [keys[place] for place in rows]
-        parts.append(_average(f"average/{category}", named, ratings[rows], [category] * len(rows)))
+        part_keys = [keys[place] for place in rows]
+        parts.append(_average(f"average/{category}", part_keys, ratings[rows], [category] * len(rows)))
     return parts

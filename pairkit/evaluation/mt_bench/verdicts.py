@@ -63,19 +63,19 @@ def games_of(
         if key not in texts:
             continue
         referenced = question.category in REFERENCED
-        shown = [without_rating(text) for text in texts[key]]
+        shown_texts = [without_rating(text) for text in texts[key]]
         base = references.answers[key] if referenced and references is not None else ()
         for turn in range(1, TURNS + 1):
             if not texts[key][turn - 1].strip():
                 continue
-            asked = messages(
+            conversation = messages(
                 prompts.of(turn, referenced=referenced),
                 question.turns[:turn],
-                shown[:turn],
+                shown_texts[:turn],
                 base,
             )
-            quoted = shown[:turn] != list(texts[key][:turn])
-            games.append(Game(key, turn, asked, quoted))
+            quoted = shown_texts[:turn] != list(texts[key][:turn])
+            games.append(Game(key, turn, conversation, quoted))
     return games
 
 
@@ -139,11 +139,11 @@ def stored(questions: Sequence[Question], judgments: Judgments, texts: Texts) ->
             if question.prompt_id in texts and not texts[question.prompt_id][turn - 1].strip():
                 verdicts.append(_empty(verdict))
                 continue
-            found = judgments.by_turn.get(key)
-            verdicts.append(_rated(verdict, *_reading(found)))
-            counts["questions"] += found is not None
-            counts["answers"] += found is not None
-            unread = found is not None and found.rating is None
+            judgment = judgments.by_turn.get(key)
+            verdicts.append(_rated(verdict, *_reading(judgment)))
+            counts["questions"] += judgment is not None
+            counts["answers"] += judgment is not None
+            unread = judgment is not None and judgment.rating is None
             counts["unanswered"] += unread
             counts["unparsable"] += unread
     return Judged(verdicts, counts)
@@ -162,8 +162,8 @@ def _empty(verdict: Verdict) -> Verdict:
 
 
 def _rated(verdict: Verdict, answer: str | None, rating: float | None, reason: str | None) -> Verdict:
-    said = None if rating is None else f"{rating:g}"
-    return verdict._replace(answer=answer, verdict=said, points=rating, reason=reason)
+    text = None if rating is None else f"{rating:g}"
+    return verdict._replace(answer=answer, verdict=text, points=rating, reason=reason)
 
 
 def _request(game: Game, judge: JudgeModel, seed: int, attempt: int) -> Request:

@@ -31,12 +31,12 @@ def stored(sets: pa.Table, block: Any) -> StageResult:
     if block.score is not None:
         names = pc.unique(pc.struct_field(pc.list_flatten(pc.struct_field(flat, "scores")), "name"))
         if block.score not in names.to_pylist():
-            known = sorted(names.to_pylist())
-            if not known:
+            score_names = sorted(names.to_pylist())
+            if not score_names:
                 raise InputError(
                     f"annotations={block.score}: the completions of the data have no named scores"
                 )
-            raise InputError(str(unknown("score of the completions", block.score, known)))
+            raise InputError(str(unknown("score of the completions", block.score, score_names)))
         return StageResult(order_by(sets, block.score))
     if has_own_scores(sets):
         return StageResult(sets)

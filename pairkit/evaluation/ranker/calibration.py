@@ -69,14 +69,14 @@ def calibration_of(
     reference: Reference, pairs: Pairs, values: Floats, factor: float, *, seed: int = 0
 ) -> Calibration | None:
     """Compute the calibration of scores `[C]`; None if no pair has two scores."""
-    ordered = pairs.ordered()
-    points = points_of(ordered, values)
-    known = np.flatnonzero(~np.isnan(points))
-    if not len(known):
+    ordered_pairs = pairs.ordered()
+    points = points_of(ordered_pairs, values)
+    rows = np.flatnonzero(~np.isnan(points))
+    if not len(rows):
         return None
-    gaps = (values[ordered.better] - values[ordered.worse])[known]
+    gaps = (values[ordered_pairs.better] - values[ordered_pairs.worse])[rows]
     probability = 1 / (1 + np.exp(-factor * np.abs(gaps)))
-    points, prompts = points[known], reference.prompt[ordered.owner[known]]
+    points, prompts = points[rows], reference.prompt[ordered_pairs.owner[rows]]
     # The last bin has its upper end too.
     places = np.minimum(np.digitize(probability, _EDGES) - 1, len(_EDGES) - 2)
     bins, signs = [], np.zeros(len(_EDGES) - 1)
@@ -105,14 +105,14 @@ def _ece(reference: Reference, errors: Floats, prompts: Ints) -> Measured:
     n = len(reference.prompt_ids)
     number = np.bincount(prompts, minlength=n).astype(np.float64)
     total = np.bincount(prompts, weights=errors, minlength=n)
-    known = number > 0
-    scores = np.divide(total, number, out=np.full(n, np.nan), where=known)
-    value, of_known = weighted_mean(scores[known], number[known])
+    mask = number > 0
+    scores = np.divide(total, number, out=np.full(n, np.nan), where=mask)
+    value, of_prompts = weighted_mean(scores[mask], number[mask])
     influence = np.zeros(n)
     # NaN for a single prompt, which tells no error.
-    influence[known] = of_known
+    influence[mask] = of_prompts
     # Cut where an ECE ends: of few pairs the interval around a small one would begin below 0.
-    low, high = np.clip(normal_interval(value, standard_error(of_known)), 0, 1).tolist()
+    low, high = np.clip(normal_interval(value, standard_error(of_prompts)), 0, 1).tolist()
     return Measured(
         ECE,
         reference.prompt_ids,

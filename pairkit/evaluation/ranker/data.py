@@ -77,18 +77,18 @@ def read_data(place: Place, out: Path, subset: str | None = None) -> RankedData:
     about: dict[str, Any] = {}
     left_out: Counter[str] = Counter()
     details: list[str] = []
-    found = [SETS.empty_table()]
+    tables = [SETS.empty_table()]
     for sets, quarantine in _tables(place, out, about):
         left_out.update(quarantine["reason"].to_pylist())
         details += quarantine["detail"].to_pylist()[: _DETAILS - len(details)]
         for batch in batches(rank(sets)):
-            kept, problems = _comparable(batch)
-            found.append(pa.Table.from_batches([kept]))
+            usable_sets, problems = _comparable(batch)
+            tables.append(pa.Table.from_batches([usable_sets]))
             left_out.update(problems.values())
             ids = batch["set_id"].to_pylist()
-            told = [f"set {ids[row]}: {_WHY[reason]}" for row, reason in problems.items()]
-            details += told[: _DETAILS - len(details)]
-    sets = pa.concat_tables(found)
+            messages = [f"set {ids[row]}: {_WHY[reason]}" for row, reason in problems.items()]
+            details += messages[: _DETAILS - len(details)]
+    sets = pa.concat_tables(tables)
     if not sets.num_rows:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "it has no rows"
         first = f"; the first: {details[0]}" if details else ""
@@ -143,21 +143,21 @@ def _from_source(place: Place, out: Path, about: dict[str, Any]) -> Iterator[tup
         map=dict(place.map or {}),
         score=None,
     )
-    opened = open_source(recipe)
-    refuse_own_files(opened.files, out)
+    dataset = open_source(recipe)
+    refuse_own_files(dataset.files, out)
     about |= {
         # Its name only, because the folders of a machine tell a reader nothing.
         "file": Path(place.data).name if on_disk else place.data,
-        "sha256": opened.fingerprint,
+        "sha256": dataset.fingerprint,
         "split": place.split,
-        "source": opened.source.name,
-        "layout": sorted({reading.layout for reading in opened.readings.values() if reading.layout}),
+        "source": dataset.source.name,
+        "layout": sorted({reading.layout for reading in dataset.readings.values() if reading.layout}),
         "rows": 0,
     }
-    seen: dict[str, int] = {}
-    for batch in opened.batches():
+    occurrences: dict[str, int] = {}
+    for batch in dataset.batches():
         about["rows"] += batch.counts["rows"]
-        yield identify(batch.sets, seen), batch.quarantine
+        yield identify(batch.sets, occurrences), batch.quarantine
 
 
 def _comparable(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
@@ -165,8 +165,8 @@ def _comparable(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
     flat = completions(batch)
     frame = numbers(batch, flat)
     real = frame.filter(~pl.col("noise"))
-    ranked = real.filter(pl.col("rank").is_not_null())
-    of_set = ranked.group_by("set").agg(pl.len(), pl.col("rank").n_unique().alias("ranks"))
+    ranked_rows = real.filter(pl.col("rank").is_not_null())
+    of_set = ranked_rows.group_by("set").agg(pl.len(), pl.col("rank").n_unique().alias("ranks"))
     alone = _counts(real.group_by("set").agg(pl.len()), "len", batch.num_rows) < 2
     unranked = _counts(of_set, "len", batch.num_rows) < 2
     equal = _counts(of_set, "ranks", batch.num_rows) < 2
@@ -176,8 +176,8 @@ def _comparable(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
     }
     stays = np.ones(batch.num_rows, dtype=bool)
     stays[list(problems)] = False
-    kept = ranked.filter(pl.Series(stays)[ranked["set"]])
-    return assemble(batch, flat, kept["set"].to_numpy(), kept["row"].to_numpy(), stays), problems
+    kept_rows = ranked_rows.filter(pl.Series(stays)[ranked_rows["set"]])
+    return assemble(batch, flat, kept_rows["set"].to_numpy(), kept_rows["row"].to_numpy(), stays), problems
 
 
 def _counts(frame: pl.DataFrame, column: str, sets: int) -> np.ndarray:
@@ -190,9 +190,9 @@ def _subsets(metadata: list[str | None], field: str | None, place: Place) -> lis
     """Return the subset of each set. Raises `InputError` for a `field` that no set has."""
     rows = [json.loads(text or "{}") for text in metadata]
     for name in [field] if field else ["subset", "category"]:
-        found = [None if row.get(name) is None else _text(row[name]) for row in rows]
-        if any(value is not None for value in found):
-            return found
+        subsets = [None if row.get(name) is None else _text(row[name]) for row in rows]
+        if any(value is not None for value in subsets):
+            return subsets
     if field:
         names = sorted({name for row in rows for name in row})
         raise InputError(

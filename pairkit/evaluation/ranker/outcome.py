@@ -59,49 +59,49 @@ def compared_with(data: RankedData, reference: Reference, pairs: Pairs, recipe: 
     return Compared(data, reference, pairs, edges, questions, first)
 
 
-def outcome_of(name: str, block: Any, scored: Scored, compared: Compared, seed: int) -> Outcome:
+def outcome_of(name: str, block: Any, scores: Scored, basis: Compared, seed: int) -> Outcome:
     """Return what is written of a ranker."""
-    reference, factor = compared.reference, factor_of(block)
-    measured = measured_of(reference, compared.pairs, scored.values, compared.edges, factor)
-    rates = judge_rates(scored.counts) if block.ranker == "judge" else []
-    found = None
+    reference, factor = basis.reference, factor_of(block)
+    measurements = measured_of(reference, basis.pairs, scores.values, basis.edges, factor)
+    rates = judge_rates(scores.counts) if block.ranker == "judge" else []
+    calibration = None
     if factor is not None:
-        found = calibration_of(reference, compared.pairs, scored.values, factor, seed=seed)
-    if found is not None:
-        measured.append(found.ece)
+        calibration = calibration_of(reference, basis.pairs, scores.values, factor, seed=seed)
+    if calibration is not None:
+        measurements.append(calibration.ece)
     return Outcome(
         BENCHMARK,
         None,
         name,
-        measured,
-        _missing(compared, scored),
-        _details(compared),
-        _about(block, scored, compared, rates) | {"calibration": described(found)},
-        notes=_notes(block, compared),
-        sections=sections_of(found, rates),
+        measurements,
+        _missing(basis, scores),
+        _details(basis),
+        _about(block, scores, basis, rates) | {"calibration": described(calibration)},
+        notes=_notes(block, basis),
+        sections=sections_of(calibration, rates),
     )
 
 
-def write_choices(folder: Path, name: str, scored: Scored, compared: Compared) -> None:
+def write_choices(folder: Path, name: str, scores: Scored, basis: Compared) -> None:
     """Write what the ranker holds best of each prompt, and what the data does, for pages."""
-    chosen: dict[str, Answer | Problem] = {}
+    choices: dict[str, Answer | Problem] = {}
     best: dict[str, Answer | Problem] = {}
-    reference = compared.reference
-    for question, number in zip(compared.questions, compared.first.tolist(), strict=True):
-        row = compared.data.sets.slice(number, 1)
+    reference = basis.reference
+    for question, number in zip(basis.questions, basis.first.tolist(), strict=True):
+        row = basis.data.sets.slice(number, 1)
         flat = row["completions"].combine_chunks().flatten()
         texts = shown_texts(flat, "strip")
         # Completions are stored best first.
         best[question.prompt_id] = Answer((texts[0],))
-        values = scored.values[reference.starts[number] : reference.starts[number + 1]]
-        problem = scored.problems.get(row["set_id"][0].as_py())
+        values = scores.values[reference.starts[number] : reference.starts[number + 1]]
+        problem = scores.problems.get(row["set_id"][0].as_py())
         if problem is not None:
-            chosen[question.prompt_id] = Problem(*problem)
+            choices[question.prompt_id] = Problem(*problem)
         else:
             # Of equal scores the lowest of the data, because the ranker did not put it below.
-            chosen[question.prompt_id] = Answer((texts[int(np.flatnonzero(values == values.max())[-1])],))
-    write_answers(folder / ANSWERS, name, compared.questions, chosen)
-    write_answers(folder / REFERENCE_ANSWERS, DATA, compared.questions, best)
+            choices[question.prompt_id] = Answer((texts[int(np.flatnonzero(values == values.max())[-1])],))
+    write_answers(folder / ANSWERS, name, basis.questions, choices)
+    write_answers(folder / REFERENCE_ANSWERS, DATA, basis.questions, best)
 
 
 def settings_of(block: Any) -> dict[str, Any]:
@@ -115,50 +115,50 @@ def settings_of(block: Any) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key not in UNPUBLISHED}
 
 
-def _about(block: Any, scored: Scored, compared: Compared, rates: Sequence[Rate]) -> dict[str, Any]:
+def _about(block: Any, scores: Scored, basis: Compared, rates: Sequence[Rate]) -> dict[str, Any]:
     prompts = KINDS[block.ranker].prompts(block)
     return {
         "ranker": settings_of(block) | ({"prompts_sha256": prompts} if prompts else {}),
         "reference": DATA,
-        "data": {"sets": compared.data.about | {"left_out": dict(compared.data.left_out)}},
-        "sets": compared.data.sets.num_rows,
-        "pairs": len(compared.pairs.ordered().owner),
-        "sets_without_score": failures(scored),
-        "counts": dict(scored.counts),
-        "margins": list(compared.edges),
+        "data": {"sets": basis.data.about | {"left_out": dict(basis.data.left_out)}},
+        "sets": basis.data.sets.num_rows,
+        "pairs": len(basis.pairs.ordered().owner),
+        "sets_without_score": failures(scores),
+        "counts": dict(scores.counts),
+        "margins": list(basis.edges),
         "judge_statistics": rates_by_name(rates),
-        "questions_sha256": questions_sha256(compared.questions),
+        "questions_sha256": questions_sha256(basis.questions),
     }
 
 
-def _notes(block: Any, compared: Compared) -> list[str]:
+def _notes(block: Any, basis: Compared) -> list[str]:
     notes = []
-    if block.ranker == "annotations" and block.score is None and not has_own_scores(compared.data.sets):
+    if block.ranker == "annotations" and block.score is None and not has_own_scores(basis.data.sets):
         notes.append("the data has ranks and no scores, so that annotations are the reference itself")
-    left_out = sum(compared.data.left_out.values())
+    left_out = sum(basis.data.left_out.values())
     if left_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in compared.data.left_out.items())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in basis.data.left_out.items())
         notes.append(f"{left_out:,} sets or rows are left out: {reasons}")
     return notes
 
 
-def _missing(compared: Compared, scored: Scored) -> dict[str, str]:
+def _missing(basis: Compared, scores: Scored) -> dict[str, str]:
     """Return the reason of each prompt of which a set has no score."""
-    ids = compared.data.sets["set_id"].to_pylist()
-    prompts: Sequence[int] = compared.reference.prompt.tolist()
+    ids = basis.data.sets["set_id"].to_pylist()
+    prompts: Sequence[int] = basis.reference.prompt.tolist()
     missing: dict[str, str] = {}
     for set_id, prompt in zip(ids, prompts, strict=True):
-        if set_id in scored.problems:
-            missing.setdefault(compared.reference.prompt_ids[prompt], scored.problems[set_id][0])
+        if set_id in scores.problems:
+            missing.setdefault(basis.reference.prompt_ids[prompt], scores.problems[set_id][0])
     return missing
 
 
-def _details(compared: Compared) -> Mapping[str, Mapping[str, Any]]:
+def _details(basis: Compared) -> Mapping[str, Mapping[str, Any]]:
     """Return how many sets and pairs each prompt has."""
-    reference = compared.reference
-    ordered = compared.pairs.ordered()
+    reference = basis.reference
+    ordered_pairs = basis.pairs.ordered()
     sets = np.bincount(reference.prompt, minlength=len(reference.prompt_ids))
-    pairs = np.bincount(reference.prompt[ordered.owner], minlength=len(reference.prompt_ids))
+    pairs = np.bincount(reference.prompt[ordered_pairs.owner], minlength=len(reference.prompt_ids))
     return {
         prompt: {"sets": int(of_sets), "pairs": int(of_pairs)}
         for prompt, of_sets, of_pairs in zip(reference.prompt_ids, sets, pairs, strict=True)

@@ -31,12 +31,12 @@ def sections_of(calibration: Calibration | None, rates: Sequence[Rate]) -> Calla
     """Return what makes the sections of a ranker: its calibration, and how a judge behaves."""
 
     def sections() -> list[Html]:
-        found = []
+        blocks = []
         if calibration is not None:
-            found.append(_calibration(calibration))
+            blocks.append(_calibration(calibration))
         if rates:
-            found.append(_rates(rates))
-        return found
+            blocks.append(_rates(rates))
+        return blocks
 
     return sections
 
@@ -97,36 +97,36 @@ def _rates(rates: Sequence[Rate]) -> Html:
     return section("The judge itself", table(headers, rows, numeric=(2, 3)))
 
 
-def render(found: Mapping[str, Any], calibrations: Mapping[str, Sequence[Bin]]) -> str:
+def render(results: Mapping[str, Any], calibrations: Mapping[str, Sequence[Bin]]) -> str:
     """Make the page of all rankers from the content of rankers.json and the bins of those that have some."""
     from pairkit.reports.scores import Point, points
 
-    rankers = found["rankers"]
-    known = {each["name"]: _headline(each) for each in rankers}
-    plotted = [
+    rankers = results["rankers"]
+    headlines = {each["name"]: _headline(each) for each in rankers}
+    plot_points = [
         Point(name, metric["value"], metric["low"], metric["high"])
-        for name, metric in known.items()
+        for name, metric in headlines.items()
         if metric["value"] is not None
     ]
     parts = [
         section(
             "Rankers",
-            points("Pairwise accuracy", plotted, xlabel="%", line=50) if plotted else Html(""),
+            points("Pairwise accuracy", plot_points, xlabel="%", line=50) if plot_points else Html(""),
             _rankers(rankers),
-            *[paragraph(f"Note: {note}.") for note in found["notes"]],
+            *[paragraph(f"Note: {note}.") for note in results["notes"]],
             note=_PER_PROMPT,
         ),
         *_parts(rankers),
         _calibrations(rankers, calibrations),
-        _settings(found),
+        _settings(results),
     ]
-    data = found["data"]
+    data = results["data"]
     return page(
         f"Rankers on {data['file']}",
         [part for part in parts if part is not None],
-        summary=f"{len(rankers)} rankers on {found['pairs']:,} pairs of {found['sets']:,} sets, "
-        f"{found['prompts']:,} prompts.",
-        top=tiles({name: interval_text(metric).partition(" [")[0] for name, metric in known.items()}),
+        summary=f"{len(rankers)} rankers on {results['pairs']:,} pairs of {results['sets']:,} sets, "
+        f"{results['prompts']:,} prompts.",
+        top=tiles({name: interval_text(metric).partition(" [")[0] for name, metric in headlines.items()}),
     )
 
 
@@ -144,16 +144,16 @@ def _rankers(rankers: Sequence[Mapping[str, Any]]) -> Html:
     for ranker in rankers:
         metrics = {each["name"]: each for each in ranker["metrics"]}
         values = [interval_text(metrics[name]) if name in metrics else "" for name in present]
-        lost = ", ".join(f"{count:,} {reason}" for reason, count in ranker["sets_without_score"].items())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in ranker["sets_without_score"].items())
         link = Html(f'<a href="{text(ranker["folder"])}/report.html">{text(ranker["name"])}</a>')
-        rows.append([link, *map(text, values), badge(lost, "bad") if lost else text("")])
+        rows.append([link, *map(text, values), badge(reasons, "bad") if reasons else text("")])
     headers = ["ranker", *(COLUMNS[name] for name in present), "sets without a score"]
     return table(headers, rows, numeric=range(1, 1 + len(present)))
 
 
 def _parts(rankers: Sequence[Mapping[str, Any]]) -> list[Html]:
     """Show the accuracy on parts of the pairs: a row for each part, a column for each ranker."""
-    found = []
+    blocks = []
     for title, of in (
         ("By subset", {each["name"]: each["subsets"] for each in rankers}),
         ("By length", {each["name"]: _of(each, BY_LENGTH) for each in rankers}),
@@ -161,17 +161,17 @@ def _parts(rankers: Sequence[Mapping[str, Any]]) -> list[Html]:
     ):
         labels = list(dict.fromkeys(label for parts in of.values() for label in parts))
         if labels:
-            found.append(section(title, _grid(labels, of), note="Pairwise accuracy."))
-    return found
+            blocks.append(section(title, _grid(labels, of), note="Pairwise accuracy."))
+    return blocks
 
 
 def _grid(labels: Sequence[str], of: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Html:
     rows = []
     for label in labels:
         cells = [parts.get(label) for parts in of.values()]
-        counted = max(cell["n"] for cell in cells if cell)
+        count = max(cell["n"] for cell in cells if cell)
         values = ["" if cell is None else interval_text(cell) for cell in cells]
-        rows.append([text(value) for value in (label, *values, f"{counted:,}")])
+        rows.append([text(value) for value in (label, *values, f"{count:,}")])
     headers = ["", *of, "prompts"]
     return table(headers, rows, numeric=range(1, len(headers)))
 
@@ -208,14 +208,14 @@ def _calibrations(
     )
 
 
-def _settings(found: Mapping[str, Any]) -> Html:
+def _settings(results: Mapping[str, Any]) -> Html:
     values = {
-        **{f"data: {name}": value for name, value in found["data"].items() if name != "left_out"},
-        "left out": ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items())
+        **{f"data: {name}": value for name, value in results["data"].items() if name != "left_out"},
+        "left out": ", ".join(f"{count:,} {reason}" for reason, count in results["left_out"].items())
         or "nothing",
-        "seed": found["seed"],
+        "seed": results["seed"],
     }
-    for ranker in found["rankers"]:
-        shown = {name: value for name, value in ranker["ranker"].items() if value is not None}
-        values[ranker["name"]] = ", ".join(f"{name}: {value}" for name, value in shown.items())
+    for ranker in results["rankers"]:
+        fields = {name: value for name, value in ranker["ranker"].items() if value is not None}
+        values[ranker["name"]] = ", ".join(f"{name}: {value}" for name, value in fields.items())
     return section("Settings", settings(values))

@@ -94,14 +94,14 @@ def reference_of(sets: pa.Table, subsets: Sequence[str | None]) -> Reference:
 
 def pairs_of(reference: Reference) -> Pairs:
     """Return all pairs of each set."""
-    found = []
+    groups = []
     for size in np.unique(reference.sizes):
         # Sets of one size at a time, so that there is no loop over sets.
         owners = np.flatnonzero(reference.sizes == size)
         left, right = np.triu_indices(int(size), 1)
         starts = reference.starts[owners][:, None]
-        found.append((np.repeat(owners, len(left)), (starts + left).ravel(), (starts + right).ravel()))
-    owner, first, second = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        groups.append((np.repeat(owners, len(left)), (starts + left).ravel(), (starts + right).ravel()))
+    owner, first, second = (np.concatenate(parts) for parts in zip(*groups, strict=True))
     order = np.argsort(owner, kind="stable")
     owner, first, second = owner[order], first[order], second[order]
     swap = reference.rank[first] > reference.rank[second]

@@ -54,31 +54,31 @@ def run_ranker_evaluation(
     check_rankers(recipe)
     entries: list[dict[str, Any]] = []
     calibrations: dict[str, Sequence[Bin]] = {}
-    unscored: list[str] = []
+    messages: list[str] = []
     with session(out, recipe.calls, retry_failed=retry_failed) as running:
         reference = reference_of(data.sets, data.subsets)
-        compared = compared_with(data, reference, pairs_of(reference), recipe)
+        basis = compared_with(data, reference, pairs_of(reference), recipe)
         for name, block in recipe.named().items():
             folder = out / file_name(name)
-            scored = score_sets(name, block, data.sets, running, folder / SCORED, recipe.seed)
-            outcome = outcome_of(name, block, scored, compared, recipe.seed)
-            results = _write(folder, outcome, scored, compared, recipe.seed)
+            scores = score_sets(name, block, data.sets, running, folder / SCORED, recipe.seed)
+            outcome = outcome_of(name, block, scores, basis, recipe.seed)
+            results = _write(folder, outcome, scores, basis, recipe.seed)
             entries.append(_entry(name, folder, results, outcome))
             if isinstance(results["calibration"], Mapping):
                 calibrations[name] = [Bin(**each) for each in results["calibration"]["bins"]]
-            unscored += _unscored(name, results, scored, folder)
-        table = _table(recipe, compared, entries)
+            messages += _unscored(name, results, scores, folder)
+        table = _table(recipe, basis, entries)
         _write_table(out, table, calibrations)
-    if unscored:
-        raise InputError("; ".join(unscored))
+    if messages:
+        raise InputError("; ".join(messages))
     return table
 
 
-def _write(folder: Path, outcome: Outcome, scored: Scored, compared: Compared, seed: int) -> dict[str, Any]:
+def _write(folder: Path, outcome: Outcome, scores: Scored, basis: Compared, seed: int) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    for file, rows in ((QUARANTINE, scored.quarantine), (JUDGE_ANSWERS, scored.verdicts)):
+    for file, rows in ((QUARANTINE, scores.quarantine), (JUDGE_ANSWERS, scores.verdicts)):
         _write_rows(folder / file, rows)
-    write_choices(folder, outcome.model, scored, compared)
+    write_choices(folder, outcome.model, scores, basis)
     return write_outcome(folder, outcome, seed)
 
 
@@ -91,7 +91,7 @@ def _write_rows(file: Path, rows: pa.Table) -> None:
 
 
 def _entry(name: str, folder: Path, results: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    headline: Measured = next(one for one in outcome.measured if one.name == ACCURACY)
+    headline: Measured = next(measurement for measurement in outcome.measured if measurement.name == ACCURACY)
     return {
         "name": name,
         "folder": folder.name,
@@ -100,34 +100,34 @@ def _entry(name: str, folder: Path, results: Mapping[str, Any], outcome: Outcome
     }
 
 
-def _unscored(name: str, results: Mapping[str, Any], scored: Scored, folder: Path) -> list[str]:
+def _unscored(name: str, results: Mapping[str, Any], scores: Scored, folder: Path) -> list[str]:
     """Return the note on a ranker that scored nothing."""
     if any(metric["value"] is not None for metric in results["metrics"]):
         return []
-    reason, detail = next(iter(scored.problems.values()))
-    told = summarize_judge(name, scored.counts)
-    where = f"; {told}; its answers are in {folder / JUDGE_ANSWERS}" if told else ""
+    reason, detail = next(iter(scores.problems.values()))
+    summary = summarize_judge(name, scores.counts)
+    where = f"; {summary}; its answers are in {folder / JUDGE_ANSWERS}" if summary else ""
     return [
-        f"{name} scored none of {len(scored.problems):,} sets; the first: {reason}: {detail}{where}; the "
+        f"{name} scored none of {len(scores.problems):,} sets; the first: {reason}: {detail}{where}; the "
         f"sets are in {folder / QUARANTINE}"
     ]
 
 
-def _table(recipe: EvalRankerRecipe, compared: Compared, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _table(recipe: EvalRankerRecipe, basis: Compared, entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     notes = [f"{entry['name']}: {note}" for entry in entries for note in entry["notes"]]
-    shared = [note for note in entries[0]["notes"] if all(note in entry["notes"] for entry in entries)]
+    common_notes = [note for note in entries[0]["notes"] if all(note in entry["notes"] for entry in entries)]
     # What is true of all rankers is about the data.
-    own = [note for note in notes if note.partition(": ")[2] not in shared]
+    own_notes = [note for note in notes if note.partition(": ")[2] not in common_notes]
     return {
         "pairkit": __version__,
-        "data": compared.data.about,
-        "left_out": dict(compared.data.left_out),
-        "left_out_rows": compared.data.details,
-        "sets": compared.data.sets.num_rows,
-        "prompts": len(compared.reference.prompt_ids),
-        "pairs": len(compared.pairs.ordered().owner),
+        "data": basis.data.about,
+        "left_out": dict(basis.data.left_out),
+        "left_out_rows": basis.data.details,
+        "sets": basis.data.sets.num_rows,
+        "prompts": len(basis.reference.prompt_ids),
+        "pairs": len(basis.pairs.ordered().owner),
         "rankers": list(entries),
-        "notes": [*shared, *own],
+        "notes": [*common_notes, *own_notes],
         "seed": recipe.seed,
     }
 

@@ -52,11 +52,11 @@ def measured_of(
         edges: of the bins of margins between the data's scores.
         factor: of a difference of scores, so that it is a log-odds; None: it is none.
     """
-    ordered = pairs.ordered()
-    points = points_of(ordered, values)
-    prompts = reference.prompt[ordered.owner]
+    ordered_pairs = pairs.ordered()
+    points = points_of(ordered_pairs, values)
+    prompts = reference.prompt[ordered_pairs.owner]
     top = _by_prompt(TOP, reference, reference.prompt, top_1(reference, values))
-    found = [
+    measurements = [
         _by_prompt(ACCURACY, reference, prompts, points, subsets=True),
         _by_prompt(OVER_PAIRS, reference, prompts, points, weighted=True),
         Measured(top.name, top.prompt_ids, top.scores, None, True, categories=reference.subsets),
@@ -64,20 +64,22 @@ def measured_of(
     # Of two completions it is the accuracy again.
     if (reference.sizes > 2).any():
         tau = tau_b(reference, pairs, values)
-        found.append(_by_prompt(TAU, reference, reference.prompt, tau, share=False))
-    longer = np.sign(reference.length[ordered.better] - reference.length[ordered.worse])
+        measurements.append(_by_prompt(TAU, reference, reference.prompt, tau, share=False))
+    longer = np.sign(reference.length[ordered_pairs.better] - reference.length[ordered_pairs.worse])
     unequal = longer != 0
     if unequal.any():
         prefers = np.where(longer > 0, points, 1 - points)
-        found.append(_by_prompt(LONGER, reference, prompts, prefers, of=unequal))
+        measurements.append(_by_prompt(LONGER, reference, prompts, prefers, of=unequal))
     bins = [("better one longer", longer > 0), ("better one shorter", longer < 0), (_SAME_LENGTH, ~unequal)]
-    found += _in_bins(BY_LENGTH, reference, prompts, points, bins)
-    found += _in_bins(BY_MARGIN, reference, prompts, points, _margin_bins(reference, ordered, edges))
+    measurements += _in_bins(BY_LENGTH, reference, prompts, points, bins)
+    measurements += _in_bins(
+        BY_MARGIN, reference, prompts, points, _margin_bins(reference, ordered_pairs, edges)
+    )
     if factor is not None:
-        gaps = factor * (values[ordered.better] - values[ordered.worse])
+        gaps = factor * (values[ordered_pairs.better] - values[ordered_pairs.worse])
         # -log sigmoid(x), which does not overflow.
-        found.append(_by_prompt(LOG_LOSS, reference, prompts, np.logaddexp(0, -gaps), share=False))
-    return found
+        measurements.append(_by_prompt(LOG_LOSS, reference, prompts, np.logaddexp(0, -gaps), share=False))
+    return measurements
 
 
 def top_1(reference: Reference, values: Floats) -> Floats:
@@ -115,8 +117,8 @@ def tau_b(reference: Reference, pairs: Pairs, values: Floats) -> Floats:
 
 def margin_edges(reference: Reference, pairs: Pairs) -> tuple[float, ...]:
     """Return the quartiles of the margins between the data's scores, each once; () without scores."""
-    ordered = pairs.ordered()
-    margins = reference.score[ordered.better] - reference.score[ordered.worse]
+    ordered_pairs = pairs.ordered()
+    margins = reference.score[ordered_pairs.better] - reference.score[ordered_pairs.worse]
     margins = margins[~np.isnan(margins)]
     if not len(margins):
         return ()
@@ -126,10 +128,12 @@ def margin_edges(reference: Reference, pairs: Pairs) -> tuple[float, ...]:
     return tuple(sorted(edge for edge in edges if edge > margins.min()))
 
 
-def _margin_bins(reference: Reference, ordered: Pairs, edges: Sequence[float]) -> list[tuple[str, Mask]]:
-    margins = reference.score[ordered.better] - reference.score[ordered.worse]
-    known = ~np.isnan(margins)
-    if not known.any():
+def _margin_bins(
+    reference: Reference, ordered_pairs: Pairs, edges: Sequence[float]
+) -> list[tuple[str, Mask]]:
+    margins = reference.score[ordered_pairs.better] - reference.score[ordered_pairs.worse]
+    mask = ~np.isnan(margins)
+    if not mask.any():
         return []
     numbers = [f"{edge:.4g}" for edge in edges]
     names = ["all"]
@@ -137,7 +141,7 @@ def _margin_bins(reference: Reference, ordered: Pairs, edges: Sequence[float]) -
         middle = [f"{low} to {high}" for low, high in pairwise(numbers)]
         names = [f"below {numbers[0]}", *middle, f"{numbers[-1]} and more"]
     places = np.digitize(margins, edges)
-    return [(name, known & (places == place)) for place, name in enumerate(names)]
+    return [(name, mask & (places == place)) for place, name in enumerate(names)]
 
 
 def _in_bins(
@@ -165,9 +169,9 @@ def _by_prompt(
     if of is not None:
         owners, values = owners[of], values[of]
     n = len(reference.prompt_ids)
-    known = ~np.isnan(values)
-    number = np.bincount(owners[known], minlength=n).astype(np.float64)
-    total = np.bincount(owners[known], weights=values[known], minlength=n)
+    mask = ~np.isnan(values)
+    number = np.bincount(owners[mask], minlength=n).astype(np.float64)
+    total = np.bincount(owners[mask], weights=values[mask], minlength=n)
     means = np.divide(total, number, out=np.full(n, np.nan), where=number > 0)
     present = np.flatnonzero(np.bincount(owners, minlength=n))
     return Measured(

@@ -62,11 +62,11 @@ def score_sets(name: str, block: Any, sets: pa.Table, running: Session, folder: 
     """
     sizes = pc.list_value_length(sets["completions"])
     with (
-        ExitStack() as opened,
+        ExitStack() as stack,
         progress(f"Scoring: {name}", pc.sum(sizes).as_py(), unit="completions") as advance,
     ):
         # Closed at its end, because two models may not fit into memory.
-        pool = EnginePool(running.pool.calls, running.pool.cache, opened)
+        pool = EnginePool(running.pool.calls, running.pool.cache, stack)
         units = _unit_results(block, sets, pool, folder, seed, advance)
         return _joined(sets, units)
 
@@ -81,13 +81,13 @@ def _unit_results(
         return
     if row.load is None:
         raise AssertionError(block.ranker)
-    loaded: list[Score] = []
+    scorers: list[Score] = []
 
     def score(unit: pa.Table) -> StageResult:
         # Only for a unit that is not stored.
-        if not loaded:
-            loaded.append(table.load(block, pool, seed).score)
-        return loaded[0](unit, advance)
+        if not scorers:
+            scorers.append(table.load(block, pool, seed).score)
+        return scorers[0](unit, advance)
 
     key = None if hasattr(block, "engine") else _key(block)
     for number, start in enumerate(range(0, sets.num_rows, UNIT)):
@@ -96,13 +96,13 @@ def _unit_results(
             yield score(unit)
             continue
         of_unit = short_hash([key, unit.select(_READ).to_pylist()])
-        found = unit_store.read(folder, number, of_unit)
-        if found is None:
-            found = _numbers(score(unit))
-            unit_store.write(folder, number, of_unit, found)
+        result = unit_store.read(folder, number, of_unit)
+        if result is None:
+            result = _numbers(score(unit))
+            unit_store.write(folder, number, of_unit, result)
         else:
             advance(pc.sum(pc.list_value_length(unit["completions"])).as_py())
-        yield found
+        yield result
 
 
 # The columns that rankers read. The rank and score of completions are not among what they see.
@@ -129,8 +129,8 @@ def _numbers(result: StageResult) -> StageResult:
     flat = pc.list_flatten(result.sets["completions"]).combine_chunks()
     offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(result.sets["completions"]))])
     scores = pa.StructArray.from_arrays([pc.struct_field(flat, "score")], names=["score"])
-    listed = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), scores)
-    numbers = pa.table({"set_id": result.sets["set_id"].combine_chunks(), "completions": listed})
+    completions = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), scores)
+    numbers = pa.table({"set_id": result.sets["set_id"].combine_chunks(), "completions": completions})
     return StageResult(numbers, result.quarantine, result.verdicts, result.counts)
 
 
@@ -143,21 +143,21 @@ def _joined(sets: pa.Table, units: Iterator[StageResult]) -> Scored:
     quarantine, verdicts = [QUARANTINE.empty_table()], [VERDICTS.empty_table()]
     counts: Counter[str] = Counter()
     for unit in units:
-        found = [place[set_id] for set_id in unit.sets["set_id"].to_pylist()]
+        numbers = [place[set_id] for set_id in unit.sets["set_id"].to_pylist()]
         scores = pc.struct_field(pc.list_flatten(unit.sets["completions"]), "score")
-        rows = [np.arange(starts[number], starts[number + 1]) for number in found]
+        rows = [np.arange(starts[number], starts[number + 1]) for number in numbers]
         if rows:
             values[np.concatenate(rows)] = scores.to_numpy().astype(np.float64)
         quarantine.append(unit.quarantine)
         verdicts.append(unit.verdicts)
         counts.update(unit.counts)
-    lost = pa.concat_tables(quarantine)
-    ids, reasons, details = (lost[name].to_pylist() for name in ("set_id", "reason", "detail"))
+    quarantine_table = pa.concat_tables(quarantine)
+    ids, reasons, details = (quarantine_table[name].to_pylist() for name in ("set_id", "reason", "detail"))
     problems = {
         set_id: (reason, detail or "") for set_id, reason, detail in zip(ids, reasons, details, strict=True)
     }
     _settle(sets, values, starts, problems)
-    return Scored(values, problems, lost, pa.concat_tables(verdicts), counts)
+    return Scored(values, problems, quarantine_table, pa.concat_tables(verdicts), counts)
 
 
 def _settle(sets: pa.Table, values: Floats, starts: np.ndarray, problems: dict[str, tuple[str, str]]) -> None:
@@ -176,6 +176,6 @@ def _settle(sets: pa.Table, values: Floats, starts: np.ndarray, problems: dict[s
             problems[ids[number]] = (NO_SCORE, _NO_SCORE)
 
 
-def failures(scored: Scored) -> Mapping[str, int]:
+def failures(scores: Scored) -> Mapping[str, int]:
     """Count the sets that could not be scored by reason."""
-    return dict(sorted(Counter(reason for reason, _ in scored.problems.values()).items()))
+    return dict(sorted(Counter(reason for reason, _ in scores.problems.values()).items()))

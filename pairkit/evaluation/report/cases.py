@@ -49,19 +49,19 @@ def cases_section(title: str, cases: Sequence[Case], note: str = "") -> Html | N
 
 
 def _case(case: Case) -> Html:
-    prompt = next((found.prompt for _, found in case.answers if found), case.prompt)
+    prompt = next((answer.prompt for _, answer in case.answers if answer), case.prompt)
     several = len(prompt.turns) > 1
     said_by_user = [(f"user, turn {n}" if several else "user", t) for n, t in enumerate(prompt.turns, 1)]
-    turns = join([_line(*said) for said in (*prompt.before, *said_by_user)])
+    turns = join([_line(*message) for message in (*prompt.before, *said_by_user)])
     answers = Html("")
     if case.answers:
         names, texts = zip(*case.answers, strict=True)
-        answers = table(names, [[_answers(found) for found in texts]])
-    said = [_said(title, words) for title, words in case.said]
+        answers = table(names, [[_answers(answer) for answer in texts]])
+    remarks = [_said(title, words) for title, words in case.said]
     return Html(
         '<div class="set case"><div class="prompt">'
         f"<div>{badge(case.score)} <b>{text(case.prompt_id)}</b></div>"
-        f"{turns}</div>{answers}{join(said)}</div>"
+        f"{turns}</div>{answers}{join(remarks)}</div>"
     )
 
 
@@ -71,15 +71,15 @@ def _said(title: str, words: str) -> Html:
     return Html(f'<details class="said"><summary>{text(title)}</summary>{_long(words)}</details>')
 
 
-def _answers(found: Text | None) -> Html:
-    if found is None:
+def _answers(stored_answer: Text | None) -> Html:
+    if stored_answer is None:
         return text("not stored")
-    if found.problem:
-        return badge(f"no answer: {found.problem}", "bad")
-    cut = [badge("cut off", "flat")] if found.truncated else []
-    if len(found.answers) == 1:
-        return join([*cut, _long(found.answers[0])])
-    return join([*cut, *(_line(f"turn {n}", answer) for n, answer in enumerate(found.answers, 1))])
+    if stored_answer.problem:
+        return badge(f"no answer: {stored_answer.problem}", "bad")
+    cut = [badge("cut off", "flat")] if stored_answer.truncated else []
+    if len(stored_answer.answers) == 1:
+        return join([*cut, _long(stored_answer.answers[0])])
+    return join([*cut, *(_line(f"turn {n}", answer) for n, answer in enumerate(stored_answer.answers, 1))])
 
 
 def _line(name: str, content: str) -> Html:
@@ -121,11 +121,11 @@ def _title(row: Mapping[str, Any], *, several: bool) -> str:
 
 def details_said(details: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a benchmark keeps of a prompt besides its score as what was said of it."""
-    listed = ", ".join(f"{name}: {_short(value)}" for name, value in details.items())
-    return [(listed, "")] if details else []
+    summary = ", ".join(f"{name}: {_short(value)}" for name, value in details.items())
+    return [(summary, "")] if details else []
 
 
 def _short(value: Any) -> str:
     """Write a value as JSON, its numbers with three decimals."""
-    rounded = json.loads(json.dumps(value), parse_float=lambda number: round(float(number), 3))
-    return json.dumps(rounded, ensure_ascii=False)
+    rounded_value = json.loads(json.dumps(value), parse_float=lambda number: round(float(number), 3))
+    return json.dumps(rounded_value, ensure_ascii=False)

@@ -19,7 +19,7 @@ _BINS = 5
 def lengths_section(texts: Mapping[str, Mapping[str, Text]], *blocks: Html) -> Html | None:
     """Show how long the answers of each model are, in characters; then further blocks."""
     lengths = {
-        name: [found.length for found in answers.values() if not found.problem]
+        name: [answer.length for answer in answers.values() if not answer.problem]
         for name, answers in texts.items()
     }
     lengths = {name: numbers for name, numbers in lengths.items() if numbers}
@@ -45,40 +45,40 @@ def _quantiles(numbers: Sequence[int]) -> list[str]:
 
 
 def _counts(texts: Mapping[str, Text]) -> list[str]:
-    answered = [found for found in texts.values() if not found.problem]
+    valid_answers = [answer for answer in texts.values() if not answer.problem]
     counts = (
-        sum(not found.length for found in answered),
-        sum(found.truncated for found in answered),
-        len(texts) - len(answered),
+        sum(not answer.length for answer in valid_answers),
+        sum(answer.truncated for answer in valid_answers),
+        len(texts) - len(valid_answers),
     )
     return [f"{count:,}" for count in counts]
 
 
 def score_by_length(
-    measured: Measured, texts: Mapping[str, Text], reference: Mapping[str, Text], seed: int = 0
+    measurement: Measured, texts: Mapping[str, Text], reference: Mapping[str, Text], seed: int = 0
 ) -> Html:
     """Plot the mean score in up to five groups of about equally many prompts, by the length of the answer.
 
     With a reference, by how much longer the answer is than that of the reference. Equal lengths are in one
     group; nothing is plotted if there is only one.
     """
-    places, lengths = _lengths(measured, texts, reference)
+    places, lengths = _lengths(measurement, texts, reference)
     groups = _groups(lengths)
     if len(places) < 2 * _BINS or len(groups) < 2:
         return Html("")
     rows = []
     for group in groups:
-        scores = measured.scores[places[group]]
-        weights = None if measured.weights is None else measured.weights[places[group]]
-        prompts = [measured.prompt_ids[place] for place in places[group]]
-        metric = measure(Measured(measured.name, prompts, scores, weights, measured.share), seed=seed)
+        scores = measurement.scores[places[group]]
+        weights = None if measurement.weights is None else measurement.weights[places[group]]
+        prompts = [measurement.prompt_ids[place] for place in places[group]]
+        metric = measure(Measured(measurement.name, prompts, scores, weights, measurement.share), seed=seed)
         name = f"{lengths[group].min():,.0f} to {lengths[group].max():,.0f} (n = {len(prompts):,})"
         if metric.value is not None:
             rows.append(Point(name, metric.value, metric.low, metric.high))
     what = "length difference to the reference" if reference else "length of the answer"
-    line = 50.0 if reference and measured.share else None
-    title = f"{measured.name} against the {what}, in characters"
-    return points(title, rows, xlabel=measured.unit or "score", line=line)
+    line = 50.0 if reference and measurement.share else None
+    title = f"{measurement.name} against the {what}, in characters"
+    return points(title, rows, xlabel=measurement.unit or "score", line=line)
 
 
 def _groups(lengths: Floats) -> list[np.ndarray]:
@@ -93,14 +93,14 @@ def _groups(lengths: Floats) -> list[np.ndarray]:
 
 
 def _lengths(
-    measured: Measured, texts: Mapping[str, Text], reference: Mapping[str, Text]
+    measurement: Measured, texts: Mapping[str, Text], reference: Mapping[str, Text]
 ) -> tuple[np.ndarray, Floats]:
     """Return the places of prompts that have a score and texts, and their lengths or length differences."""
-    found = []
-    for place, (prompt, score) in enumerate(zip(measured.prompt_ids, measured.scores, strict=True)):
+    entries = []
+    for place, (prompt, score) in enumerate(zip(measurement.prompt_ids, measurement.scores, strict=True)):
         if np.isnan(score) or prompt not in texts or (reference and prompt not in reference):
             continue
         other = reference[prompt].length if reference else 0
-        found.append((place, texts[prompt].length - other))
-    places = np.array([place for place, _ in found], dtype=np.int64)
-    return places, np.array([length for _, length in found], dtype=np.float64)
+        entries.append((place, texts[prompt].length - other))
+    places = np.array([place for place, _ in entries], dtype=np.int64)
+    return places, np.array([length for _, length in entries], dtype=np.float64)

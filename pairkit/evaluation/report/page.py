@@ -36,7 +36,7 @@ _MODELS = 8
 def render(
     out: Path,
     results: Mapping[str, Any],
-    measured: Sequence[Measured],
+    measurements: Sequence[Measured],
     details: Mapping[str, Mapping[str, Any]],
     verdicts: pa.Table | None,
     *,
@@ -51,67 +51,67 @@ def render(
     reference = read_texts(out / REFERENCE_ANSWERS, thoughts)
     parts: list[Html | None] = [
         metrics_section(results),
-        categories_section(measured, results["metrics"]),
+        categories_section(measurements, results["metrics"]),
         judge_section(results, verdicts),
         *sections,
     ]
-    if measured:
-        headline = by_prompt(measured)
+    if measurements:
+        headline = by_prompt(measurements)
         parts += [
             lengths_section(_named(model, texts, reference), score_by_length(headline, texts, reference))
         ]
         prompts = read_prompts(out / PROMPTS)
-        for one, of_model in _shown(out, measured, headline, texts, thoughts):
-            parts += _extremes(one, of_model, reference, details, verdicts, prompts)
-    shown = dict(tile(entry) for entry in results["metrics"][:_TILES])
+        for measurement, of_model in _shown(out, measurements, headline, texts, thoughts):
+            parts += _extremes(measurement, of_model, reference, details, verdicts, prompts)
+    tile_values = dict(tile(entry) for entry in results["metrics"][:_TILES])
     name = f"{results['benchmark']} {results['version'] or ''}".rstrip()
     return page(
         f"{model}: {name}",
         [part for part in [*parts, settings_section(results)] if part is not None],
-        summary=_summary(results, measured),
-        top=tiles(shown),
+        summary=_summary(results, measurements),
+        top=tiles(tile_values),
     )
 
 
 def _shown(
     out: Path,
-    measured: Sequence[Measured],
+    measurements: Sequence[Measured],
     headline: Measured,
     texts: Mapping[str, Text],
     thoughts: Thoughts,
 ) -> list[tuple[Measured, Mapping[str, Text]]]:
     """Return the scores whose lowest and highest are shown, with answers: of a matrix those of each model."""
-    of_models = [one for one in measured if one.name.startswith(MEAN_WIN_RATE)][:_MODELS]
+    of_models = [each for each in measurements if each.name.startswith(MEAN_WIN_RATE)][:_MODELS]
     if not of_models:
         return [(headline, texts)]
-    names = [one.name.removeprefix(MEAN_WIN_RATE) for one in of_models]
+    names = [measurement.name.removeprefix(MEAN_WIN_RATE) for measurement in of_models]
     folders = [out / "models" / file_name(name) / ANSWERS for name in names]
     return [
-        (one, read_texts(folder, thoughts, model=name))
-        for one, name, folder in zip(of_models, names, folders, strict=True)
+        (measurement, read_texts(folder, thoughts, model=name))
+        for measurement, name, folder in zip(of_models, names, folders, strict=True)
     ]
 
 
-def _summary(results: Mapping[str, Any], measured: Sequence[Measured]) -> str:
-    known = {
+def _summary(results: Mapping[str, Any], measurements: Sequence[Measured]) -> str:
+    scored_prompts = {
         prompt
-        for one in measured
-        for prompt, score in zip(one.prompt_ids, one.scores, strict=True)
+        for measurement in measurements
+        for prompt, score in zip(measurement.prompt_ids, measurement.scores, strict=True)
         if not np.isnan(score)
     }
-    missing = results["prompts"] - len(known)
+    missing = results["prompts"] - len(scored_prompts)
     partly = sum(results["missing"].values()) - missing
-    unscored = f", of which {missing:,} have no score" if missing else ""
-    unscored += (
+    remark = f", of which {missing:,} have no score" if missing else ""
+    remark += (
         f"{' and' if missing else ', of which'} {partly:,} lack a part of their score" if partly > 0 else ""
     )
-    return f"{results['prompts']:,} prompts{unscored}. Values are given with 95 % intervals."
+    return f"{results['prompts']:,} prompts{remark}. Values are given with 95 % intervals."
 
 
 def _named(
     model: str, texts: Mapping[str, Text], reference: Mapping[str, Text]
 ) -> dict[str, Mapping[str, Text]]:
-    names = {found.model for found in reference.values()}
+    names = {answer.model for answer in reference.values()}
     other = next(iter(names)) if len(names) == 1 else "reference"
     return {model: texts, f"{other} (reference)": reference}
 
@@ -129,11 +129,11 @@ def _extremes(
 
     def case(place: int) -> Case:
         prompt = headline.prompt_ids[place]
-        found = texts.get(prompt)
+        answer = texts.get(prompt)
         other = reference.get(prompt)
-        answers: list[tuple[str, Text | None]] = [(found.model if found else model or "answer", found)]
+        answers: list[tuple[str, Text | None]] = [(answer.model if answer else model or "answer", answer)]
         # Neither stored nor judged: a prompt of lm-eval's tasks.
-        if found is None and verdicts is None and prompt in prompts:
+        if answer is None and verdicts is None and prompt in prompts:
             answers = []
         if reference:
             answers.append((f"{other.model if other else 'reference'} (reference)", other))
@@ -165,5 +165,5 @@ def _extremes(
 
 
 def _mean(scores: Floats) -> float:
-    known = scores[~np.isnan(scores)]
-    return float(known.mean()) if len(known) else 0.0
+    values = scores[~np.isnan(scores)]
+    return float(values.mean()) if len(values) else 0.0

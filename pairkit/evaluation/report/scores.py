@@ -31,9 +31,11 @@ def is_part(metric: str) -> bool:
     return _OF in metric and not metric.startswith((MEAN_WIN_RATE, WIN_RATE_OVER))
 
 
-def by_prompt(measured: Sequence[Measured]) -> Measured:
+def by_prompt(measurements: Sequence[Measured]) -> Measured:
     """Return the first metric whose scores are what was measured of each prompt: a mean, no estimate."""
-    return next((one for one in measured if one.influence is None), measured[0])
+    return next(
+        (measurement for measurement in measurements if measurement.influence is None), measurements[0]
+    )
 
 
 def interval_text(metric: Mapping[str, Any]) -> str:
@@ -69,9 +71,13 @@ def metrics_section(results: Mapping[str, Any]) -> Html:
     )
 
 
-def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[str, Any]]) -> Html | None:
+def categories_section(measurements: Sequence[Measured], metrics: Sequence[Mapping[str, Any]]) -> Html | None:
     """Show the metrics by category of the prompt, and those that are of a category themselves."""
-    groups = {one.name: by_category(one) for one in measured if not is_part(one.name)}
+    groups = {
+        measurement.name: by_category(measurement)
+        for measurement in measurements
+        if not is_part(measurement.name)
+    }
     for entry in metrics:
         name, _, category = entry["name"].partition(_OF)
         if is_part(entry["name"]):
@@ -89,32 +95,32 @@ def categories_section(measured: Sequence[Measured], metrics: Sequence[Mapping[s
 
 
 def _category_plot(name: str, rows: Mapping[str, Metric]) -> Html:
-    known = [
+    plot_points = [
         Point(label, row.value, row.low, row.high) for label, row in rows.items() if row.value is not None
     ]
-    if not known:
+    if not plot_points:
         return Html("")
-    return points(f"{name} by category", known, xlabel=next(iter(rows.values())).unit or "score")
+    return points(f"{name} by category", plot_points, xlabel=next(iter(rows.values())).unit or "score")
 
 
 def _category_table(groups: Mapping[str, Mapping[str, Metric]]) -> Html:
     categories = list(dict.fromkeys(label for rows in groups.values() for label in rows))
     cells = []
     for category in categories:
-        found = [rows.get(category) for rows in groups.values()]
-        counted = max(row.n for row in found if row)
-        values = ["" if row is None else interval_text(row._asdict()) for row in found]
-        cells.append([text(value) for value in (category, *values, f"{counted:,}")])
+        metrics = [rows.get(category) for rows in groups.values()]
+        count = max(row.n for row in metrics if row)
+        values = ["" if row is None else interval_text(row._asdict()) for row in metrics]
+        cells.append([text(value) for value in (category, *values, f"{count:,}")])
     headers = ["category", *groups, "prompts"]
     return table(headers, cells, numeric=range(1, len(headers)))
 
 
-def by_category(measured: Measured) -> dict[str, Metric]:
+def by_category(measurement: Measured) -> dict[str, Metric]:
     """Return a weighted mean by category, in order of appearance; nothing for other estimators."""
-    if measured.influence is not None or not any(measured.categories or ()):
+    if measurement.influence is not None or not any(measurement.categories or ()):
         return {}
-    labels = np.array([category or "none" for category in measured.categories or ()])
-    return {label: measure(measured.rows(labels == label)) for label in dict.fromkeys(labels.tolist())}
+    labels = np.array([category or "none" for category in measurement.categories or ()])
+    return {label: measure(measurement.rows(labels == label)) for label in dict.fromkeys(labels.tolist())}
 
 
 def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html | None:
@@ -125,9 +131,9 @@ def judge_section(results: Mapping[str, Any], verdicts: pa.Table | None) -> Html
         [text(name), text(_share(rate)), text(f"{rate['of']:,}")]
         for name, rate in (results.get("judge_statistics") or {}).items()
     ]
-    shown = [table(["rate", "share [95 % interval]", "of"], rates, numeric=(1, 2))] if rates else []
+    tables = [table(["rate", "share [95 % interval]", "of"], rates, numeric=(1, 2))] if rates else []
     rows = verdicts.select(["game", "verdict", "points", "reason"]).to_pylist()
-    return section("What the judge said", *shown, _verdicts(rows), _unread(rows))
+    return section("What the judge said", *tables, _verdicts(rows), _unread(rows))
 
 
 def _verdicts(rows: Sequence[Mapping[str, Any]]) -> Html:
@@ -158,8 +164,8 @@ def _rank(label: str | None) -> tuple[float, str]:
 
 def _unread(rows: Sequence[Mapping[str, Any]]) -> Html:
     reasons = Counter(row["reason"] or "unread" for row in rows if row["points"] is None)
-    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return paragraph(f"{len(rows):,} verdicts; without points: {listed or 'none'}.")
+    summary = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return paragraph(f"{len(rows):,} verdicts; without points: {summary or 'none'}.")
 
 
 def settings_section(results: Mapping[str, Any]) -> Html:
@@ -184,6 +190,6 @@ def _number(value: float | None) -> Html:
     return text("" if value is None else f"{value:.2f}")
 
 
-def sections(found: Sequence[Html | None]) -> Html:
+def sections(blocks: Sequence[Html | None]) -> Html:
     """Join the sections that there is something to show of."""
-    return join([block for block in found if block is not None])
+    return join([block for block in blocks if block is not None])

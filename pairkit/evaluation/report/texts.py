@@ -40,12 +40,12 @@ def read_texts(file: Path, thoughts: Thoughts = "strip", *, model: str | None = 
     """
     if not file.is_file():
         return {}
-    found: dict[str, Text] = {}
+    texts: dict[str, Text] = {}
     with undamaged(file, "evaluate again"):
         for row in read_json_lines(file, "evaluate again"):
             if model is None or row["model"] == model:
-                found[row["prompt_id"]] = _text(row, thoughts)
-    return found
+                texts[row["prompt_id"]] = _text(row, thoughts)
+    return texts
 
 
 def read_prompts(file: Path) -> dict[str, Prompt]:
@@ -66,5 +66,5 @@ def _text(row: dict[str, Any], thoughts: Thoughts) -> Text:
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:
-    before = tuple((said["role"], said["content"]) for said in row.get("before", ()))
+    before = tuple((message["role"], message["content"]) for message in row.get("before", ()))
     return Prompt(tuple(row["prompt"]), before)

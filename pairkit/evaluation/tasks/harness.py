@@ -34,27 +34,27 @@ def load_tasks(recipe: TasksRecipe, local: Mapping[str, str], folder: Path) -> T
 
     # It logs each file that replaces another, which is what was asked for.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    known = TaskManager(include_path=list(recipe.include))
+    manager = TaskManager(include_path=list(recipe.include))
     for name in recipe.tasks:
-        if name not in known.task_index:
-            near = get_close_matches(name, known.all_tasks, n=1)
+        if name not in manager.task_index:
+            near = get_close_matches(name, manager.all_tasks, n=1)
             instead = f"did you mean {near[0]!r}?" if near else "`lm-eval ls tasks` lists all"
             raise RecipeError(f"unknown task of lm-eval {name!r}; {instead}")
     for name, rows in local.items():
-        if name not in known.all_subtasks or known.task_index[name].yaml_path is None:
+        if name not in manager.all_subtasks or manager.task_index[name].yaml_path is None:
             raise RecipeError(f"--data {name}: not a task of lm-eval with a file of its own")
-        write_local(folder, name, rows, Path(known.task_index[name].yaml_path))
+        write_local(folder, name, rows, Path(manager.task_index[name].yaml_path))
     # Alone, because reading all of lm-eval's task files again takes seconds.
-    written = TaskManager(include_path=str(folder), include_defaults=False) if local else known
-    loaded: dict[str, Any] = {}
+    local_manager = TaskManager(include_path=str(folder), include_defaults=False) if local else manager
+    tasks: dict[str, Any] = {}
     for name in recipe.tasks:
         try:
-            loaded |= (written if name in local else known).load([name])["tasks"]
+            tasks |= (local_manager if name in local else manager).load([name])["tasks"]
         except Exception as error:  # one of a dozen types of datasets, the hub's client, YAML and templates
             if name in local and isinstance(error, _OF_ROWS):
                 raise _unusable([name], error) from error
             raise _cannot_load(name, error) from error
-    return loaded
+    return tasks
 
 
 def run_tasks(
@@ -108,9 +108,9 @@ def _unusable_rows(local: Collection[str]) -> Iterator[None]:
 
 
 def _unusable(local: Collection[str], error: Exception) -> InputError:
-    given = ", ".join(f"--data {task}" for task in local)
+    options = ", ".join(f"--data {task}" for task in local)
     return InputError(
-        f"lm-eval cannot use a row of {given} ({type(error).__name__}: {_first_line(error)}): compare its "
+        f"lm-eval cannot use a row of {options} ({type(error).__name__}: {_first_line(error)}): compare its "
         "values with those of the task's own dataset"
     )
 

@@ -45,26 +45,26 @@ def read_local(task: str, path: Path) -> tuple[str, DataFile]:
 
 def _check_label(task: str, row: Row, path: Path, number: int) -> None:
     """Raise `InputError` for a label of no answer, which lm-eval finds without naming the row."""
-    field, known = "answerKey", None
+    field, labels = "answerKey", None
     if task in LABELS:
         field, count = LABELS[task]
-        known = list(range(count))
+        labels = list(range(count))
     elif task in ("arc_challenge", "arc_easy"):
         choices = row["choices"]
-        known = choices.get("label") if isinstance(choices, Mapping) else None
-    if isinstance(known, list) and row[field] not in known:
-        shown = ", ".join(map(str, known))
+        labels = choices.get("label") if isinstance(choices, Mapping) else None
+    if isinstance(labels, list) and row[field] not in labels:
+        names = ", ".join(map(str, labels))
         raise InputError.at(
-            f"is {row[field]!r}, the label of no answer: {shown}", file=path, row=number, field=field
+            f"is {row[field]!r}, the label of no answer: {names}", file=path, row=number, field=field
         )
 
 
-def write_local(folder: Path, task: str, rows: str, shipped: Path) -> None:
-    """Write the task file to `folder`: the one in `shipped`, but with `rows` as its test set."""
+def write_local(folder: Path, task: str, rows: str, original: Path) -> None:
+    """Write the task file to `folder`: the one in `original`, but with `rows` as its test set."""
     data = folder / f"{task}.jsonl"
     write_text(data, rows)
     content = {
-        "include": str(shipped),
+        "include": str(original),
         "task": task,
         "tag": None,
         "dataset_path": "json",

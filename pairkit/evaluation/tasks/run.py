@@ -59,9 +59,9 @@ def evaluate_tasks(
     with stoppable(out, lambda: message), owned(out), one_style():
         tasks = load_tasks(recipe, local.rows, out / "tasks")
         results = run_tasks(recipe, tasks, local.rows, out, limit)
-        found = scored(results["samples"])
-        write_prompts(out / PROMPTS, [Question(key, (text,)) for key, text in found.prompts.items()])
-        outcome = _outcome(recipe, local, results, found, version, tasks, limit)
+        scores = scored(results["samples"])
+        write_prompts(out / PROMPTS, [Question(key, (text,)) for key, text in scores.prompts.items()])
+        outcome = _outcome(recipe, local, results, scores, version, tasks, limit)
         return write_outcome(out, outcome, recipe.seed)
 
 
@@ -69,7 +69,7 @@ def _outcome(
     recipe: TasksRecipe,
     local: Local,
     results: Mapping[str, Any],
-    found: Scored,
+    scores: Scored,
     version: str,
     tasks: Tasks,
     limit: int | None,
@@ -90,31 +90,31 @@ def _outcome(
             "chat_template_sha": results.get("chat_template_sha"),
         },
         "data": {name: file._asdict() for name, file in local.files.items()},
-        "questions_sha256": _sha256(found),
+        "questions_sha256": _sha256(scores),
     }
     # With what changes the numbers, so that runs that differ in it are not compared.
     return Outcome(
         "tasks",
         f"lm-eval {version}, {recipe.fewshot}-shot, {template}",
         recipe.shown_name,
-        found.measured,
+        scores.measured,
         {},
-        found.details,
+        scores.details,
         about,
         notes=_notes(local, tasks, limit),
     )
 
 
-def _sha256(found: Scored) -> str:
-    return hashlib.sha256(json.dumps(sorted(found.details)).encode()).hexdigest()
+def _sha256(scores: Scored) -> str:
+    return hashlib.sha256(json.dumps(sorted(scores.details)).encode()).hexdigest()
 
 
 def _notes(local: Local, tasks: Tasks, limit: int | None) -> list[str]:
-    said = [
+    sentences = [
         f"{name}: {file.rows:,} rows of {file.file}, not of the Hub's dataset"
         for name, file in local.files.items()
     ]
     cut = [name for name, task in tasks.items() if limit is not None and len(task.eval_docs) > limit]
     if cut:
-        said.append(f"the first {limit:,} prompts of {', '.join(cut)}: no number for a published table")
-    return said
+        sentences.append(f"the first {limit:,} prompts of {', '.join(cut)}: no number for a published table")
+    return sentences

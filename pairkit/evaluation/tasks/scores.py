@@ -26,28 +26,28 @@ def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
 
     A prompt is known by its content: TASK/HASH, with a number after it where a task has it twice.
     """
-    measured: list[Measured] = []
+    measurements: list[Measured] = []
     details: dict[str, dict[str, Any]] = {}
     prompts: dict[str, str] = {}
     for task, rows in samples.items():
         for name in dict.fromkeys(str(row["filter"]) for row in rows):
             # In the order of the documents, so that copies of one have the same names in every run.
-            filtered = sorted(
+            filter_rows = sorted(
                 (row for row in rows if row["filter"] == name), key=lambda row: int(row["doc_id"])
             )
-            keys = _keys(task, filtered)
-            for metric in dict.fromkeys(metric for row in filtered for metric in row["metrics"]):
-                values = [row.get(metric) for row in filtered]
+            keys = _keys(task, filter_rows)
+            for metric in dict.fromkeys(metric for row in filter_rows for metric in row["metrics"]):
+                values = [row.get(metric) for row in filter_rows]
                 if all(isinstance(value, (bool, int, float)) for value in values):
-                    shown = f"{task}:{metric}" + ("" if name == _PLAIN else f",{name}")
+                    full_name = f"{task}:{metric}" + ("" if name == _PLAIN else f",{name}")
                     scores = np.array(values, dtype=np.float64)
                     share = bool(((scores >= 0) & (scores <= 1)).all())
-                    measured.append(Measured(shown, keys, scores, share=share))
-            for key, row in zip(keys, filtered, strict=True):
+                    measurements.append(Measured(full_name, keys, scores, share=share))
+            for key, row in zip(keys, filter_rows, strict=True):
                 entry = details.setdefault(key, {"doc_id": row["doc_id"], "target": row["target"]})
                 entry[f"answers,{name}"] = row["filtered_resps"]
                 prompts.setdefault(key, _prompt(row["arguments"]))
-    return Scored(measured, details, prompts)
+    return Scored(measurements, details, prompts)
 
 
 def _prompt(requests: Sequence[Sequence[Any]]) -> str:
@@ -58,10 +58,10 @@ def _prompt(requests: Sequence[Sequence[Any]]) -> str:
 
 
 def _keys(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     keys = []
     for row in rows:
         key = f"{task}/{row['doc_hash'][:16]}"
-        seen[key] += 1
-        keys.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+        counts[key] += 1
+        keys.append(key if counts[key] == 1 else f"{key}-{counts[key]}")
     return keys
