@@ -16,6 +16,7 @@ from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.executors import local
+from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe, load
 
 
@@ -187,7 +188,7 @@ def test_a_file_that_changes_between_the_readings_is_refused(files: Path, tmp_pa
     pairs(tmp_path / "a.jsonl", 50, "a")
     pairs(tmp_path / "b.jsonl", 50, "b")
     both = recipe(tmp_path, {}, {})
-    opened = pipeline.open_input(both.input, tmp_path / "out")
+    opened = open_input(both.input, tmp_path / "out")
     pairs(tmp_path / "b.jsonl", 20, "b")
     with pytest.raises(InputError, match="source 'b': has other rows than when it was counted"):
         list(opened.batches())
