@@ -77,21 +77,21 @@ def build(
     _check_on_existing(on_existing)
     if workers is not None:
         _check_counts(workers=workers)
-    given = _plain(fields)
+    overrides = _plain(fields)
     from_file = isinstance(recipe, str | os.PathLike)
     if isinstance(recipe, str | os.PathLike):
-        with _code_of_file(from_file, allow_code, given):
-            resolved = load(os.fspath(recipe), given, {}, allow_keys=allow_key)
+        with _code_of_file(from_file, allow_code, overrides):
+            build_recipe = load(os.fspath(recipe), overrides, {}, allow_keys=allow_key)
     # A recipe that was validated stays as it is; with other fields it is validated again below.
     elif isinstance(recipe, BuildRecipe) and not fields:
-        resolved = recipe
+        build_recipe = recipe
     else:
-        resolved = load(None, _content(recipe), given)
-    with _code_of_file(from_file, allow_code, given):
+        build_recipe = load(None, _content(recipe), overrides)
+    with _code_of_file(from_file, allow_code, overrides):
         calls, nodes = None if cache is None else Path(cache), _cluster(cluster)
         if is_address(out):
             build_to_store(
-                resolved,
+                build_recipe,
                 os.fspath(out),
                 on_existing=on_existing,
                 workers=workers,
@@ -101,7 +101,7 @@ def build(
             )
         else:
             run(
-                resolved,
+                build_recipe,
                 Path(out),
                 on_existing=on_existing,
                 workers=workers,
@@ -175,15 +175,15 @@ def train(
 
     # A recipe object is taken apart, so that `fields` are checked together with it.
     _check_on_existing(on_existing)
-    named = isinstance(recipe, str | os.PathLike)
-    content = recipes.read(os.fspath(recipe), "train") if named else _content(recipe)  # type: ignore[arg-type]
-    given = _plain(fields)
-    merged = recipes.merge(content, given)
-    check_requests(merged, given if named else merged)
-    with _code_of_file(named, allow_code, given):
-        resolved = recipes.validate(TrainRecipe, merged)
+    from_file = isinstance(recipe, str | os.PathLike)
+    content = recipes.read(os.fspath(recipe), "train") if from_file else _content(recipe)  # type: ignore[arg-type]
+    overrides = _plain(fields)
+    settings = recipes.merge(content, overrides)
+    check_requests(settings, overrides if from_file else settings)
+    with _code_of_file(from_file, allow_code, overrides):
+        train_recipe = recipes.validate(TrainRecipe, settings)
         return run(
-            resolved,
+            train_recipe,
             Path(out),
             on_existing=on_existing,
             allow_changed_data=allow_changed_data,
@@ -254,9 +254,9 @@ def score(
         tables, count = [check_sets(data)[:limit]], data.num_rows
     else:
         # A dataset that is open already is not opened twice.
-        opened = data if isinstance(data, reader.BuiltData) else reader.load(data)
-        opened.require(split)
-        tables, count = opened.tables(split, limit), opened.rows(split)
+        dataset = data if isinstance(data, reader.BuiltData) else reader.load(data)
+        dataset.require(split)
+        tables, count = dataset.tables(split, limit), dataset.rows(split)
     return score_sets(
         os.fspath(model),
         tables,

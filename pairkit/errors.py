@@ -140,8 +140,8 @@ def listed(names: Iterable[object], most: int = SHOWN, *, separator: str = ", ")
     while count < len(texts) and length + len(separator) + len(texts[count]) <= most:
         length += len(separator) + len(texts[count])
         count += 1
-    kept = separator.join(shortened(text, most) for text in texts[:count])
-    return kept if count == len(texts) else f"{kept} and {len(texts) - count:,} more"
+    listing = separator.join(shortened(text, most) for text in texts[:count])
+    return listing if count == len(texts) else f"{listing} and {len(texts) - count:,} more"
 
 
 def _bounded(message: object) -> object:
@@ -182,8 +182,8 @@ def unknown(
     """
     # Sorted, because a set of choices has no order of its own.
     names = sorted(choices)
-    shown = [f"{each} ({described[each]})" for each in names] if described else names
+    entries = [f"{each} ({described[each]})" for each in names] if described else names
     # Below the default of 0.6, because a typo changes much of a short name.
     near = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? Known" if near else "known"
-    return RecipeError(f"unknown {kind} {quoted(name)}; {hint}: {', '.join(shown) or 'none'}")
+    return RecipeError(f"unknown {kind} {quoted(name)}; {hint}: {', '.join(entries) or 'none'}")

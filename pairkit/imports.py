@@ -55,11 +55,11 @@ def import_named(path: str) -> Any:
     module, _, name = path.partition(":")
     check_module(module)
     with _working_directory_first():
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     # A module of the user may have imported it: `from os import system` makes it `my_checks:system`.
-    if (home := _home(found)) and _is_standard(home):
+    if (home := _home(function)) and _is_standard(home):
         raise CodeRefused(f"is {home}.{name} of Python's standard library, which is never run for a recipe")
-    return found
+    return function
 
 
 def check_module(module: str) -> None:
@@ -69,8 +69,10 @@ def check_module(module: str) -> None:
             f"{module.split('.')[0]} is a module of Python's standard library, which is never run for a "
             "recipe; write a function of your own"
         )
-    named = _named.get()
-    if named is not None and not any(module == each or module.startswith(f"{each}.") for each in named):
+    allowed_modules = _named.get()
+    if allowed_modules is not None and not any(
+        module == each or module.startswith(f"{each}.") for each in allowed_modules
+    ):
         raise CodeRefused(
             f"would run code of the module {module}, which this command does not name; read it, then add "
             f"--allow-code {module}"
@@ -86,10 +88,10 @@ def modules_in(fields: Mapping[str, Any]) -> frozenset[str]:
     ['checks', 'my.losses']
     """
     loss, rank = fields.get("loss"), fields.get("rank")
-    named = [loss.get("name") if isinstance(loss, Mapping) else loss]
+    names = [loss.get("name") if isinstance(loss, Mapping) else loss]
     for block in rank if isinstance(rank, (list, tuple)) else [rank]:
-        named += [block.get("check")] if isinstance(block, Mapping) else []
-    return frozenset(module for name in named if isinstance(name, str) for module in _modules(name))
+        names += [block.get("check")] if isinstance(block, Mapping) else []
+    return frozenset(module for name in names if isinstance(name, str) for module in _modules(name))
 
 
 def _modules(name: str) -> Iterator[str]:
@@ -106,16 +108,16 @@ def _is_standard(module: str) -> bool:
     return root in sys.stdlib_module_names or root in ("__main__", "", "test", "_distutils_hack")
 
 
-def _home(found: Any) -> str:
+def _home(function: Any) -> str:
     """Return the module in which a function or class was defined; "" for other objects."""
-    while isinstance(found, functools.partial):
-        found = found.func
-    if isinstance(found, type(builtins)):
-        return str(found.__name__)
-    if inspect.isroutine(found) or inspect.isclass(found):
-        bound = getattr(found, "__self__", None)  # a method of a class or an object of elsewhere
-        owner = bound if inspect.isclass(bound) else type(bound) if bound is not None else None
-        return str(getattr(found, "__module__", None) or getattr(owner, "__module__", ""))
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, type(builtins)):
+        return str(function.__name__)
+    if inspect.isroutine(function) or inspect.isclass(function):
+        receiver = getattr(function, "__self__", None)  # a method of a class or an object of elsewhere
+        owner = receiver if inspect.isclass(receiver) else type(receiver) if receiver is not None else None
+        return str(getattr(function, "__module__", None) or getattr(owner, "__module__", ""))
     return ""
 
 

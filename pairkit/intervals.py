@@ -73,8 +73,8 @@ def bootstrap_ratio(
     # In parts, because all resamples of a large evaluation would not fit into memory.
     rows = max(1, _CHUNK // len(numerators))
     ratios = [
-        _resampled_ratios(numerators, denominators, random, min(rows, resamples - done))
-        for done in range(0, resamples, rows)
+        _resampled_ratios(numerators, denominators, random, min(rows, resamples - start))
+        for start in range(0, resamples, rows)
     ]
     low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -122,15 +122,15 @@ def bootstrap_ratio_difference(
     groups = len(first[0][0])
     rows = max(1, _CHUNK // groups)
     gaps = []
-    for done in range(0, resamples, rows):
-        sampled = random.integers(0, groups, size=(min(rows, resamples - done), groups))
-        gaps.append(_mean_ratio(first, sampled) - _mean_ratio(second, sampled))
+    for start in range(0, resamples, rows):
+        indices = random.integers(0, groups, size=(min(rows, resamples - start), groups))
+        gaps.append(_mean_ratio(first, indices) - _mean_ratio(second, indices))
     low, high = np.quantile(np.concatenate(gaps), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _mean_ratio(runs: Sequence[tuple[Floats, Floats]], sampled: npt.NDArray[np.int64]) -> Floats:
-    ratios = [above[sampled].sum(axis=1) / below[sampled].sum(axis=1) for above, below in runs]
+def _mean_ratio(runs: Sequence[tuple[Floats, Floats]], indices: npt.NDArray[np.int64]) -> Floats:
+    ratios = [above[indices].sum(axis=1) / below[indices].sum(axis=1) for above, below in runs]
     mean: Floats = np.mean(ratios, axis=0)
     return mean
 
@@ -152,8 +152,8 @@ def _resampled_ratios(
     numerators: Floats, denominators: Floats, random: np.random.Generator, resamples: int
 ) -> Floats:
     # `[resamples, groups]`: the denominator is resampled too, because groups differ in it.
-    sampled = random.integers(0, len(numerators), size=(resamples, len(numerators)))
-    ratios: Floats = numerators[sampled].sum(axis=1) / denominators[sampled].sum(axis=1)
+    indices = random.integers(0, len(numerators), size=(resamples, len(numerators)))
+    ratios: Floats = numerators[indices].sum(axis=1) / denominators[indices].sum(axis=1)
     return ratios
 
 

@@ -21,7 +21,7 @@ def is_deep_value(text: bytes, levels: int = MAX_LEVELS) -> bool:
     """
     if text.count(b"[") + text.count(b"{") <= levels:
         return False
-    return any(bool((found > levels).any()) for _, found in _levels(text))
+    return any(bool((depths > levels).any()) for _, depths in _levels(text))
 
 
 def is_deep_text(text: str) -> bool:
@@ -60,9 +60,9 @@ def cut(text: bytes, levels: int, mark: str) -> tuple[bytes, list[bytes]]:
 
 def _crossings(text: bytes, levels: int) -> Iterator[tuple[int, int]]:
     """Yield the level after each bracket that is at `levels` or one below, and the bracket's place."""
-    for places, found in _levels(text):
-        near = (found == levels) | (found == levels + 1)
-        yield from zip(found[near].tolist(), places[near].tolist(), strict=True)
+    for places, depths in _levels(text):
+        near = (depths == levels) | (depths == levels + 1)
+        yield from zip(depths[near].tolist(), places[near].tolist(), strict=True)
 
 
 def _levels(text: bytes) -> Iterator[tuple[Places, Places]]:
@@ -78,7 +78,7 @@ def _levels(text: bytes) -> Iterator[tuple[Places, Places]]:
         form = piece | (ord("{") ^ ord("["))
         opens, closes = form == ord("{"), form == ord("}")
         places = np.flatnonzero((opens | closes) & (before % 2 == 0))
-        found = level + np.cumsum(np.where(opens[places], 1, -1))
-        yield places + first, found
+        depths = level + np.cumsum(np.where(opens[places], 1, -1))
+        yield places + first, depths
         quotes = int(before[-1]) % 2
-        level = int(found[-1]) if len(found) else level
+        level = int(depths[-1]) if len(depths) else level

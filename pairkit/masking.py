@@ -116,8 +116,8 @@ def secrets_in(content: Any) -> Iterator[str]:
             yield from secrets_in(value)
     elif isinstance(content, str):
         for form in _FORMS:
-            yield from (found.group().strip() for found in form.finditer(content))
-        yield from (found.group().removeprefix(found[1]) for found in _QUERY.finditer(content))
+            yield from (match.group().strip() for match in form.finditer(content))
+        yield from (match.group().removeprefix(match[1]) for match in _QUERY.finditer(content))
         yield from (content[start:end] for start, end in _assigned(content))
 
 
@@ -146,8 +146,8 @@ def _is_secret(key: Any, value: Any) -> bool:
     if not _NAME.fullmatch(name) or _HARMLESS.fullmatch(name) or isinstance(value, bool):
         return False
     # A number of tokens or of what has passed is none, nor a block about tokens; a password may be a number.
-    counted = "token" in name or name in ("pass", "auth", "bearer", "sas", "cookie")
-    return bool(value) and not (counted and isinstance(value, (int, float, Mapping)))
+    countable = "token" in name or name in ("pass", "auth", "bearer", "sas", "cookie")
+    return bool(value) and not (countable and isinstance(value, (int, float, Mapping)))
 
 
 def _is_header(value: Sequence[Any]) -> bool:
@@ -181,15 +181,15 @@ def _text(text: str) -> str:
 def _assigned(text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of each value after a name that tells that it is a secret."""
     last = 0
-    for found in _ASSIGNED.finditer(text):
+    for match in _ASSIGNED.finditer(text):
         # Only for names of secrets, because values may be long, and one may hold the next name.
-        if found.end() < last or not _is_secret(found[2].rpartition(".")[2], "a value"):
+        if match.end() < last or not _is_secret(match[2].rpartition(".")[2], "a value"):
             continue
-        value = _VALUE.match(text, found.end())
-        size = _size_of_secret(found[1], found[2], found[3], value[0]) if value else 0
+        value = _VALUE.match(text, match.end())
+        size = _size_of_secret(match[1], match[2], match[3], value[0]) if value else 0
         if size:
-            last = found.end() + size
-            yield found.end(), last
+            last = match.end() + size
+            yield match.end(), last
 
 
 def _size_of_secret(dashes: str, name: str, separator: str, value: str) -> int:
@@ -202,9 +202,9 @@ def _size_of_secret(dashes: str, name: str, separator: str, value: str) -> int:
     word = "".join(separator.split())
     # In prose a name may be followed by a colon and what is wrong: only what is no word counts there. The
     # name of a header is no word.
-    spoken = (word == ":" and "-" not in last) or (
+    in_prose = (word == ":" and "-" not in last) or (
         word in (":'", ':"') and last.lower() in ("token", "tokens")
     )
-    if (not word and not dashes) or (spoken and not (len(secret) >= 6 and any(map(str.isdigit, secret)))):
+    if (not word and not dashes) or (in_prose and not (len(secret) >= 6 and any(map(str.isdigit, secret)))):
         return 0
     return len(secret)

@@ -100,9 +100,9 @@ def inside(out: Path, owner: int) -> Iterator[None]:
     Raises `ExistingOutputError` if that process has not the lock of `out`.
     """
     lock = out / LOCK
-    held = lock.with_name(f"{lock.name}.held")
+    marker = lock.with_name(f"{lock.name}.held")
     try:
-        about = read_json(held if held.exists() else lock)
+        about = read_json(marker if marker.exists() else lock)
         theirs = about["pid"] == owner and about["host"] == platform.node() and _is_held(lock)
     except (OSError, ValueError, KeyError, TypeError):
         theirs = False
@@ -134,12 +134,12 @@ def none_empty(folder: Path) -> Iterator[None]:
 def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
     """Hold the lock `path` of `out` for the block."""
     outside_others(out)
-    held = path.with_name(f"{path.name}.held")  # only on file systems without locks
+    marker = path.with_name(f"{path.name}.held")  # only on file systems without locks
     try:
-        handle = _open(path, held)
+        handle = _open(path, marker)
     except _Taken as error:
         raise OutputError(
-            f"{out}: {_owner(held if held.exists() else path)} is writing to it; wait for it, or choose "
+            f"{out}: {_owner(marker if marker.exists() else path)} is writing to it; wait for it, or choose "
             f"another --out{error}"
         ) from error
     except OSError as error:
@@ -155,7 +155,7 @@ def _locked(out: Path, path: Path, *, remove: bool) -> Iterator[None]:
         _mine.discard(place)
         # The names first: a file that is locked under this name is always the lock. What cannot be removed is
         # gone with the directory, or read-only by now; the lock ends below.
-        for name in (held, *([path] if remove else [])):
+        for name in (marker, *([path] if remove else [])):
             with suppress(OSError):
                 name.unlink()
         os.close(handle)
@@ -172,7 +172,7 @@ def _place(out: Path) -> Path:
         ) from error
 
 
-def _open(path: Path, held: Path) -> int:
+def _open(path: Path, marker: Path) -> int:
     """Return the locked file, with this process in it. Raises `_Taken` if another has the lock."""
     missing = 0
     # A loop, because the process that had the lock may remove the file while this one opens it.
@@ -201,7 +201,7 @@ def _open(path: Path, held: Path) -> int:
             if isinstance(error, BlockingIOError):
                 raise _Taken from error
             if error.errno in WITHOUT_LOCKS:
-                return _create(held)
+                return _create(marker)
             raise
         os.close(handle)
 
@@ -226,14 +226,14 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _create(held: Path) -> int:
+def _create(marker: Path) -> int:
     """Create the file that stands for a lock where there are none. Raises `_Taken` if it is there."""
     try:
-        handle = os.open(held, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        handle = os.open(marker, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
     except FileExistsError as error:
         # Not removed for anybody: whether a process of another host still runs cannot be told from here.
         raise _Taken(
-            f". This file system has no locks: if that process no longer runs, remove {held}"
+            f". This file system has no locks: if that process no longer runs, remove {marker}"
         ) from error
     _sign(handle)
     return handle

@@ -45,10 +45,10 @@ def visible(text: str, width: int | None = None) -> str:
     """
     # Cut first, because a text may be megabytes; an escape counts as one character.
     cut = text if width is None or len(text) <= width else text[:width]
-    shown = "".join(
+    line = "".join(
         mark if mark.isprintable() else mark.encode("unicode_escape").decode("ascii") for mark in cut
     )
-    return shown if len(cut) == len(text) else f"{shown}… ({len(text):,} characters)"
+    return line if len(cut) == len(text) else f"{line}… ({len(text):,} characters)"
 
 
 def shell_quoted(word: str) -> str:

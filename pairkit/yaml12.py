@@ -134,14 +134,14 @@ def _size(node: yaml.Node, sizes: dict[yaml.Node, int], above: tuple[yaml.Node, 
 
 def _check_twice(node: yaml.MappingNode) -> None:
     """Refuse a key that a mapping has twice, of which YAML would keep the last."""
-    found = set()
+    keys = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-            if key.value in found:
+            if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {_shown(key.value)} is there twice", key.start_mark
                 )
-            found.add(key.value)
+            keys.add(key.value)
 
 
 def _shown(value: Any) -> str:

@@ -32,14 +32,14 @@ def check_card(where: str, card: str, rows: Mapping[str, int]) -> None:
         InputError: what it says and the files do not agree.
     """
     matter = front_matter(where, card)
-    stated = _stated(where, matter)
+    counts = _stated(where, matter)
     # As `load_dataset` reads the card, because a mistake in it shows only when somebody else loads it.
     for config, split_name, pattern in _patterns(where, matter):
         matching = [number for name, number in rows.items() if fnmatchcase(name, pattern)]
         if not matching:
             raise InputError(f"{where}: configuration {config!r} names {pattern!r}, but no file matches it")
         # A card need not state numbers, but those that it states are shown on the hub.
-        count = stated.get((config, split_name))
+        count = counts.get((config, split_name))
         if count is not None and count != sum(matching):
             raise InputError(
                 f"{where}: states {count} rows for split {split_name!r} of configuration {config!r}, but the "

@@ -45,8 +45,8 @@ def with_edits(
     if there.commit is None:
         return content
     if CARD not in there.files:
-        lost = manifest is not None and CARD in manifest["files"]
-        return _noted(content, f"{CARD} was deleted on the hub: it is pushed again" if lost else None)
+        was_pushed = manifest is not None and CARD in manifest["files"]
+        return _noted(content, f"{CARD} was deleted on the hub: it is pushed again" if was_pushed else None)
     if is_same(ours, there.files[CARD]):
         return content
     # Never None: the file is in the list of this commit.
@@ -58,7 +58,7 @@ def with_edits(
         return _noted(content, f"the {CARD} of the hub, with its edits, is replaced (--hub-card replace)")
     where = f"{repository.link}: {CARD}"
     mine = content_of(ours).decode()
-    merged, changes = _merged(where, base, mine, theirs)
+    card, changes = _merged(where, base, mine, theirs)
     if changes.conflicts and hub_card == "merge":
         what = "was edited since the last push" if base is not None else "is not one that pairkit pushed"
         raise ExistingOutputError(
@@ -68,14 +68,14 @@ def with_edits(
     if changes.lost:
         words = ", ".join(map(repr, changes.lost))
         content = _noted(content, f"comments in the front matter of {CARD} on the hub are not kept: {words}")
-    if merged == mine:
+    if card == mine:
         return content
-    _check(where, merged, content)
+    _check(where, card, content)
     note = f"edits of {CARD} on the hub are kept: {', '.join(changes.kept)}"
     if changes.conflicts:
         note += f"; what this push changes there is left out: {'; '.join(changes.conflicts)}"
     # With the card as it is without them, because it is what the next push has to compare with.
-    return _noted(content.with_card(merged, {GENERATED: mine}), note)
+    return _noted(content.with_card(card, {GENERATED: mine}), note)
 
 
 def _merged(where: str, base: str | None, ours: str, theirs: bytes) -> tuple[str, Changes]:
@@ -100,18 +100,18 @@ def _merged(where: str, base: str | None, ours: str, theirs: bytes) -> tuple[str
     text = "\n" + "\n".join(body) + "\n"
     if not remarks:
         return card_text.join(matter, text), changes
-    block, lost = written_as(matter, sides[2].block or "")
-    changes.kept += ["comments in the front matter"] if len(lost) < len(remarks) else []
-    changes.lost += lost
+    block, lost_comments = written_as(matter, sides[2].block or "")
+    changes.kept += ["comments in the front matter"] if len(lost_comments) < len(remarks) else []
+    changes.lost += lost_comments
     return f"---\n{block}---\n{text}", changes
 
 
-def _check(where: str, merged: str, content: Content) -> None:
+def _check(where: str, card: str, content: Content) -> None:
     """Check that `load_dataset` can still read a dataset by its card; that of a model has no such part."""
     if content.kind == "model":
         return
     try:
-        check_card(f"{where}, as it was edited there", merged, content.rows)
+        check_card(f"{where}, as it was edited there", card, content.rows)
     except InputError as error:
         raise ExistingOutputError(f"{error}; correct it there, or use {_REPLACE}") from error
 

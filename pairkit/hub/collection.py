@@ -40,8 +40,8 @@ def find_collection(api: HfApi, repository: Repository, name: str) -> Collection
     address = _SLUG.fullmatch(name)
     try:
         if address:
-            found = api.get_collection(address[1])
-            return Collection(found.title, found.slug)
+            collection = api.get_collection(address[1])
+            return Collection(collection.title, collection.slug)
         owner = repository.name.split("/")[0]
         slugs = [each.slug for each in api.list_collections(owner=owner) if each.title == name]
     except Exception as error:  # a dozen types: see `repository.look`

@@ -30,15 +30,15 @@ def comments(block: str) -> list[str]:
         for token in yaml.scan(block)
         if isinstance(token, yaml.ScalarToken)
     ]
-    found, start = [], 0
+    texts, start = [], 0
     for line in block.splitlines(keepends=True):
         for place, letter in enumerate(line):
             alone = place == 0 or line[place - 1].isspace()
             if letter == "#" and alone and not any(a <= start + place < b for a, b in spans):
-                found.append(line[place:].strip())
+                texts.append(line[place:].strip())
                 break
         start += len(line)
-    return found
+    return texts
 
 
 def written_as(matter: Mapping[str, Any], block: str) -> Written:
@@ -53,23 +53,23 @@ def written_as(matter: Mapping[str, Any], block: str) -> Written:
         lead, body = pieces.get(key, ("", ""))
         same = key in theirs and theirs[key] == value
         lines.append(lead + (body if body and same else to_yaml({key: value})))
-    written = "".join([*lines, end])
-    if not _says(written, matter):
-        written = to_yaml(dict(matter))
-    remaining = comments(written)
-    lost = []
+    text = "".join([*lines, end])
+    if not _says(text, matter):
+        text = to_yaml(dict(matter))
+    remaining = comments(text)
+    lost_comments = []
     for comment in comments(block):
         if comment in remaining:
             remaining.remove(comment)
         else:
-            lost.append(comment)
-    return Written(written, lost)
+            lost_comments.append(comment)
+    return Written(text, lost_comments)
 
 
-def _says(written: str, matter: Mapping[str, Any]) -> bool:
+def _says(text: str, matter: Mapping[str, Any]) -> bool:
     """Return whether a text in YAML has these values; without its anchor, an alias has none."""
     try:
-        return bool(parse_yaml(written) == matter)
+        return bool(parse_yaml(text) == matter)
     except yaml.YAMLError:
         return False
 

@@ -97,15 +97,15 @@ def compare(
         there = _ready(api, repository, there, options.private)
     manifest = pushed_before(api, repository, there)
     stale = _stale(repository, there, content, manifest, options.force)
-    noted = content._replace(notes=[*content.notes, *_lost_fields(content.manifest(), manifest)])
-    merged = with_edits(api, repository, there, manifest, noted, options.hub_card)
-    for note in merged.notes[len(content.notes) :]:
+    noted_content = content._replace(notes=[*content.notes, *_lost_fields(content.manifest(), manifest)])
+    merged_content = with_edits(api, repository, there, manifest, noted_content, options.hub_card)
+    for note in merged_content.notes[len(content.notes) :]:
         log(note)
-    changes = difference(merged.files, there, stale)
+    changes = difference(merged_content.files, there, stale)
     if options.tag and commit is not None:
         check_unmoved(repository, options.tag, commit, None if changes else there.commit)
-    message = summarize(merged.manifest(), manifest, changes)
-    return Compared(merged, there, changes, message, commit, collection)
+    message = summarize(merged_content.manifest(), manifest, changes)
+    return Compared(merged_content, there, changes, message, commit, collection)
 
 
 def send(
@@ -115,26 +115,26 @@ def send(
 
     Raises what `compare` does.
     """
-    compared = compare(api, repository, content, options, ready=True)
-    files, changes = compared.content.files, compared.changes
+    comparison = compare(api, repository, content, options, ready=True)
+    files, changes = comparison.content.files, comparison.changes
     commit = None
     if changes:
         size = sum(files[name].bytes for name in changes.sent)
         log(f"{repository.name}: sending {len(changes.sent)} files, {size:,} bytes")
         try:
-            commit = _commit(api, repository, compared, options)
+            commit = _commit(api, repository, comparison, options)
         except Exception as error:  # a dozen types: see repository.look
             # Once, because a second conflict means that somebody writes all the time.
             if again and of_commit(error):
                 return send(api, repository, content, options, again=False)
             raise refusal(repository, error) from error
-    if options.tag and compared.tagged is None:
-        add_tag(api, repository, options.tag, commit or str(compared.there.commit), compared.message)
-    if compared.collection is None:
-        return Sent(compared, commit, None)
-    note = state(compared.content.manifest())
-    link = add_to_collection(api, repository, compared.collection, note, private=options.private)
-    return Sent(compared, commit, link)
+    if options.tag and comparison.tagged is None:
+        add_tag(api, repository, options.tag, commit or str(comparison.there.commit), comparison.message)
+    if comparison.collection is None:
+        return Sent(comparison, commit, None)
+    note = state(comparison.content.manifest())
+    link = add_to_collection(api, repository, comparison.collection, note, private=options.private)
+    return Sent(comparison, commit, link)
 
 
 def _check_token(repository: Repository) -> None:
@@ -187,9 +187,9 @@ def _stale(
     # A README alone is what people write when they create a repository.
     foreign = sorted(there.files.keys() - NOT_OURS - {CARD})
     if foreign and not force:
-        named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        names = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise ExistingOutputError(
-            f"{repository.link} holds files that pairkit did not push ({named}); choose another name, or use "
+            f"{repository.link} holds files that pairkit did not push ({names}); choose another name, or use "
             "--force to add to them"
         )
     return set()
@@ -198,27 +198,27 @@ def _stale(
 def _lost_fields(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
     """Note which fields of the card the last push set and this one does not."""
     # As lists of keys, because what is on the hub may be edited to anything.
-    lost = ", ".join(sorted(set((before or {}).get("card") or ()) - set(now.get("card", ()))))
+    fields = ", ".join(sorted(set((before or {}).get("card") or ()) - set(now.get("card", ()))))
     problem = "the last push set fields of the card that this one does not"
-    return [f"{problem}: {lost}; give them again to keep them"] if lost else []
+    return [f"{problem}: {fields}; give them again to keep them"] if fields else []
 
 
-def _commit(api: HfApi, repository: Repository, compared: Compared, options: Options) -> str:
+def _commit(api: HfApi, repository: Repository, comparison: Compared, options: Options) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    files, changes = compared.content.files, compared.changes
+    files, changes = comparison.content.files, comparison.changes
     additions = [CommitOperationAdd(name, files[name].content) for name in changes.sent]
     deletions = [CommitOperationDelete(name) for name in changes.deleted]
     # The numbers also with a message of the user's own, and which edits of the hub are in the card.
-    details = [compared.message] if options.message else []
+    details = [comparison.message] if options.message else []
     commit = api.create_commit(
         repository.name,
         [*additions, *deletions],
-        commit_message=options.message or compared.message,
-        commit_description="\n\n".join([*details, *compared.content.notes]),
+        commit_message=options.message or comparison.message,
+        commit_description="\n\n".join([*details, *comparison.content.notes]),
         repo_type=repository.kind,
         revision=repository.revision,
         # The hub refuses the commit if the branch has moved since it was compared.
-        parent_commit=compared.there.commit,
+        parent_commit=comparison.there.commit,
     )
     return str(commit.oid)

@@ -54,9 +54,9 @@ class Content(NamedTuple):
         """Return the content with another card, and a manifest with its hash and what is `about` it."""
         file, manifest = made(card.encode()), self.manifest()
         files = {**manifest["files"], CARD: file.describe()}
-        changed = {**manifest, **about, "files": files}
-        sent = as_json(sealed(changed) if SEAL in changed else changed)
-        return self._replace(files={**self.files, CARD: file, MANIFEST: sent})
+        new_manifest = {**manifest, **about, "files": files}
+        manifest_file = as_json(sealed(new_manifest) if SEAL in new_manifest else new_manifest)
+        return self._replace(files={**self.files, CARD: file, MANIFEST: manifest_file})
 
 
 def on_disk(path: Path) -> File:

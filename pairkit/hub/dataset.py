@@ -60,23 +60,23 @@ def built_dataset(
     """
     content.inside(folder / MANIFEST, folder)
     manifest = _manifest(folder)
-    described = {key: value for key, value in manifest.items() if key != "files"}
-    content.check_secrets(folder / MANIFEST, described)
+    description = {key: value for key, value in manifest.items() if key != "files"}
+    content.check_secrets(folder / MANIFEST, description)
     if settings is not None:
         content.check_secrets("--card", settings.given())
     # Never the texts of benchmarks, which the next crawl of the hub would train on.
     unpublished = {DECONTAMINATION_FILE, *(() if quarantine else (QUARANTINE_FILE,))}
-    published = [name for name in manifest["files"] if name not in unpublished]
-    added = _added(folder, manifest)
+    names = [name for name in manifest["files"] if name not in unpublished]
+    additions = _added(folder, manifest)
     files: dict[str, File] = {}
-    with progress(f"checking {folder}", len(published) + len(added), unit="files") as advance:
-        for name in [*published, *added]:
+    with progress(f"checking {folder}", len(names) + len(additions), unit="files") as advance:
+        for name in [*names, *additions]:
             files[name] = _describe(content.inside(folder / name, folder))
             advance()
-    changed = _changed(manifest, files, added)
-    if changed and not force:
+    changes = _changed(manifest, files, additions)
+    if changes and not force:
         raise InputError(
-            f"{folder}: changed by hand since it was built: {', '.join(changed)}; build it again, or use "
+            f"{folder}: changed by hand since it was built: {', '.join(changes)}; build it again, or use "
             "--force to publish it as it is, with a manifest that lists the changes"
         )
     rows = {name: _check_parquet(folder / name, name) for name in files if name.endswith(".parquet")}
@@ -84,11 +84,11 @@ def built_dataset(
     content.check_text(folder / CARD, card)
     check_card(str(folder / CARD), card, rows)
     # Only files that were changed, because the build has checked the rows of the others.
-    for name in set(changed) & rows.keys():
+    for name in set(changes) & rows.keys():
         _check_rows(folder / name, name)
-    notes = [f"changed by hand: {', '.join(changed)}"] if changed else []
+    notes = [f"changed by hand: {', '.join(changes)}"] if changes else []
     files[MANIFEST] = (
-        _changed_manifest(folder, manifest, files, changed) if changed else content.on_disk(folder / MANIFEST)
+        _changed_manifest(folder, manifest, files, changes) if changes else content.on_disk(folder / MANIFEST)
     )
     complete = Content("dataset", files, notes, rows)
     if settings is None or not settings.given():
@@ -132,16 +132,16 @@ def _added(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return sorted(names - manifest["files"].keys())
 
 
-def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], added: list[str]) -> list[str]:
+def _changed(manifest: Mapping[str, Any], files: Mapping[str, File], additions: list[str]) -> list[str]:
     """List the files that are not as they were built."""
-    changed = [
+    names = [
         name
         for name, file in files.items()
-        if name not in added and file.sha256 != manifest["files"][name]["sha256"]
+        if name not in additions and file.sha256 != manifest["files"][name]["sha256"]
     ]
     if "recipe_hash" not in manifest or was_edited(manifest):
-        changed.append(MANIFEST)
-    return [*changed, *added]
+        names.append(MANIFEST)
+    return [*names, *additions]
 
 
 def _check_parquet(path: Path, name: str) -> int:
@@ -155,17 +155,17 @@ def _check_parquet(path: Path, name: str) -> int:
         schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a Parquet file: {error}") from error
-    expected = _expected(kind, schema.names)
-    for field in expected:
+    expected_schema = _expected(kind, schema.names)
+    for field in expected_schema:
         if field.name not in schema.names:
             raise InputError.at("is missing", file=path, field=field.name)
         if schema.field(field.name).type != field.type:
             problem = f"is {schema.field(field.name).type}, not {field.type}"
             raise InputError.at(problem, file=path, field=field.name)
     # A further column is refused as well, because the card does not describe it.
-    if schema.names != expected.names:
+    if schema.names != expected_schema.names:
         raise InputError(
-            f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected.names)}; "
+            f"{path}: has the columns {', '.join(schema.names)}, not {', '.join(expected_schema.names)}; "
             "build the dataset again"
         )
     return int(rows)
@@ -189,14 +189,14 @@ def _check_rows(path: Path, name: str) -> None:
 
 
 def _changed_manifest(
-    folder: Path, manifest: Mapping[str, Any], files: Mapping[str, File], changed: list[str]
+    folder: Path, manifest: Mapping[str, Any], files: Mapping[str, File], changes: list[str]
 ) -> File:
     """Make the manifest of a dataset that was changed by hand, which describes the files as they are now."""
-    described = {
+    descriptions = {
         name: parquet.describe(folder / name) if name.endswith(".parquet") else file.describe()
         for name, file in files.items()
     }
     # The quarantine that stays here is still listed: the manifest tells that it exists.
     unsent = {name: about for name, about in manifest["files"].items() if name not in files}
-    manifest = {**manifest, "files": {**unsent, **described}, "changed_by_hand": changed}
+    manifest = {**manifest, "files": {**unsent, **descriptions}, "changed_by_hand": changes}
     return content.as_json(sealed(manifest))

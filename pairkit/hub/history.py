@@ -32,8 +32,8 @@ def pushed_before(api: HfApi, repository: Repository, there: Present) -> dict[st
     # No JSON, so somebody else's file of this name.
     except ValueError:
         return None
-    described = isinstance(manifest, dict) and isinstance(manifest.get("files"), dict)
-    return manifest if described else None
+    has_files = isinstance(manifest, dict) and isinstance(manifest.get("files"), dict)
+    return manifest if has_files else None
 
 
 def pushed_card(

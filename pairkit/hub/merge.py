@@ -40,14 +40,14 @@ def merge_matter(
 
     A conflict is noted in `changes`, and has their value in the result.
     """
-    merged = {}
+    matter = {}
     for key in (*ours, *(key for key in theirs if key not in ours)):
         name = f"{prefix}{key}"
         before, mine, other = (side.get(key, _ABSENT) for side in (base, ours, theirs))
         value = _merge_value(name, before, mine, other, changes)
         if value is not _ABSENT:
-            merged[key] = value
-    return merged
+            matter[key] = value
+    return matter
 
 
 def _merge_value(name: str, base: Any, ours: Any, theirs: Any, changes: Changes) -> Any:
@@ -78,8 +78,8 @@ def _listed(value: Any) -> list[str]:
 
 
 def _merge_words(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
-    left = [word for word in ours if word not in base or word in theirs]
-    return [*left, *(word for word in theirs if word not in base and word not in left)]
+    words = [word for word in ours if word not in base or word in theirs]
+    return [*words, *(word for word in theirs if word not in base and word not in words)]
 
 
 def _shown(value: Any) -> str:
@@ -95,20 +95,20 @@ def merge_lines(
     Changes of neighboring lines are none, because the last line of a card has a number of its data, and
     people add to the end.
     """
-    merged: list[str] = []
-    kept = 0
+    lines: list[str] = []
+    count = 0
     for before, mine, other in _chunks(base, ours, theirs):
         if other in (before, mine):
-            merged += mine
+            lines += mine
             continue
-        kept += 1
+        count += 1
         both = _apart(before, mine, other)
-        merged += other if both is None else both
+        lines += other if both is None else both
         if both is None:
             changes.conflicts.append(f"the text {_excerpt(other)} on the hub, {_excerpt(mine)} in this push")
-    if kept:
-        changes.kept.append(f"the text in {kept} {'place' if kept == 1 else 'places'}")
-    return merged
+    if count:
+        changes.kept.append(f"the text in {count} {'place' if count == 1 else 'places'}")
+    return lines
 
 
 def _apart(base: list[str], ours: list[str], theirs: list[str]) -> list[str] | None:
@@ -119,15 +119,15 @@ def _apart(base: list[str], ours: list[str], theirs: list[str]) -> list[str] | N
         for kind, start, stop, first, last in SequenceMatcher(None, base, side, autojunk=False).get_opcodes()
         if kind != "equal"
     }
-    merged: list[str] = []
-    place, inserted = 0, -1
+    result: list[str] = []
+    place, insertion = 0, -1
     for start, stop, lines in sorted(edits):
         # Of two insertions in one place, neither is the first.
-        if start < place or inserted == start == stop:
+        if start < place or insertion == start == stop:
             return None
-        merged += [*base[place:start], *lines]
-        place, inserted = stop, start if start == stop else -1
-    return merged + base[place:]
+        result += [*base[place:start], *lines]
+        place, insertion = stop, start if start == stop else -1
+    return result + base[place:]
 
 
 def _excerpt(lines: Sequence[str]) -> str:

@@ -47,13 +47,13 @@ def _measured(manifest: Mapping[str, Any]) -> dict[str, float]:
     if "counts" in manifest:
         splits = [manifest["counts"][name] for name in ("train", "test") if name in manifest["counts"]]
         # What is on the hub may be of another version, with other counts.
-        known = [what for what in _COUNTS if all(what in split for split in splits)]
-        return {what: sum(split[what] for split in splits) for what in known if splits}
+        names = [what for what in _COUNTS if all(what in split for split in splits)]
+        return {what: sum(split[what] for split in splits) for what in names if splits}
     if "plan" not in manifest:
         return {}
     held_out = manifest.get("metrics", {}).get("held_out", {})
-    measured = {f"held-out {name}": held_out[name] for name in _METRICS if name in held_out}
-    return {"steps": manifest["plan"]["steps"], **measured}
+    metrics = {f"held-out {name}": held_out[name] for name in _METRICS if name in held_out}
+    return {"steps": manifest["plan"]["steps"], **metrics}
 
 
 def _alone(name: str, value: float) -> str:
@@ -68,8 +68,8 @@ def _shown(value: float | None) -> str:
 
 def _files(changes: Difference) -> str:
     counts = {"new": len(changes.new), "changed": len(changes.changed), "deleted": len(changes.deleted)}
-    named = [(name, number) for name, number in counts.items() if number]
+    entries = [(name, number) for name, number in counts.items() if number]
     return ", ".join(
         f"{number:,} {'' if place else 'file ' if number == 1 else 'files '}{name}"
-        for place, (name, number) in enumerate(named)
+        for place, (name, number) in enumerate(entries)
     )

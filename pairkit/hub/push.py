@@ -105,8 +105,8 @@ def push(
     options = Options(private, message, hub_card, tag, collection, force)
     try:
         # Around the push, because a merged model is in a temporary directory until it is sent.
-        prepared = _prepared(folder, name, quarantine, merge, trust_remote_code, force, settings)
-        with prepared as content, _bars():
+        preparation = _prepared(folder, name, quarantine, merge, trust_remote_code, force, settings)
+        with preparation as content, _bars():
             for note in content.notes:
                 log(note)
             repository, api = _repository(content, name, revision)
@@ -118,9 +118,9 @@ def push(
         ) from error
 
 
-def describe(pushed: Pushed, *, dry_run: bool) -> str:
+def describe(result: Pushed, *, dry_run: bool) -> str:
     """Describe a push: one line per file that was (or would be) sent or deleted, and the link."""
-    files, changes = pushed.content.files, pushed.changes
+    files, changes = result.content.files, result.changes
     if changes is None:
         lines = _lines("unknown", sorted(files), files)
     else:
@@ -130,14 +130,14 @@ def describe(pushed: Pushed, *, dry_run: bool) -> str:
             *_lines("deleted", changes.deleted, {}),
         ]
         lines.append(f"{len(changes.same)} of {len(files)} files are already on the hub")
-    lines += [f"message: {pushed.message}"] if pushed.message and pushed.changes else []
-    lines += [f"tag: {pushed.tag}"] if pushed.tag else []
-    lines += [f"collection: {pushed.collection}"] if pushed.collection else []
+    lines += [f"message: {result.message}"] if result.message and result.changes else []
+    lines += [f"tag: {result.tag}"] if result.tag else []
+    lines += [f"collection: {result.collection}"] if result.collection else []
     if dry_run:
         lines.append("nothing was sent (--dry-run)")
-    elif pushed.commit is None:
+    elif result.commit is None:
         lines.append("nothing changed: no commit was made")
-    return "\n".join([*lines, f"{pushed.repository.link} ({'private' if pushed.private else 'public'})"])
+    return "\n".join([*lines, f"{result.repository.link} ({'private' if result.private else 'public'})"])
 
 
 @contextmanager
@@ -161,8 +161,10 @@ def _prepared(
         # Before the merge, because a changed file would no longer be noticed after it.
         model.trained_model(folder, name, force=force)
         model_folder = Path(temporary) / "model"
-        merged = export_model(folder, model_folder, merge=True, trust_remote_code=trust_remote_code).folder
-        yield model.trained_model(folder, name, saved=merged, settings=settings)
+        merged_folder = export_model(
+            folder, model_folder, merge=True, trust_remote_code=trust_remote_code
+        ).folder
+        yield model.trained_model(folder, name, saved=merged_folder, settings=settings)
 
 
 def _content(folder: Path, name: str, quarantine: bool, force: bool, settings: CardSettings) -> Content:
@@ -213,34 +215,34 @@ def _bars() -> Iterator[None]:
 
 
 def _send(api: HfApi, repository: Repository, content: Content, options: Options) -> Pushed:
-    sent = commit.send(api, repository, content, options)
-    message = options.message or sent.compared.message
+    result = commit.send(api, repository, content, options)
+    message = options.message or result.compared.message
     return Pushed(
         repository,
-        sent.compared.content,
-        sent.compared.changes,
+        result.compared.content,
+        result.compared.changes,
         options.private,
-        sent.commit,
+        result.commit,
         message,
         options.tag,
-        sent.collection,
+        result.collection,
     )
 
 
 def _dry_run(api: HfApi, repository: Repository, content: Content, options: Options) -> Pushed:
     try:
-        compared = commit.compare(api, repository, content, options)
+        comparison = commit.compare(api, repository, content, options)
     # A dry run is of use without a network too: it has checked everything on this side.
     except HubError as error:
         log(f"cannot compare with the hub: {error}")
         return Pushed(repository, content, None, options.private)
-    message = options.message or compared.message
-    collection = compared.collection
+    message = options.message or comparison.message
+    collection = comparison.collection
     title = None if collection is None else collection.title + ("" if collection.slug else " (new)")
     return Pushed(
         repository,
-        compared.content,
-        compared.changes,
+        comparison.content,
+        comparison.changes,
         options.private,
         message=message,
         tag=options.tag,

@@ -30,8 +30,8 @@ def render_set(row: Mapping[str, Any]) -> list[str]:
 def _shortened(turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     if len(turns) <= TURNS:
         return list(turns)
-    left = {"role": "…", "content": f"{len(turns) - TURNS:,} more turns"}
-    return [*turns[: TURNS - 1], left, turns[-1]]
+    omission = {"role": "…", "content": f"{len(turns) - TURNS:,} more turns"}
+    return [*turns[: TURNS - 1], omission, turns[-1]]
 
 
 def _turn(turn: Mapping[str, Any]) -> Iterator[str]:
@@ -43,9 +43,9 @@ def _turn(turn: Mapping[str, Any]) -> Iterator[str]:
 def _completion(completion: Mapping[str, Any]) -> Iterator[str]:
     numbers = [("rank", completion["rank"]), ("score", completion["score"])]
     numbers += [(each["name"], each["value"]) for each in completion["scores"] or ()]
-    told = [f"{visible(name, WIDTH)} {value:g}" for name, value in numbers if value is not None]
-    told += [f"by {visible(completion['model'], WIDTH)}"] if completion["model"] else []
-    yield f"> {', '.join(told) or 'no rank'}: {visible(completion['text'], WIDTH)}"
+    parts = [f"{visible(name, WIDTH)} {value:g}" for name, value in numbers if value is not None]
+    parts += [f"by {visible(completion['model'], WIDTH)}"] if completion["model"] else []
+    yield f"> {', '.join(parts) or 'no rank'}: {visible(completion['text'], WIDTH)}"
     yield from _beside(completion, "  ")
 
 

@@ -24,16 +24,16 @@ NAME_WIDTH = 40
 KEYS = 6  # of an object that are named
 
 
-def describe(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> str:
+def describe(inspection: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> str:
     """Describe what a build would read. `words` are the options of `pairkit build` that read the same."""
-    read = readings.records(found.opened.readings)
+    records = readings.records(inspection.opened.readings)
     lines = []
-    for record in read:
-        surveys = {name: found.opened.surveys[name] for name in record["files"]}
+    for record in records:
+        surveys = {name: inspection.opened.surveys[name] for name in record["files"]}
         lines += [*describe_files(surveys), *_reading(record, surveys)]
-    for number, row in enumerate(found.examples, 1):
+    for number, row in enumerate(inspection.examples, 1):
         lines += ["", f"set {number}", *(f"  {line}" for line in render_set(row))]
-    lines += ["", *_sizes(found), *_next(found, recipe, words)]
+    lines += ["", *_sizes(inspection), *_next(inspection, recipe, words)]
     return "\n".join(lines).lstrip("\n")
 
 
@@ -46,8 +46,8 @@ def describe_files(surveys: Mapping[str, Survey]) -> list[str]:
     values: dict[str, int] = {}
     for each in surveys.values():
         for name, kinds in each.columns.items():
-            known = columns.setdefault(name, [])
-            known += [kind for kind in kinds if kind not in known]
+            types = columns.setdefault(name, [])
+            types += [kind for kind in kinds if kind not in types]
             values[name] = values.get(name, 0) + each.non_null[name]
     table = [
         (visible(name, NAME_WIDTH), _kinds(kinds), f"{readings.percent(values[name] / max(rows, 1))} %")
@@ -75,14 +75,14 @@ def _kind(kind: pa.DataType) -> str:
         return "{" + ", ".join([*names[:KEYS], *(["…"] if len(names) > KEYS else [])]) + "}"
     if pa.types.is_union(kind):
         return _kinds(each.type for each in kind)
-    named = (
+    tests = (
         (is_text, "text"),
         (is_json, "JSON"),
         (is_number, "number"),
         (pa.types.is_boolean, "boolean"),
         (pa.types.is_temporal, "time"),
     )
-    return next((name for test, name in named if test(kind)), "bytes")
+    return next((name for test, name in tests if test(kind)), "bytes")
 
 
 def _reading(record: Record, surveys: Mapping[str, Survey]) -> list[str]:
@@ -102,28 +102,30 @@ def _reading(record: Record, surveys: Mapping[str, Survey]) -> list[str]:
     ]
 
 
-def _sizes(found: Inspection) -> list[str]:
-    lines = [f"{found.rows:,} rows: {found.kept:,} sets with {found.completions:,} completions"]
-    for reason, refused in found.refused.items():
-        lines.append(f"  {refused.count:,} refused, {reason}; the first: {visible(refused.first, 300)}")
+def _sizes(inspection: Inspection) -> list[str]:
+    lines = [
+        f"{inspection.rows:,} rows: {inspection.kept:,} sets with {inspection.completions:,} completions"
+    ]
+    for reason, refusal in inspection.refused.items():
+        lines.append(f"  {refusal.count:,} refused, {reason}; the first: {visible(refusal.first, 300)}")
     return lines
 
 
-def _next(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[str]:
+def _next(inspection: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[str]:
     """Return the commands to run, each with what it is for."""
     command = "pairkit build " + " ".join(map(shell_quoted, words))
-    proposed = "" if found.completions else require_completions.proposal(found.opened)
-    lines = [f"to read completions: {command} --map {proposed}"] if proposed else []
-    if found.only_choices_fail:
+    proposal = "" if inspection.completions else require_completions.proposal(inspection.opened)
+    lines = [f"to read completions: {command} --map {proposal}"] if proposal else []
+    if inspection.only_choices_fail:
         return [*lines, f"for --loss sft, or kto on labels: {command} mine.require_choice=false"]
-    if not found.kept:
+    if not inspection.kept:
         return lines
-    if not found.completions and not found.opened.source.prompts:
-        read = next(iter(found.opened.readings.values()))
+    if not inspection.completions and not inspection.opened.source.prompts:
+        reading = next(iter(inspection.opened.readings.values()))
         alone = (
             ""
-            if require_completions.on_purpose(recipe, found.opened)
-            else " " + require_completions.as_prompts(read.layout, read.map)
+            if require_completions.on_purpose(recipe, inspection.opened)
+            else " " + require_completions.as_prompts(reading.layout, reading.map)
         )
         return [
             *lines,
@@ -133,7 +135,7 @@ def _next(found: Inspection, recipe: BuildRecipe, words: Sequence[str]) -> list[
     return [*lines, f"to build it: {command}"]
 
 
-def nothing_usable(found: Inspection, name: str) -> InputError:
+def nothing_usable(inspection: Inspection, name: str) -> InputError:
     """Return the error for a source of which a build would keep no set."""
-    counts = ", ".join(f"{refused.count:,} {reason}" for reason, refused in found.refused.items())
-    return InputError(f"{name}: no usable candidate set in {found.rows:,} rows ({counts})")
+    counts = ", ".join(f"{refusal.count:,} {reason}" for reason, refusal in inspection.refused.items())
+    return InputError(f"{name}: no usable candidate set in {inspection.rows:,} rows ({counts})")

@@ -191,13 +191,13 @@ def beta_dpo(
         in its code it does not.
     """
     chosen, rejected = pair_of(log_ratio(policy, reference))
-    adapted = float(statistics["beta"]) or beta  # the state is 0 before the first batch
-    values = -logsigmoid(adapted * (chosen - rejected))
+    adapted_beta = float(statistics["beta"]) or beta  # the state is 0 before the first batch
+    values = -logsigmoid(adapted_beta * (chosen - rejected))
     keep = statistics.get("keep", torch.ones_like(values))  # [B]; all in evaluation, where nothing is sampled
     return output(
         Term(values * keep, keep),  # over the pairs kept, not over all
         rewards=beta * log_ratio(policy, reference),
-        metrics={"beta": torch.as_tensor(adapted)},
+        metrics={"beta": torch.as_tensor(adapted_beta)},
     )
 
 
@@ -219,8 +219,8 @@ def observe_beta_dpo(
     mean, std = moments(state, momentum)
     keep = _sample(standardized(gaps, mean, std), seeds.to(gaps.device), filter_fraction)  # bool [N]
     if float(state["steps"]) and keep.any():
-        adapted = beta * (1.0 + a * (float(gaps[keep].mean()) - mean))
-        state["beta"] = torch.tensor(max(adapted, LEAST_BETA), dtype=torch.float64)
+        adapted_beta = beta * (1.0 + a * (float(gaps[keep].mean()) - mean))
+        state["beta"] = torch.tensor(max(adapted_beta, LEAST_BETA), dtype=torch.float64)
     return state, {"keep": keep.to(gaps.dtype)}
 
 
@@ -313,5 +313,5 @@ def _sample(standard: Tensor, seeds: Tensor, fraction: float) -> Tensor:
     """
     noise = -torch.log(-torch.log(uniform(seeds, 1, KEEP_SALT)[:, 0]))  # [N], Gumbel
     count = max(1, int(len(standard) * (1.0 - fraction) + 1e-9))  # 20 x (1 - 0.9) is 1.99... in floats
-    selected = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
-    return torch.zeros_like(standard, dtype=torch.bool).scatter(0, selected, True)
+    indices = (noise - 0.5 * standard.double() ** 2).topk(min(count, len(standard))).indices
+    return torch.zeros_like(standard, dtype=torch.bool).scatter(0, indices, True)

@@ -76,21 +76,21 @@ def _single(name: str, spec: LossSpec, keywords: Mapping[str, Any]) -> Loss:
         # What the caller sets can conflict; a default cannot.
         if keywords.get(first) is not None and second in keywords:
             raise RecipeError(f"{name}.{first} and {name}.{second} conflict: set only one")
-    resolved = resolve(name, {**spec.parameters, **spec.sampler}, keywords)
+    settings = resolve(name, {**spec.parameters, **spec.sampler}, keywords)
     for (key, value), unread in spec.unread.items():
-        for other in unread if resolved[key] == value else ():
+        for other in unread if settings[key] == value else ():
             # A default may be there: nobody has asked for it.
-            if resolved[other] != spec.parameters[other].default:
+            if settings[other] != spec.parameters[other].default:
                 raise RecipeError(
                     f"{name}.{other} has no effect with {name}.{key}={str(value).lower()}: leave it out, or "
                     f"set {name}.{key} to another value"
                 )
     for low, high in spec.ordered:
-        if resolved[low] > resolved[high]:
-            values = f"{resolved[low]:g} > {resolved[high]:g}"
+        if settings[low] > settings[high]:
+            values = f"{settings[low]:g} > {settings[high]:g}"
             raise RecipeError(f"{name}.{low} must be at most {name}.{high}, got {values}")
-    own = {key: resolved[key] for key in spec.parameters}
-    return Loss(name, spec, own, {key: resolved[key] for key in spec.sampler})
+    own = {key: settings[key] for key in spec.parameters}
+    return Loss(name, spec, own, {key: settings[key] for key in spec.sampler})
 
 
 def _sum(name: str, parts: list[tuple[str, str | None]], values: Mapping[str, Any]) -> WeightedSum:
@@ -117,8 +117,8 @@ def _sum(name: str, parts: list[tuple[str, str | None]], values: Mapping[str, An
         if not takers:
             if key in specs:
                 raise RecipeError(f"{name}: {key} must map that part's keywords to values, got {value!r}")
-            accepted = {key for spec in specs.values() for key in {**spec.parameters, **spec.sampler}}
-            raise unknown(f"keyword of {name}", key, accepted | set(specs))
+            keys = {key for spec in specs.values() for key in {**spec.parameters, **spec.sampler}}
+            raise unknown(f"keyword of {name}", key, keys | set(specs))
         for part in takers:
             keywords[part].setdefault(key, value)
     return WeightedSum(
@@ -135,13 +135,13 @@ def _part(match: re.Match[str]) -> tuple[str, str | None]:
     return match["name"], match["weight"]
 
 
-def _weight(part: str, written: str | None) -> float:
+def _weight(part: str, text: str | None) -> float:
     try:
-        weight = 1.0 if written is None else float(written)
+        weight = 1.0 if text is None else float(text)
     except ValueError:
         weight = 0.0  # refused below, with what was written
     if not (isfinite(weight) and weight > 0):
-        raise RecipeError(f"the weight of {part} must be a number above 0, got {written!r}")
+        raise RecipeError(f"the weight of {part} must be a number above 0, got {text!r}")
     return weight
 
 

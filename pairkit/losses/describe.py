@@ -178,12 +178,12 @@ def gaps(spec: LossSpec) -> list[str]:
     doc = parse_docstring(spec.function)
     problems = [] if doc.formula else ['no paragraph begins with "loss = "']
     problems += [f"no {name}" for name in ("Args", "Returns", "References") if not doc.sections[name]]
-    described = doc.arguments
-    problems += [f"{key} is not described" for key in spec.parameters if not described.get(key)]
+    descriptions = doc.arguments
+    problems += [f"{key} is not described" for key in spec.parameters if not descriptions.get(key)]
     sampler = parse_docstring(sample_negatives).arguments if spec.sampler else {}
     problems += [f"sample_negatives does not describe {key}" for key in spec.sampler if not sampler.get(key)]
     names = {"policy", *INPUTS, *spec.parameters}
-    return problems + [f"{key} is described but does not exist" for key in described if key not in names]
+    return problems + [f"{key} is described but does not exist" for key in descriptions if key not in names]
 
 
 def mark_legend() -> dict[str, str]:
@@ -196,8 +196,8 @@ def mark_legend() -> dict[str, str]:
 
 def _description(name: str, spec: LossSpec) -> Description:
     doc, sampler = parse_docstring(spec.function), parse_docstring(sample_negatives)
-    described = doc.arguments
-    keywords = [_keyword(key, value, described) for key, value in spec.parameters.items()]
+    descriptions = doc.arguments
+    keywords = [_keyword(key, value, descriptions) for key, value in spec.parameters.items()]
     keywords += [_of_sampler(key, value, sampler.arguments) for key, value in spec.sampler.items()]
     exclusions = [f"`{first}` or `{second}`, not both" for first, second in spec.exclusive]
     exclusions += [
@@ -220,9 +220,9 @@ def _description(name: str, spec: LossSpec) -> Description:
         TAKES["compared" if spec.trains == "pairrm" else "sampled" if spec.sampler else spec.completions],
         tuple(_needs(spec)),
         tuple(marks(spec)),
-        _statistics(spec, described.get("statistics") or described.get("kl_baseline", "")),
+        _statistics(spec, descriptions.get("statistics") or descriptions.get("kl_baseline", "")),
         _scoring_pass(spec),
-        {key: text for key, text in described.items() if key in inputs},
+        {key: text for key, text in descriptions.items() if key in inputs},
         one_line(doc.sections["Returns"]),
         spec.paper,
         one_line(doc.sections["References"]),
@@ -236,20 +236,20 @@ def _title(spec: LossSpec, doc: Docstring) -> str:
     return doc.title if doc.title and not shared else f"{spec.summary[:1].upper()}{spec.summary[1:]}."
 
 
-def _keyword(name: str, parameter: Parameter, described: Mapping[str, str]) -> Keyword:
+def _keyword(name: str, parameter: Parameter, descriptions: Mapping[str, str]) -> Keyword:
     default: Any = parameter.default
     if default is None:
-        shown = (parameter.word if isinstance(parameter, Integer) else None) or "none"
+        spelling = (parameter.word if isinstance(parameter, Integer) else None) or "none"
     elif isinstance(default, bool):  # as YAML and the command line spell it
-        shown = str(default).lower()
+        spelling = str(default).lower()
     else:
-        shown = default if isinstance(default, str) else f"{default:g}"
-    return Keyword(name, default, shown, parameter.range, described.get(name, ""))
+        spelling = default if isinstance(default, str) else f"{default:g}"
+    return Keyword(name, default, spelling, parameter.range, descriptions.get(name, ""))
 
 
-def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -> Keyword:
+def _of_sampler(name: str, parameter: Parameter, descriptions: Mapping[str, str]) -> Keyword:
     """Describe a keyword of the sampler; of a choice, only the words that the loss allows."""
-    keyword = _keyword(name, parameter, described)
+    keyword = _keyword(name, parameter, descriptions)
     if not isinstance(parameter, Choice):
         return keyword
     words = "|".join(parameter.options)
@@ -259,11 +259,11 @@ def _of_sampler(name: str, parameter: Parameter, described: Mapping[str, str]) -
 
 def family(spec: LossSpec) -> str:
     """Return the heading of a loss, one of `FAMILIES`."""
-    one, reference, free, tokens, batch, sets, rewards = FAMILIES
+    single, reference, free, tokens, batch, sets, rewards = FAMILIES
     if spec.trains != "policy":
         return rewards
     if spec.completions in ("first", "set"):
-        return one if spec.completions == "first" else sets
+        return single if spec.completions == "first" else sets
     if spec.needs & {"token_kl", "alignment", "head_sum"}:
         return tokens
     if spec.statistics:
@@ -299,14 +299,14 @@ def _ordered(needs: frozenset[str]) -> list[str]:
     return [need for need in NEEDS if need in needs and not (need == "reference" and "token_kl" in needs)]
 
 
-def _statistics(spec: LossSpec, described: str) -> str:
+def _statistics(spec: LossSpec, description: str) -> str:
     if not spec.statistics:
         return ""
     if spec.statistics.initial:
         scope = "Running, updated once per optimizer step; stored in checkpoints, frozen in evaluation."
     else:
         scope = "Of each global batch alone; in evaluation, of all held-out sets."
-    return f"{described} {scope}".strip()
+    return f"{description} {scope}".strip()
 
 
 def _scoring_pass(spec: LossSpec) -> str:

@@ -139,18 +139,18 @@ def pro(
     values = known_scores("pro", policy, scores) if ranks is None else _order(policy, scores, ranks)
     # Stable, so that ties keep the order of the set.
     order = values.masked_fill(~policy.mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
-    ranked = policy.columns(order)  # best first, masked ones last
-    mean, values = ranked.mean.masked_fill(~ranked.mask, 0.0), values.gather(1, order)
-    count = ranked.mask.sum(dim=1)  # [B], n
+    sorted_logps = policy.columns(order)  # best first, masked ones last
+    mean, values = sorted_logps.mean.masked_fill(~sorted_logps.mask, 0.0), values.gather(1, order)
+    count = sorted_logps.mask.sum(dim=1)  # [B], n
     temperature = values[:, :, None] - values[:, None, :]  # [B, K, K]
     widest = values - values.gather(1, (count - 1).clamp(min=0)[:, None])
     temperature = torch.where(_eye(mean), widest[:, :, None], temperature)
     logits = temperature * mean[:, None, :]  # [B, K, K]
     own = logits.diagonal(dim1=1, dim2=2)
     contest = torch.arange(mean.shape[1], device=mean.device) < (count - 1)[:, None]
-    others = logits.masked_fill(~(ranked.mask[:, None, :] & _upper(mean)), -torch.inf)
+    others = logits.masked_fill(~(sorted_logps.mask[:, None, :] & _upper(mean)), -torch.inf)
     ranking = (torch.logsumexp(others, dim=2) - own).masked_fill(~contest, 0.0).sum(dim=1)
-    likelihood = nll_weight * ((count - 1) ** 2 * ranked.sum[:, 0])
+    likelihood = nll_weight * ((count - 1) ** 2 * sorted_logps.sum[:, 0])
     return output(set_mean(ranking - likelihood), rewards=policy.mean)
 
 

@@ -115,8 +115,8 @@ def sample_negatives(
         state = torch.zeros_like(seeds)  # the chain starts from the chosen completion
         for step in range(steps):
             salt = 2 * (sample * steps + step)  # even for the proposals, odd for the sample
-            allowed = _propose(available, state, proposals, seeds, salt)
-            state = _pick(logits, allowed, seeds if noisy else None, salt + 1)
+            candidates = _propose(available, state, proposals, seeds, salt)
+            state = _pick(logits, candidates, seeds if noisy else None, salt + 1)
         samples.append(state)
         if not replacement:
             available = available & ~_one_hot(state, available)
@@ -198,13 +198,13 @@ def _propose(available: Tensor, state: Tensor, proposals: int | None, seeds: Ten
     return others | current
 
 
-def _pick(logits: Tensor, allowed: Tensor, seeds: Tensor | None, salt: int) -> Tensor:
+def _pick(logits: Tensor, candidates: Tensor, seeds: Tensor | None, salt: int) -> Tensor:
     """Pick the allowed column of the largest logit (plus noise if seeds are given), int64 [B]; -1 if none."""
     keys = logits
     if seeds is not None:
         keys = logits - torch.log(-torch.log(uniform(seeds, logits.shape[1], salt)))
-    best = keys.masked_fill(~allowed, -torch.inf).argmax(dim=1)
-    return torch.where(allowed.any(dim=1), best, -1)
+    best = keys.masked_fill(~candidates, -torch.inf).argmax(dim=1)
+    return torch.where(candidates.any(dim=1), best, -1)
 
 
 def _one_hot(state: Tensor, like: Tensor) -> Tensor:

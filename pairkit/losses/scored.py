@@ -77,9 +77,9 @@ def nca(
     targets = torch.zeros_like(rewards)  # [B, K]
     targets[:, 0] = 1.0
     if scores is not None:
-        scored = _log_softmax(scores.to(rewards.dtype) / temperature, policy.mask).exp()
+        soft_targets = _log_softmax(scores.to(rewards.dtype) / temperature, policy.mask).exp()
         # By set: those with a missing score take the one-hot target, the others are not affected.
-        targets = torch.where(complete(policy, scores)[:, None], scored, targets)
+        targets = torch.where(complete(policy, scores)[:, None], soft_targets, targets)
     push = logsigmoid(-inner) / policy.mask.sum(dim=1, keepdim=True).clamp(min=1)  # [B, K]
     values = (targets * logsigmoid(inner) + push).masked_fill(~policy.mask, 0.0)
     return output(set_mean(-values.sum(dim=1)), rewards=rewards)

@@ -125,8 +125,8 @@ def spec_of(where: str, candidate: Any) -> LossSpec:
         elif argument.kind is argument.KEYWORD_ONLY:
             parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))
         else:
-            expected = ", ".join(FROM_OUTSIDE)
-            raise RecipeError(f"{where}: unknown input {name}, expected {expected}; put keywords after a *")
+            inputs = ", ".join(FROM_OUTSIDE)
+            raise RecipeError(f"{where}: unknown input {name}, expected {inputs}; put keywords after a *")
     summary = (inspect.getdoc(candidate) or "from outside pairkit").split("\n")[0]
     return LossSpec(candidate, summary, where, parameters, needs=frozenset(needs))
 

@@ -69,10 +69,10 @@ def mpo(
         Wang et al. 2024, arXiv 2411.10442.
     """
     classifier = bco(policy, reference, statistics, beta=beta)  # with the shift, as the paper has it
-    mixed = add(
+    total = add(
         (dpo_weight, dpo(policy, reference, beta=beta, label_smoothing=0.0)),
         (bco_weight, classifier),
         (sft_weight, sft(policy)),
     )
     # `add` keeps the metrics of the first part only, and DPO has none.
-    return mixed._replace(metrics=classifier.metrics)
+    return total._replace(metrics=classifier.metrics)

@@ -76,8 +76,8 @@ class Logps:
     def columns(self, index: Tensor) -> Logps:
         """Select the completions `index` ([B, C], int64; -1 gives a masked column) of each set."""
         # Clamped, because gather takes no -1; the mask hides what it picks.
-        selected = {name: value.gather(1, index.clamp(min=0)) for name, value in self.tensors().items()}
-        return replace(self, **(selected | {"mask": selected["mask"] & (index >= 0)}))
+        tensors = {name: value.gather(1, index.clamp(min=0)) for name, value in self.tensors().items()}
+        return replace(self, **(tensors | {"mask": tensors["mask"] & (index >= 0)}))
 
     def paired(self) -> Logps:
         """Set `head_sum` to that of the pair, after a pair ([B, 2]) was selected from each set."""
@@ -155,8 +155,8 @@ def output(
         share = len(term.values) / term.weights.sum().clamp(min=1)
         losses = losses + term.coefficient * share * term.values
     # Rewards and contrast are reported only.
-    compared = None if contrast is None else contrast.detach()
-    return LossOutput(losses, terms, rewards.detach(), metrics or {}, compared)
+    contrast_values = None if contrast is None else contrast.detach()
+    return LossOutput(losses, terms, rewards.detach(), metrics or {}, contrast_values)
 
 
 def add(*parts: tuple[float, LossOutput]) -> LossOutput:

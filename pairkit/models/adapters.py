@@ -53,8 +53,8 @@ def with_saved_adapters(
         weights = peft.load_peft_weights(name, device="cpu", revision=revision)
         _fit_embeddings(network, weights)
         with quiet_peft():
-            adapted = peft.get_peft_model(network, config)
-            missing = peft.set_peft_model_state_dict(adapted, weights)
+            peft_model = peft.get_peft_model(network, config)
+            missing = peft.set_peft_model_state_dict(peft_model, weights)
     except ModelError:
         raise
     except Exception as error:  # a dozen types: peft's, the hub's, torch's for shapes that do not fit
@@ -70,7 +70,7 @@ def with_saved_adapters(
         raise ModelError(
             f"the adapters {name!r} are incomplete: {absent[0]} is missing (one of {len(absent)})"
         )
-    return cast("nn.Module", adapted)
+    return cast("nn.Module", peft_model)
 
 
 def _read_config(name: str, revision: str | None) -> Any:
@@ -105,8 +105,8 @@ def merged(model: nn.Module) -> nn.Module:
     in its own way. Merged into the one matrix they would change the other use too, so that the two are untied
     if they differ after the merge; that is logged.
     """
-    adapted = cast("Any", model).float()
-    base = adapted.get_base_model()
+    peft_model = cast("Any", model).float()
+    base = peft_model.get_base_model()
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
     tied = head is not None and _own_weight(embedding) is _own_weight(head)
     if tied:
@@ -117,7 +117,7 @@ def merged(model: nn.Module) -> nn.Module:
                 layer.get_base_layer().weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
     before = getattr(base.config, "tie_word_embeddings", None)
     with quiet_peft():
-        network = adapted.merge_and_unload()
+        network = peft_model.merge_and_unload()
     if tied:
         network.config.tie_word_embeddings = before  # peft has set it by the copies
         _tie_again(network)
@@ -180,11 +180,11 @@ def _tie_again(network: Any) -> None:
     )
 
 
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Return whether two matrices are equal up to rounding: adapters of both uses are multiplied in turn."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return False
-    return bool((one - other).abs().max() <= 4 * torch.finfo(torch.float32).eps * one.abs().max())
+    return bool((first - second).abs().max() <= 4 * torch.finfo(torch.float32).eps * first.abs().max())
 
 
 def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:

@@ -69,8 +69,8 @@ def original_of(base: str, revision: str | None) -> Original | None:
         return None
     if Path(base).is_dir():
         return Original(Path(base))
-    found = [_cached(base, name, revision) for name in ("config.json", *PROCESSORS)]
-    return Original(found[0].parent) if found[0] else None
+    paths = [_cached(base, name, revision) for name in ("config.json", *PROCESSORS)]
+    return Original(paths[0].parent) if paths[0] else None
 
 
 def _cached(name: str, file: str, revision: str | None) -> Path | None:
@@ -79,7 +79,7 @@ def _cached(name: str, file: str, revision: str | None) -> Path | None:
         return None
     from transformers.utils import cached_file
 
-    found = cached_file(
+    path = cached_file(
         name,
         file,
         revision=revision,
@@ -88,7 +88,7 @@ def _cached(name: str, file: str, revision: str | None) -> Path | None:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return Path(found) if found else None
+    return Path(path) if path else None
 
 
 def carry_tensors(
@@ -101,21 +101,21 @@ def carry_tensors(
         ignored: patterns of the checkpoint's tensors that transformers does not load, which are added.
     """
     paths = sorted(folder.glob("*.safetensors"))
-    written: dict[str, str] = {}  # tensor -> file name
+    files: dict[str, str] = {}  # tensor -> file name
     size = 0
-    unloaded = _unloaded(paths, original, ignored)
+    missing_names = _unloaded(paths, original, ignored)
     for path in paths:
         tensors = {name: _finished(name, value, original, dtype) for name, value in load_file(path).items()}
         if path == paths[-1] and original is not None:
-            added = {name: original.tensor(name) for name in unloaded}
-            tensors |= {name: value for name, value in added.items() if value is not None}
+            additions = {name: original.tensor(name) for name in missing_names}
+            tensors |= {name: value for name, value in additions.items() if value is not None}
         save_file(tensors, path, metadata={"format": "pt"})
-        written |= dict.fromkeys(tensors, path.name)
+        files |= dict.fromkeys(tensors, path.name)
         size += sum(value.nbytes for value in tensors.values())
     if (folder / INDEX).is_file():
         index = read_json(folder / INDEX)
         index["metadata"]["total_size"] = size
-        index["weight_map"] = dict(sorted(written.items()))
+        index["weight_map"] = dict(sorted(files.items()))
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
@@ -123,11 +123,11 @@ def _unloaded(paths: list[Path], original: Original | None, ignored: Iterable[st
     patterns = [re.compile(pattern) for pattern in ignored]
     if original is None or not patterns:
         return []
-    saved: set[str] = set()
+    names: set[str] = set()
     for path in paths:
         with safe_open(path, framework="pt") as file:
-            saved |= set(file.keys())
-    absent = sorted(original.files.keys() - saved)
+            names |= set(file.keys())
+    absent = sorted(original.files.keys() - names)
     return [name for name in absent if any(pattern.search(name) for pattern in patterns)]
 
 
@@ -152,21 +152,21 @@ def carry_config(path: Path, before: Mapping[str, Any], dtype: str) -> None:
         before: the checkpoint's configuration.
         dtype: that of the saved weights.
     """
-    saved = read_json(path)
-    text = json.dumps(_restored(saved, before, dtype), indent=2, sort_keys=True)
+    config = read_json(path)
+    text = json.dumps(_restored(config, before, dtype), indent=2, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _restored(saved: Mapping[str, Any], before: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    restored = dict(saved)
-    for key, value in saved.items():
+def _restored(config: Mapping[str, Any], before: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    result = dict(config)
+    for key, value in config.items():
         if key == "dtype" and isinstance(value, str):
-            restored[key] = dtype
+            result[key] = dtype
         elif "drop" in key and isinstance(before.get(key), float):
-            restored[key] = before[key]
+            result[key] = before[key]
         elif isinstance(value, Mapping) and isinstance(before.get(key), Mapping):
-            restored[key] = _restored(value, before[key], dtype)
-    return restored
+            result[key] = _restored(value, before[key], dtype)
+    return result
 
 
 def carry_files(folder: Path, original: Original, *, tokenizer: bool) -> None:

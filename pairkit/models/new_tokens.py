@@ -76,11 +76,11 @@ def fit_tokens(model: nn.Module, ids: Sequence[int], settings: NewTokens, seed: 
             network.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
         except (AttributeError, NotImplementedError, ValueError, TypeError) as error:
             raise ModelError(f"{type(model).__name__}: its embeddings cannot be resized: {error}") from error
-    known = min(min(ids), size)  # rows before the new ones
+    old_size = min(min(ids), size)  # rows before the new ones
     random = torch.Generator().manual_seed(seed)
     for rows in _rows(network):
         with torch.no_grad():
-            rows[list(ids)] = _new(rows[:known].float(), len(ids), settings.resize, random).to(rows.dtype)
+            rows[list(ids)] = _new(rows[:old_size].float(), len(ids), settings.resize, random).to(rows.dtype)
 
 
 def _rows(model: Any) -> Iterator[Tensor]:

@@ -90,11 +90,11 @@ def check_local(what: Literal["model", "tokenizer"], name: str) -> None:
     This opens no model and asks no hub, so it is cheap enough for a dry run.
     """
     place = resolve(name, ask_hub=False)
-    found = place.base if what == "model" else place.tokenizer()[0]
-    path = Path(found)
+    location = place.base if what == "model" else place.tokenizer()[0]
+    path = Path(location)
     missing = not any((path / file).is_file() for file in FILES[what])
-    if (path.is_dir() and missing) or (not path.exists() and is_path(found)):
-        raise cannot_load(what, found, FileNotFoundError(f"it has no {FILES[what][0]}"))
+    if (path.is_dir() and missing) or (not path.exists() and is_path(location)):
+        raise cannot_load(what, location, FileNotFoundError(f"it has no {FILES[what][0]}"))
 
 
 def check_writes(name: str) -> None:
@@ -253,9 +253,9 @@ def _hub_file(name: str, revision: str | None) -> Path | None:
     }
     try:
         for file in ("config.json", ADAPTER_CONFIG):
-            found = cached_file(name, file, revision=revision, **quiet)
-            if found is not None:
-                return None if file == "config.json" else Path(found)
+            path = cached_file(name, file, revision=revision, **quiet)
+            if path is not None:
+                return None if file == "config.json" else Path(path)
     # An unknown repository or a name that is none: the same, reported by whoever loads it.
     except OSError:
         return None

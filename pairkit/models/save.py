@@ -47,7 +47,7 @@ def save_files(
 def _save_whole(
     network: Any, folder: Path, place: Place, dtype: str | None, own_tokenizer: bool, trust_remote_code: bool
 ) -> None:
-    trained = str(network.dtype).removeprefix("torch.")
+    model_dtype = str(network.dtype).removeprefix("torch.")
     # The commit that was loaded, because a branch of the hub may have moved since.
     original = original_of(place.base, getattr(network.config, "_commit_hash", None) or place.revision)
     before = read_config(place, trust_remote_code).to_dict()
@@ -60,23 +60,25 @@ def _save_whole(
     network.save_pretrained(folder, max_shard_size=SHARD)
     if generation is not None:
         network.generation_config = generation  # because a model may be saved while it is trained
-    ignored = getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()
-    carry_tensors(folder, original, dtype or _dtype(original, before, trained, place), ignored=ignored)
-    saved = Original(folder).dtype or trained
-    carry_config(folder / "config.json", before, saved)
+    patterns = getattr(network, "_keys_to_ignore_on_load_unexpected", None) or ()
+    carry_tensors(folder, original, dtype or _dtype(original, before, model_dtype, place), ignored=patterns)
+    saved_dtype = Original(folder).dtype or model_dtype
+    carry_config(folder / "config.json", before, saved_dtype)
     if original is not None:
         carry_files(folder, original, tokenizer=own_tokenizer)
-    if saved != trained and dtype is None:
-        log(f"saved in {saved}, the dtype of {place.base}; save_dtype={trained} keeps {trained}")
+    if saved_dtype != model_dtype and dtype is None:
+        log(
+            f"saved in {saved_dtype}, the dtype of {place.base}; save_dtype={model_dtype} keeps {model_dtype}"
+        )
 
 
-def _dtype(original: Original | None, before: dict[str, Any], trained: str, place: Place) -> str | None:
+def _dtype(original: Original | None, before: dict[str, Any], model_dtype: str, place: Place) -> str | None:
     """Return the dtype of a checkpoint without safetensors; None where each tensor has its own."""
     if original is not None and original.dtype:
         return None
-    declared = str(before.get("dtype") or trained).removeprefix("torch.")
+    config_dtype = str(before.get("dtype") or model_dtype).removeprefix("torch.")
     # A configuration to start from names the dtype of some other model.
-    return trained if place.base.endswith(".json") else declared
+    return model_dtype if place.base.endswith(".json") else config_dtype
 
 
 def _save_adapters(
@@ -87,8 +89,8 @@ def _save_adapters(
     if place.adapters:
         # Those that are continued have no dropout in training; what is saved has what it had.
         config = network.active_peft_config
-        saved = type(config).from_pretrained(place.top, revision=place.adapters_revision)
-        config.lora_dropout = saved.lora_dropout
+        saved_config = type(config).from_pretrained(place.top, revision=place.adapters_revision)
+        config.lora_dropout = saved_config.lora_dropout
     # Decided here, because peft would ask the hub, and warns where it decides.
     network.save_pretrained(folder, save_embedding_layers=rows != before)
     if dtype is not None:

@@ -35,10 +35,10 @@ def first_difference(
 
     Special and added tokens are left out: they are renamed, and added, for a chat template.
     """
-    added = tokenizer.added_tokens_decoder.keys() | other.added_tokens_decoder.keys()
+    added_ids = tokenizer.added_tokens_decoder.keys() | other.added_tokens_decoder.keys()
     ours = {number: token for token, number in tokenizer.get_vocab().items()}
     theirs = {number: token for token, number in other.get_vocab().items()}
-    for number in sorted(ours.keys() & theirs.keys() - added):
+    for number in sorted(ours.keys() & theirs.keys() - added_ids):
         if ours[number] != theirs[number]:
             return number, ours[number], theirs[number]
     return None

@@ -86,8 +86,8 @@ def _check_tokenizer(recipe: OnlineRecipe) -> None:
         tokenizer = open_tokenizer(place, revision=revision, trust_remote_code=train.trust_remote_code)
     except Exception as error:  # one of a dozen types of transformers, tokenizers and the hub
         raise cannot_load("tokenizer", name, error) from error
-    given = isinstance(train.template, TemplateSettings) and train.template.file is None
-    if given and not tokenizer.chat_template:
+    uses_model_template = isinstance(train.template, TemplateSettings) and train.template.file is None
+    if uses_model_template and not tokenizer.chat_template:
         raise ModelError(
             f"the model {recipe.model!r} has no chat template: set train.template.file to one, which the "
             "policy is then prompted with too, or train.template=none for a model that continues raw text"

@@ -52,14 +52,14 @@ def entropy_and_divergence(
     writer = _load(policy, recipe)
     entropy = _per_completion(writer, None, tokens.sets, recipe) * lengths  # a mean over the tokens of each
     total = int(lengths.sum())
-    found: dict[str, float | None] = {"entropy": float(entropy.sum() / total)}
+    measures: dict[str, float | None] = {"entropy": float(entropy.sum() / total)}
     if policy == start:
-        return found | {"kl": 0.0, "kl_per_token": 0.0}
+        return measures | {"kl": 0.0, "kl_per_token": 0.0}
     first = _load(start, recipe)
     if _vocabulary(first) != _vocabulary(writer):
-        return found | {"kl": None, "kl_per_token": None}
+        return measures | {"kl": None, "kl_per_token": None}
     divergence = _per_completion(first, writer, tokens.sets, recipe)
-    return found | {"kl": float(divergence.mean()), "kl_per_token": float(divergence.sum() / total)}
+    return measures | {"kl": float(divergence.mean()), "kl_per_token": float(divergence.sum() / total)}
 
 
 def effective_candidates(
@@ -110,10 +110,10 @@ def _per_completion(
     work = [SetSelection.all(tokens) for tokens in sets]
     values = [np.zeros(len(item.columns)) for item in work]
     want = frozenset({"entropy" if live is None else "token_kl"})
-    for rows, scored in score_all(model, work, recipe.tokens_per_micro_batch, want=want, live=live):
-        found = scored.entropy if live is None else scored.policy.token_kl
-        assert found is not None
-        for (position, part), numbers in zip(rows, found.tolist(), strict=True):
+    for rows, scores in score_all(model, work, recipe.tokens_per_micro_batch, want=want, live=live):
+        measure = scores.entropy if live is None else scores.policy.token_kl
+        assert measure is not None
+        for (position, part), numbers in zip(rows, measure.tolist(), strict=True):
             values[position][list(part)] = numbers[: len(part)]  # the rest of a row is padding
     return np.concatenate(values)
 

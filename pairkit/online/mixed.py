@@ -39,8 +39,8 @@ def mix(new: Path, earlier: Sequence[Path], settings: Mix, seed: Sequence[int], 
                 if name not in own:
                     sources.setdefault(name, folder)
     share = settings.earlier
-    wanted = min(len(sources), round(len(own) * share / (1 - share)))
-    order = np.random.default_rng(list(seed)).permutation(len(sources))[:wanted]
+    count = min(len(sources), round(len(own) * share / (1 - share)))
+    order = np.random.default_rng(list(seed)).permutation(len(sources))[:count]
     names = list(sources)
     chosen = {names[number] for number in sorted(order)}
     counts = {folder.parent.name: sum(sources[name] == folder for name in chosen) for folder in earlier}
@@ -65,6 +65,6 @@ def mix(new: Path, earlier: Sequence[Path], settings: Mix, seed: Sequence[int], 
 
 def _those(folder: Path, names: set[str]) -> Iterator[pa.Table]:
     for table in reader.load(folder).tables("train"):
-        kept = table.filter(pa.array([name in names for name in table["set_id"].to_pylist()], pa.bool_()))
-        if kept.num_rows:
-            yield kept
+        rows = table.filter(pa.array([name in names for name in table["set_id"].to_pylist()], pa.bool_()))
+        if rows.num_rows:
+            yield rows

@@ -92,9 +92,9 @@ def counts(recipe: OnlineRecipe, out: Path) -> Counts:
     """Count the prompts that `ensure` has written."""
     with undamaged(out / PROMPTS, _AGAIN):
         ids = pq.read_table(out / PROMPTS, columns=["prompt_id"])
-        refused = pq.read_metadata(out / QUARANTINE_FILE).num_rows
+        refusals = pq.read_metadata(out / QUARANTINE_FILE).num_rows
     train = split_by_prompt(ids, recipe.build.test_fraction)["train"].num_rows
-    return Counts(ids.num_rows, train, ids.num_rows + refused, refused)
+    return Counts(ids.num_rows, train, ids.num_rows + refusals, refusals)
 
 
 def write_part(recipe: OnlineRecipe, out: Path, part: Part, target: Path) -> None:

@@ -66,7 +66,7 @@ def identity(recipe: OnlineRecipe, opened: Opened) -> dict[str, Any]:
     return {"recipe": masked(recipe.described()), "content": content}
 
 
-def claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
+def claim(out: Path, record: Mapping[str, Any], on_existing: OnExisting) -> None:
     """Make `out` the directory of this training, which the caller owns, or find that it is already.
 
     Raises `ExistingOutputError` for another training, or anything else.
@@ -76,7 +76,7 @@ def claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
     def differences() -> list[str]:
         before = read_record(out / RECORD, AGAIN)
         with undamaged(out / RECORD, AGAIN):
-            return _differences(before, made)
+            return _differences(before, record)
 
     holds = "an online training" if RECORD in names else None
     # A killed command may have begun to write the record, and nothing else.
@@ -84,8 +84,8 @@ def claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
         if admit(out, on_existing, holds=holds, differences=differences) == "resume":
             return
         _empty(out)
-    write_json(out / RECORD, {"pairkit": __version__, **made})
-    write_text(out / RECIPE, yaml.safe_dump(made["recipe"], sort_keys=False))
+    write_json(out / RECORD, {"pairkit": __version__, **record})
+    write_text(out / RECIPE, yaml.safe_dump(record["recipe"], sort_keys=False))
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -99,8 +99,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     theirs = flat_keys(before["content"])
     ours = flat_keys(json.loads(json.dumps(now["content"])))
     # Once, where the model is also what the build reads.
-    changed = (key.removeprefix("input.") for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
-    return [*lines, *(f"the content of {key} is another one" for key in dict.fromkeys(changed))]
+    changes = (key.removeprefix("input.") for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
+    return [*lines, *(f"the content of {key} is another one" for key in dict.fromkeys(changes))]
 
 
 def _is_free(key: str) -> bool:
@@ -118,8 +118,8 @@ def discarding(out: Path) -> Iterator[None]:
         yield
     except (PairkitError, OSError) as error:
         first = folder_of(out, 1)
-        kept = (out / CACHE, first / CACHE, first / DATA)
-        of_use = any(path.exists() for path in kept) or list(first.glob("*.log"))
+        paths = (out / CACHE, first / CACHE, first / DATA)
+        of_use = any(path.exists() for path in paths) or list(first.glob("*.log"))
         if not of_use and not isinstance(error, Interrupted):
             _empty(out)
         raise

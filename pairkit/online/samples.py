@@ -23,19 +23,19 @@ def read(folder: Path) -> pa.RecordBatch:
     ones: a text that was sampled three times is there three times, and noise is not.
     """
     data = reader.load(folder)
-    kept = [table for split in data.splits for table in data.tables(split)]
+    tables = [table for split in data.splits for table in data.tables(split)]
     # Only these were ranked, and hold what the ranker said.
     rows = pq.read_table(folder / "quarantine.parquet", filters=[("stage", "=", "mine")])["row"].to_pylist()
-    refused = pa.Table.from_pylist([parsed(row) for row in rows], schema=SETS)
-    sets = _batch(pa.concat_tables([*kept, refused]), SETS)
+    quarantine = pa.Table.from_pylist([parsed(row) for row in rows], schema=SETS)
+    sets = _batch(pa.concat_tables([*tables, quarantine]), SETS)
     files = sorted((folder / "dropped").glob("*.parquet"))
-    dropped = _batch(pa.concat_tables([DROPPED.empty_table(), *map(pq.read_table, files)]), DROPPED)
+    dropped_rows = _batch(pa.concat_tables([DROPPED.empty_table(), *map(pq.read_table, files)]), DROPPED)
 
-    pool = pa.concat_arrays([completions(sets), dropped["completion"]])
-    places = pc.index_in(dropped["set_id"], value_set=sets["set_id"])
+    pool = pa.concat_arrays([completions(sets), dropped_rows["completion"]])
+    places = pc.index_in(dropped_rows["set_id"], value_set=sets["set_id"])
     owners = np.concatenate([pc.list_parent_indices(sets["completions"]).to_numpy(), places.to_numpy()])
-    sampled = np.flatnonzero(pc.equal(pc.struct_field(pool, "origin"), "generated").to_numpy(False))
-    rows = sampled[np.argsort(owners[sampled], kind="stable")]
+    indices = np.flatnonzero(pc.equal(pc.struct_field(pool, "origin"), "generated").to_numpy(False))
+    rows = indices[np.argsort(owners[indices], kind="stable")]
     return assemble(sets, pool, owners[rows], rows)
 
 

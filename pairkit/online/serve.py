@@ -76,14 +76,14 @@ def serving(serve: Serve, generate: Any, model: str, file: Path) -> Iterator[str
     key, name = key_of(generate), str(Path(model).resolve()) if Path(model).exists() else model
     command = _command(serve, name)
     with ExitStack() as stack:
-        held = stack.enter_context(reserved(serve.url))
+        descriptors = stack.enter_context(reserved(serve.url))
         _wait_free(serve, key)
         since = size_of(file)
         log(f"serving {model} at {masked(serve.url)}; its output is in {file}")
-        process = stack.enter_context(guarded(command, file, patience=_END, held=held))
-        listed = _await(serve, key, process, file, since)
+        process = stack.enter_context(guarded(command, file, patience=_END, descriptors=descriptors))
+        names = _await(serve, key, process, file, since)
         try:
-            yield _name(listed, name, masked(serve.url))
+            yield _name(names, name, masked(serve.url))
         except EngineError as error:
             if not _has_ended(process):
                 raise
@@ -192,7 +192,7 @@ def _models(url: str, key: str | None) -> _Answer:
         return _Answer(None, f"no answer of a server of the OpenAI API ({visible(str(error), 100)})")
     data = content.get("data") if isinstance(content, dict) else None
     entries = data if isinstance(data, list) else []
-    return _Answer([str(one["id"]) for one in entries if isinstance(one, dict) and "id" in one], "")
+    return _Answer([str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry], "")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -204,25 +204,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _read(answer: IO[bytes]) -> bytes:
     """Read an answer of at most a megabyte, which may come byte by byte, but not for long."""
-    until, parts, left = time.monotonic() + _ANSWER, [], 1_000_000
-    while left and (part := answer.read1(left)):  # type: ignore[attr-defined]
+    until, parts, remaining = time.monotonic() + _ANSWER, [], 1_000_000
+    while remaining and (part := answer.read1(remaining)):  # type: ignore[attr-defined]
         parts.append(part)
-        left -= len(part)
+        remaining -= len(part)
         if time.monotonic() > until:
             raise TimeoutError
     return b"".join(parts)
 
 
-def _name(listed: list[str], model: str, url: str) -> str:
+def _name(names: list[str], model: str, url: str) -> str:
     """Return the name to send: the directory, unless the server has a single other one."""
-    if model in listed or not listed:
+    if model in names or not names:
         return model
-    if len(listed) > 1:
+    if len(names) > 1:
         raise EngineError(
-            f"the server at {url} lists several models and not {model!r}: {', '.join(listed[:5])}; let "
+            f"the server at {url} lists several models and not {model!r}: {', '.join(names[:5])}; let "
             "serve.command serve that directory alone"
         )
-    (name,) = listed
+    (name,) = names
     # Another command's server, as a rule, which came up first at the same port.
     if Path(name).is_absolute() and Path(name).resolve() != Path(model).resolve():
         raise EngineError(

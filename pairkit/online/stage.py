@@ -35,14 +35,14 @@ def request(
     processes: int | None = None,
 ) -> dict[str, str]:
     """Return the environment of a stage that makes `target` of a recipe, in so many processes (None: any)."""
-    allowed = named()
+    modules = named()
     content = {
         "recipe": recipe.model_dump(mode="json", exclude_unset=True),
         "target": str(target),
         "segment": segment and asdict(segment),
         "processes": processes,
         "owner": os.getpid(),
-        "modules": None if allowed is None else sorted(allowed),
+        "modules": None if modules is None else sorted(modules),
     }
     # As in an installed command, a file of the working directory is not taken for a library's module.
     return {REQUEST: json.dumps(content, default=str), "PYTHONSAFEPATH": "1"}
@@ -85,14 +85,14 @@ def run(name: str, out: Path, content: Mapping[str, Any]) -> None:
             train(validate(TrainRecipe, content["recipe"]), target, benchmarks=benchmark_of, segment=segment)
 
 
-def _check_processes(wanted: int | None) -> None:
+def _check_processes(processes: int | None) -> None:
     """Refuse a launch of fewer processes, whose run would take as many times longer without a word."""
     from pairkit.training.distributed.processes import current_processes
 
-    found = current_processes().size
-    if wanted is not None and found != wanted:
+    size = current_processes().size
+    if processes is not None and size != processes:
         raise RecipeError(
-            f"launch.processes={wanted}, but accelerate has started {found}: set distributed_type to "
+            f"launch.processes={processes}, but accelerate has started {size}: set distributed_type to "
             "MULTI_GPU or FSDP in the file of launch.config"
         )
 

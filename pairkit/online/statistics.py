@@ -40,8 +40,8 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
     data = folder / "data"
     counts = reader.load(data).manifest["counts"]
     train, test = counts["train"]["sets"], counts.get("test", {}).get("sets", 0)
-    written = samples.read(data)
-    frame = samples.frame_of(written)
+    batch = samples.read(data)
+    frame = samples.frame_of(batch)
     earlier = samples.frame_of(samples.read(before / "data")) if before else None
     return {
         "prompts": counts["source"]["rows"],
@@ -55,7 +55,7 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
         "win_share": _win_share(frame, earlier) if _comparable(_order(recipe)) else None,
         "tokens": frame["tokens"].mean(),
         "cut_share": frame["cut"].mean(),
-        **_drift(written, frame, recipe, policy_before(folder.parent, recipe, number)),
+        **_drift(batch, frame, recipe, policy_before(folder.parent, recipe, number)),
         "effective_candidates": _effective(folder, recipe, number),
     }
 
@@ -63,8 +63,8 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
 def _quarantined(counts: dict[str, dict[str, int]]) -> dict[str, int]:
     return {
         f"{stage}.{name.removeprefix('quarantined_')}": number
-        for stage, named in counts.items()
-        for name, number in named.items()
+        for stage, stage_counts in counts.items()
+        for name, number in stage_counts.items()
         if name.startswith("quarantined_") and number
     }
 
@@ -86,11 +86,11 @@ def _tied(frame: pl.DataFrame, block: Any) -> dict[str, int] | None:
     of_prompts = frame.drop_nulls("score").group_by("set").agg(least=score.min(), most=score.max())
     if not len(of_prompts):
         return None
-    tied = of_prompts.filter(pl.col("least") == pl.col("most"))["most"]
+    tied_scores = of_prompts.filter(pl.col("least") == pl.col("most"))["most"]
     if block.ranker != "verifier":
-        return {"equal": len(tied)}
-    right = int((tied > 0).sum())
-    return {"right": right, "wrong": len(tied) - right}
+        return {"equal": len(tied_scores)}
+    right = int((tied_scores > 0).sum())
+    return {"right": right, "wrong": len(tied_scores) - right}
 
 
 _PLACES = AnnotationsRank()
@@ -120,13 +120,13 @@ def _win_share(frame: pl.DataFrame, earlier: pl.DataFrame | None) -> float | Non
 
 
 def _drift(
-    written: pa.RecordBatch, frame: pl.DataFrame, recipe: OnlineRecipe, policy: str
+    batch: pa.RecordBatch, frame: pl.DataFrame, recipe: OnlineRecipe, policy: str
 ) -> dict[str, float | None]:
     plain = frame.filter(pl.col("plain"))
     sets = plain["set"].unique().sort()
     plain = plain.filter(pl.col("set").is_in(_some(sets).implode()))
-    sampled = samples.only(written, plain)
-    return drift.entropy_and_divergence(policy, recipe.model, sampled, recipe.train)
+    subset = samples.only(batch, plain)
+    return drift.entropy_and_divergence(policy, recipe.model, subset, recipe.train)
 
 
 def _effective(folder: Path, recipe: OnlineRecipe, number: int) -> float | None:

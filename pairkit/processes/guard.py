@@ -29,9 +29,9 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 def main(parent: int, patience: float, command: list[str]) -> int:
     """Run the command; return its exit code, 128 + N if signal N ended it."""
-    told: list[int] = []
+    signals: list[int] = []
     # From here on, because the group's SIGTERM reaches this process too.
-    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
     # By a function, because a signal that is ignored here would be ignored by the command as well.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     adopts = _adopt_orphans()
@@ -41,22 +41,22 @@ def main(parent: int, patience: float, command: list[str]) -> int:
         print(f"error: {command[0]}: cannot be started: {error.strerror}", file=sys.stderr)
         return 127
     ends: float | None = None
-    asked: set[int] = set()
+    recipients: set[int] = set()
     while True:
         some = _collect(process)
         code = process.returncode
         if code is not None and (not some or not adopts):
             break
         alone = os.getppid() != parent
-        if told or alone or code is not None:
+        if signals or alone or code is not None:
             if ends is None:
                 ends = math.inf
                 os.killpg(0, signal.SIGTERM)
             # Those that had a session, and a parent, of their own.
             apart = {child for child in _children() if os.getpgid(child) != os.getpgrp()}
-            _send(signal.SIGTERM, apart - asked)
-            asked |= apart
-            limit = patience if told and not alone and code is None else min(patience, _ALONE)
+            _send(signal.SIGTERM, apart - recipients)
+            recipients |= apart
+            limit = patience if signals and not alone and code is None else min(patience, _ALONE)
             ends = min(ends, time.monotonic() + limit)
             if time.monotonic() > ends:
                 # Children of those that end now are children of this process in the next round.

@@ -35,7 +35,7 @@ def guarded(
     environment: Mapping[str, str] | None = None,
     patience: float = math.inf,
     echo: bool = False,
-    held: Sequence[int] = (),
+    descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command for the block, all that it prints in the file `log`; it has ended after the block.
 
@@ -43,7 +43,7 @@ def guarded(
         environment: variables besides those of this process.
         patience: seconds that it gets to end by itself.
         echo: print what it prints to standard error as well.
-        held: file descriptors that stay open as long as anything that the command has started.
+        descriptors: file descriptors that stay open as long as anything that the command has started.
 
     Raises `EngineError` where processes of a killed run still write to `log`, `OutputError` for a full disk.
     """
@@ -63,7 +63,7 @@ def guarded(
             # A group of its own, because a Ctrl-C of the terminal is for pairkit, which then ends the rest.
             start_new_session=True,
             # The guard, which ends last, has the lock as well.
-            pass_fds=[file.fileno(), *held],
+            pass_fds=[file.fileno(), *descriptors],
         )
         out = process.stdout
         reader = threading.Thread(target=_copy, args=(out, file, failures), name="log") if echo else None

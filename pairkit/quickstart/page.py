@@ -23,7 +23,7 @@ WINDOW = 20  # steps; each point of a training curve is the mean of so many
 Entries = Sequence[Mapping[str, Any]]
 
 
-def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Mapping[str, Any]) -> str:
+def render(out: Path, seed: int, samples: int, results: Measured, manifest: Mapping[str, Any]) -> str:
     """Write the page from what the runs under `out` wrote; nothing is measured again."""
     colors = palette(MODELS)
     steps = {name: read_metrics(out / folder, "train") for name, folder in RUNS.items()}
@@ -31,7 +31,7 @@ def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Map
     return page(
         "pairkit quickstart",
         [
-            _accuracy(measured, samples, colors),
+            _accuracy(results, samples, colors),
             _training(steps, held_out, colors),
             _negatives(steps),
             _sets(out, manifest),
@@ -43,21 +43,19 @@ def render(out: Path, seed: int, samples: int, measured: Measured, manifest: Map
             "sets: from the same start, with the same number of steps, alike in everything but how a "
             "negative is drawn."
         ),
-        top=tiles(
-            {f"{name}, accuracy": f"{100 * bar.mean:.1f} %" for name, bar in measured.accuracy.items()}
-        ),
+        top=tiles({f"{name}, accuracy": f"{100 * bar.mean:.1f} %" for name, bar in results.accuracy.items()}),
     )
 
 
-def _accuracy(measured: Measured, samples: int, colors: Mapping[str, str]) -> Html:
+def _accuracy(results: Measured, samples: int, colors: Mapping[str, str]) -> Html:
     """Show the accuracy of each model and the paired differences."""
-    rows = [Difference(*names, interval) for names, interval in measured.differences.items()]
+    rows = [Difference(*names, interval) for names, interval in results.differences.items()]
     return section(
         "Accuracy on held-out problems",
-        interval_bars("Right answers at temperature 1, with 95 % intervals", measured.accuracy, colors),
+        interval_bars("Right answers at temperature 1, with 95 % intervals", results.accuracy, colors),
         differences(rows),
         note=(
-            f"{measured.problems} problems that no step has seen and no setting was chosen on, {samples} "
+            f"{results.problems} problems that no step has seen and no setting was chosen on, {samples} "
             "completions each. Intervals are bootstrapped over problems, a sum and its mirror image drawn "
             "together; differences are paired: the same problems, the same random numbers. They are those "
             "of this one run: another seed trains other models."

@@ -38,13 +38,13 @@ def measure(right: Mapping[str, Floats], groups: Sequence[str]) -> Measured:
     return Measured(accuracies, differences, len(groups))
 
 
-def describe(measured: Measured, out: Path) -> str:
+def describe(results: Measured, out: Path) -> str:
     """Write the result for a person at a terminal, and what to do next."""
-    lines = [f"\nRight answers at temperature 1 on {measured.problems} held-out problems (95 % intervals):\n"]
-    for name, bar in measured.accuracy.items():
+    lines = [f"\nRight answers at temperature 1 on {results.problems} held-out problems (95 % intervals):\n"]
+    for name, bar in results.accuracy.items():
         lines.append(f"  {name:<12} {_points(bar, '.1f', ' %')}")
     lines.append("")
-    for (first, second), difference in measured.differences.items():
+    for (first, second), difference in results.differences.items():
         # In words, because a reader of a table may take the mean for the result.
         zero = "; includes zero: no difference shown" if difference.includes_zero else ""
         lines.append(f"  {f'{first} - {second}':<12} {_points(difference, '+.1f', ' points')}{zero}")
@@ -59,14 +59,14 @@ def describe(measured: Measured, out: Path) -> str:
     )
 
 
-def to_json(measured: Measured) -> dict[str, Any]:
+def to_json(results: Measured) -> dict[str, Any]:
     """Return the numbers of results.json."""
     return {
-        "problems": measured.problems,
-        "accuracy": {name: interval._asdict() for name, interval in measured.accuracy.items()},
+        "problems": results.problems,
+        "accuracy": {name: interval._asdict() for name, interval in results.accuracy.items()},
         "differences": {
             f"{first} - {second}": {**interval._asdict(), "includes_zero": interval.includes_zero}
-            for (first, second), interval in measured.differences.items()
+            for (first, second), interval in results.differences.items()
         },
     }
 

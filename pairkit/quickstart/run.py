@@ -97,13 +97,13 @@ def quickstart(out: Path, settings: Settings, *, on_existing: OnExisting = "resu
             name: accuracy_of(out / folder / "model", settings, "test", samples=settings.samples)
             for name, folder in MODELS.items()
         }
-    measured = measure(right, arithmetic.groups(test_problems("test")))
+    results = measure(right, arithmetic.groups(test_problems("test")))
     # Before the page, which is made from the same numbers and can be made again.
     write_json(
-        out / "results.json", {"pairkit": __version__, "settings": asdict(settings)} | to_json(measured)
+        out / "results.json", {"pairkit": __version__, "settings": asdict(settings)} | to_json(results)
     )
-    write_text(out / "report.html", page.render(out, settings.seed, settings.samples, measured, sets))
-    return measured
+    write_text(out / "report.html", page.render(out, settings.seed, settings.samples, results, sets))
+    return results
 
 
 def first_model(out: Path, settings: Settings) -> Path:
@@ -149,7 +149,7 @@ def fine_tune(
         right: measures the share of right answers of a model; None: on the tuning problems of arithmetic.
         enough: the share at which no further round follows; `rounds`: the most rounds.
     """
-    measured = right or (lambda model: _right(model, settings))
+    share_of = right or (lambda model: _right(model, settings))
     target = out / "sft" / "model"
     # The rounds are not run again, because their last model is there.
     if target.is_dir():
@@ -159,7 +159,7 @@ def fine_tune(
         with silenced():
             model = train(sft_recipe(out, settings, number, model), out / "rounds" / f"{number:02d}")
         # On tuning problems, because choosing the round by the reported ones would flatter it.
-        share = measured(model)
+        share = share_of(model)
         log(f"fine-tuning, round {number}: {share:.0%} of the answers to tuning problems are right")
         if share >= enough or settings.sft_steps is not None:
             break

@@ -64,17 +64,21 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
 
 
-def _check_numbers(content: Any, made: Any, place: str) -> None:
+def _check_numbers(content: Any, parsed_content: Any, place: str) -> None:
     """Refuse a text that became a number and is none in YAML 1.2, as 1_000. Raises `RecipeError`."""
-    if isinstance(made, BaseModel):
-        made = {name: getattr(made, name) for name in type(made).model_fields}
-    if isinstance(content, Mapping) and isinstance(made, Mapping):
-        for key in content.keys() & made.keys():
-            _check_numbers(content[key], made[key], f"{place}.{key}" if place else str(key))
-    elif isinstance(content, (list, tuple)) and isinstance(made, (list, tuple)):
-        for index, (value, became) in enumerate(zip(content, made, strict=False)):
-            _check_numbers(value, became, f"{place}.{index}")
-    elif not isinstance(content, str) or isinstance(made, bool) or not isinstance(made, (int, float)):
+    if isinstance(parsed_content, BaseModel):
+        parsed_content = {name: getattr(parsed_content, name) for name in type(parsed_content).model_fields}
+    if isinstance(content, Mapping) and isinstance(parsed_content, Mapping):
+        for key in content.keys() & parsed_content.keys():
+            _check_numbers(content[key], parsed_content[key], f"{place}.{key}" if place else str(key))
+    elif isinstance(content, (list, tuple)) and isinstance(parsed_content, (list, tuple)):
+        for index, (value, parsed_value) in enumerate(zip(content, parsed_content, strict=False)):
+            _check_numbers(value, parsed_value, f"{place}.{index}")
+    elif (
+        not isinstance(content, str)
+        or isinstance(parsed_content, bool)
+        or not isinstance(parsed_content, (int, float))
+    ):
         return
     elif not yaml12.NUMBER.fullmatch(content.strip()):
         raise RecipeError(f"recipe key {place!r} must be a number, got the text {shortened(content)!r}")

@@ -35,7 +35,7 @@ def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None)
     >>> parse_overrides(["body.'top.k'=3"])
     {'body': {'top.k': 3}}
     """
-    nested: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     remaining = list(arguments)
     while remaining:
         argument = remaining.pop(0)
@@ -48,8 +48,8 @@ def parse_overrides(arguments: Sequence[str], model: type[Strict] | None = None)
             value = remaining.pop(0)
         parts = [_Part.read(part) for part in re.findall(rf"\.({_PART_OF_KEY})", f".{key}")]
         keys = _spelled(parts, [model] if model else [])
-        _put(nested, keys, value if ".".join(keys) in PROSE else _scalar(value))
-    return nested
+        _put(fields, keys, value if ".".join(keys) in PROSE else _scalar(value))
+    return fields
 
 
 class _Part(NamedTuple):
@@ -109,14 +109,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     A block that names another kind than the one below it (`rank.ranker`) replaces it whole. A block that is
     its name alone (`loss: dpo`) gets further fields.
     """
-    merged = dict(base)
+    result = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
+        below = result.get(key)
         if key in NAMED_BLOCKS and isinstance(below, str):
             below = {"name": below}
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(below, value) if both and _same_kind(below, value) else value  # type: ignore[arg-type]
-    return merged
+        result[key] = merge(below, value) if both and _same_kind(below, value) else value  # type: ignore[arg-type]
+    return result
 
 
 def _same_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
@@ -124,14 +124,14 @@ def _same_kind(below: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
     return all(below.get(key) == over[key] for key in KIND_KEYS if key in over)
 
 
-def _put(nested: dict[str, Any], keys: list[str], value: Any) -> None:
+def _put(fields: dict[str, Any], keys: list[str], value: Any) -> None:
     if not all(keys):
         raise RecipeError(f"cannot read {'.'.join(keys)!r}: a key or a part of it is missing")
     for key in keys[:-1]:
-        nested = nested.setdefault(key, {})
-        if not isinstance(nested, dict):
+        fields = fields.setdefault(key, {})
+        if not isinstance(fields, dict):
             raise RecipeError(f"{'.'.join(keys)!r}: {key!r} already has a plain value")
-    nested[keys[-1]] = value
+    fields[keys[-1]] = value
 
 
 def _scalar(text: str) -> Any:

@@ -92,10 +92,10 @@ class Bench:
         """Return what the start measured, its pairs being those of a kind of sets."""
         file = self._file(f"{START}-{kind}", split)
         if not file.exists():
-            started = time.monotonic()
+            start_time = time.monotonic()
             with self._threads():
-                measured = self._measure(self.start, kind, split)
-            self._keep(measured, time.monotonic() - started, file)
+                measurement = self._measure(self.start, kind, split)
+            self._keep(measurement, time.monotonic() - start_time, file)
         return Measured.load(file, self.start_hash)
 
     def _file(self, name: str, split: str) -> Path:
@@ -106,11 +106,11 @@ class Bench:
 
     def _run(self, arm: Arm, files: Mapping[int, Path], split: str) -> None:
         run = self.folder / "runs" / arm.key
-        started = time.monotonic()
+        start_time = time.monotonic()
         # Before, because it may build sets or teach the start, whose time is not that of the run.
         data = self.data(arm.sets)
         log(f"task {self.task.name}, seed {self.seed}: {arm.key}, {arm.steps} steps")
-        started = time.monotonic()
+        start_time = time.monotonic()
         with silenced():
             if arm.segments is None:
                 train(self._recipe(arm, data), run)
@@ -118,8 +118,8 @@ class Bench:
                 online(load_online(None, self._online(arm)), run)
             for step, file in files.items():
                 if not file.exists():
-                    measured = self._measure(self._model(arm, run, step), arm.sets, split)
-                    self._keep(measured, time.monotonic() - started, file)
+                    measurement = self._measure(self._model(arm, run, step), arm.sets, split)
+                    self._keep(measurement, time.monotonic() - start_time, file)
         # Checkpoints are three times as large as the model, and nothing needs them any more.
         shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
         for step in files:
@@ -131,8 +131,8 @@ class Bench:
         references = self.folder / "references"
         return measure(self.task, model, self.start, self.data(kind), references, split, self.size, self.seed)
 
-    def _keep(self, measured: Measured, seconds: float, file: Path) -> None:
-        Measured(measured.problems, measured.pairs, seconds, self.start_hash or "").save(file)
+    def _keep(self, measurement: Measured, seconds: float, file: Path) -> None:
+        Measured(measurement.problems, measurement.pairs, seconds, self.start_hash or "").save(file)
 
     def _mark(self, arm: Arm, step: int) -> Path:
         return self.folder / "marks" / f"{arm.key}-{step}"

@@ -52,11 +52,11 @@ class Arm:
 
     def with_settings(self, fields: Mapping[str, Any]) -> Arm:
         """Return the arm with chosen settings, which nothing is left to choose of."""
-        changed = merge(self.recipe(), fields)
+        recipe = merge(self.recipe(), fields)
         return replace(
             self,
-            loss=changed["loss"],
-            rate=changed["optimizer"]["learning_rate"],
+            loss=recipe["loss"],
+            rate=recipe["optimizer"]["learning_rate"],
             fields=merge(self.fields, {key: value for key, value in fields.items() if key != "loss"}),
             grid=(),
         )
@@ -146,9 +146,9 @@ def code_of(function: Callable[..., Any]) -> Any:
     ['arguments', 'code', 'key']
     """
     if isinstance(function, partial):
-        given = {"arguments": [_argument(each) for each in function.args]} if function.args else {}
+        arguments = {"arguments": [_argument(each) for each in function.args]} if function.args else {}
         keywords = {name: _argument(value) for name, value in function.keywords.items()}
-        return {"code": code_of(function.func), **given, **keywords}
+        return {"code": code_of(function.func), **arguments, **keywords}
     name = f"{function.__module__}.{function.__qualname__}"
     if inspect.isbuiltin(function) or inspect.isclass(function):
         return name

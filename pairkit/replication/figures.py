@@ -31,21 +31,21 @@ def figure(result: Mapping[str, Any], quantity: str) -> str:
     arms, statistics = result["arms"], result["statistics"]
     rows = max(len(arms) + 1, 2 * len(statistics) + 1)
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": str(result["id"])}):
-        drawn = Figure(figsize=(_WIDTH, 1.3 + 0.27 * rows), layout="constrained", facecolor=SURFACE)
-        left, right = drawn.subplots(1, 2, width_ratios=(1, 1.15))
+        drawing = Figure(figsize=(_WIDTH, 1.3 + 0.27 * rows), layout="constrained", facecolor=SURFACE)
+        left, right = drawing.subplots(1, 2, width_ratios=(1, 1.15))
         over_steps = any(len(arm["steps"]) > 1 for arm in arms)
         (_curves if over_steps else _dots)(left, arms, quantity)
         _estimates(right, statistics)
         buffer = io.StringIO()
-        save(drawn, buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        save(drawing, buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return buffer.getvalue()
 
 
 def _dots(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> None:
     """Show an arm per line: a dot per seed, and a mark at their mean."""
-    shown = QUANTITIES[quantity]
+    entry = QUANTITIES[quantity]
     for row, (arm, color) in enumerate(zip(arms, _colors(), strict=False)):
-        numbers = shown.scale * np.array(arm["values"][quantity][-1])
+        numbers = entry.scale * np.array(arm["values"][quantity][-1])
         axes.plot(numbers, np.full(len(numbers), row), "o", color=color, alpha=0.45, markersize=5)
         axes.plot([numbers.mean()], [row], "|", color=color, markersize=15, markeredgewidth=2.4)
     axes.set_yticks(range(len(arms)), [label(arm["name"], 32) for arm in arms])
@@ -56,14 +56,14 @@ def _dots(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> None:
 
 def _curves(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> None:
     """Show an arm per color: a thin line per seed and a thick one of their mean, over the steps."""
-    shown = QUANTITIES[quantity]
-    start, *trained = arms
+    entry = QUANTITIES[quantity]
+    start, *others = arms
     _, *colors = islice(_colors(), len(arms))
-    for arm, color in zip(trained, colors, strict=True):
+    for arm, color in zip(others, colors, strict=True):
         steps = [*start["steps"], *arm["steps"]]
         numbers = np.array([*start["values"][quantity], *arm["values"][quantity]])  # [steps, seeds]
-        axes.plot(steps, shown.scale * numbers, color=color, alpha=0.3, linewidth=0.9)
-        means = shown.scale * numbers.mean(axis=1)
+        axes.plot(steps, entry.scale * numbers, color=color, alpha=0.3, linewidth=0.9)
+        means = entry.scale * numbers.mean(axis=1)
         axes.plot(steps, means, "o-", color=color, markersize=4, label=arm["name"])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(_title(quantity))
@@ -76,15 +76,15 @@ def _estimates(axes: Axes, statistics: Sequence[Mapping[str, Any]]) -> None:
     axes.axvline(0, color=MUTED, linewidth=1)
     for row, each in enumerate(statistics):
         color = COLORS[each["verdict"]] if each["decides"] else MUTED
-        scaled = {name: each[name] / each["least"] for name in ("mean", "low", "high")}
-        axes.plot([scaled["low"], scaled["high"]], [row, row], color=color, linewidth=2.2)
-        axes.plot([scaled["mean"]], [row], "D", color=color, markersize=6)
+        ratios = {name: each[name] / each["least"] for name in ("mean", "low", "high")}
+        axes.plot([ratios["low"], ratios["high"]], [row, row], color=color, linewidth=2.2)
+        axes.plot([ratios["mean"]], [row], "D", color=color, markersize=6)
         seeds = np.array(each["seeds"]) / each["least"]
         axes.plot(seeds, np.full(len(seeds), row + 0.22), "o", color=color, alpha=0.4, markersize=3.5)
-        said = each["verdict"] if each["decides"] else "reported"
-        written = label(each["name"], 64) + f"  ({said})"
+        verdict = each["verdict"] if each["decides"] else "reported"
+        text = label(each["name"], 64) + f"  ({verdict})"
         axes.annotate(
-            written, (0.0, row), (0, 9), xycoords=("axes fraction", "data"), textcoords="offset points",
+            text, (0.0, row), (0, 9), xycoords=("axes fraction", "data"), textcoords="offset points",
             fontsize=8.5,
         )  # fmt: skip
     axes.set_yticks([])
@@ -104,5 +104,5 @@ def _colors() -> Iterator[str]:
 
 
 def _title(quantity: str) -> str:
-    shown = QUANTITIES[quantity]
-    return f"{shown.title}, {shown.unit}" if shown.unit else shown.title
+    entry = QUANTITIES[quantity]
+    return f"{entry.title}, {entry.unit}" if entry.unit else entry.title

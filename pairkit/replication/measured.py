@@ -63,12 +63,12 @@ class Measured:
 
     def save(self, path: Path) -> None:
         """Write all numbers, whole or not at all."""
-        named = {_PROBLEM + name: values for name, values in self.problems.items()}
-        named |= {_PAIR + name: values for name, values in self.pairs.items()}
+        arrays = {_PROBLEM + name: values for name, values in self.problems.items()}
+        arrays |= {_PAIR + name: values for name, values in self.pairs.items()}
         # A handle, because numpy adds an ending to a name.
         with replacing(path) as temporary, temporary.open("wb") as file:
             values: dict[str, Any] = {
-                **named,
+                **arrays,
                 _SECONDS: np.array(self.seconds),
                 _START: np.array(self.start),
             }
@@ -161,8 +161,8 @@ def _check(values: Mapping[str, Floats]) -> None:
     for kind, names in {_PROBLEM: PROBLEMS, _PAIR: PAIRS}.items():
         if missing := [name for name in names if kind + name not in values]:
             raise ValueError(f"it has no {missing[0]}")
-        found = [value for name, value in values.items() if name.startswith(kind)]
-        if any(value.dtype.kind not in "biuf" or value.shape != (len(found[0]),) for value in found):
+        arrays = [value for name, value in values.items() if name.startswith(kind)]
+        if any(value.dtype.kind not in "biuf" or value.shape != (len(arrays[0]),) for value in arrays):
             raise ValueError(f"its numbers of each {kind.strip('_')} do not fit together")
 
 

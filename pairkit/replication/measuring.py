@@ -49,9 +49,9 @@ def of_answers(
     task: Task, engine: TransformersEngine, split: str, size: Size, seed: int
 ) -> dict[str, Floats]:
     """Let the model answer each problem, and return the numbers of `Measured.problems`."""
-    answered = task.answered(engine, split, size, seed)
-    count = answered.sets.num_rows
-    flat = pc.list_flatten(answered.sets["completions"]).combine_chunks()
+    answers = task.answered(engine, split, size, seed)
+    count = answers.sets.num_rows
+    flat = pc.list_flatten(answers.sets["completions"]).combine_chunks()
     texts = [text.strip() for text in pc.struct_field(flat, "text").to_pylist()]
     samples = len(texts) // count
     right = pc.struct_field(flat, "score").to_numpy(zero_copy_only=False).reshape(count, samples)
@@ -60,9 +60,9 @@ def of_answers(
     rows = np.array(texts, dtype=object).reshape(count, samples)
     distinct = [len(set(row[good > 0])) for row, good in zip(rows, right, strict=True)]
     return {
-        "right": answered.values,
+        "right": answers.values,
         "malformed": malformed.mean(axis=1),
-        "entropy": own_entropy(engine, answered.sets, task),
+        "entropy": own_entropy(engine, answers.sets, task),
         "distinct": np.array(distinct, dtype=np.float64),
     }
 
@@ -70,7 +70,7 @@ def of_answers(
 def own_entropy(engine: TransformersEngine, sets: pa.Table, task: Task) -> Floats:
     """Return the mean entropy of the model's steps over its own answers, `[sets]`, nats; NaN without one."""
     length = task.training["max_length"] + task.max_tokens
-    tokenized = tokenize(
+    tokens = tokenize(
         [sets],
         engine.tokenizer,
         max_length=length,
@@ -78,15 +78,15 @@ def own_entropy(engine: TransformersEngine, sets: pa.Table, task: Task) -> Float
         wanted="all",
         advance=no_progress,
     )
-    reasons = [reason for batch in tokenized.batches for reason in batch["reason"].to_pylist()]
+    reasons = [reason for batch in tokens.batches for reason in batch["reason"].to_pylist()]
     places = [place for place, reason in enumerate(reasons) if reason is None]
     values = np.full(len(reasons), np.nan)
     totals, counts = np.zeros(len(places)), np.zeros(len(places))
-    work = [SetSelection.all(item) for item in tokenized.sets]
+    work = [SetSelection.all(item) for item in tokens.sets]
     budget = task.training["tokens_per_micro_batch"]
-    for rows, scored in score_all(engine.model, work, budget, want=frozenset({"entropy"})):
-        assert scored.entropy is not None  # it was asked for
-        for (position, columns), entropies in zip(rows, scored.entropy.tolist(), strict=True):
+    for rows, scores in score_all(engine.model, work, budget, want=frozenset({"entropy"})):
+        assert scores.entropy is not None  # it was asked for
+        for (position, columns), entropies in zip(rows, scores.entropy.tolist(), strict=True):
             totals[position] += sum(entropies[: len(columns)])
             counts[position] += len(columns)
     values[places] = totals / counts
@@ -100,12 +100,12 @@ def of_pairs(
     table = pa.concat_tables(open_data(str(data), "train").tables("train", size.pairs))
     # Named by content: log-probs of another start, or of other pairs, are not taken.
     of = short_hash([hash_of(start), hash_of(data)])[:10]
-    stored = references / f"{data.name}-{size.pairs}-{of}.parquet"
-    if not stored.exists():
-        with replacing(stored) as temporary:
+    path = references / f"{data.name}-{size.pairs}-{of}.parquet"
+    if not path.exists():
+        with replacing(path) as temporary:
             pq.write_table(_scored(task, start, table), temporary, write_page_checksum=True)
-    with undamaged(stored, "remove it, and the start is scored again"):
-        reference = pq.read_table(stored, page_checksum_verification=True)
+    with undamaged(path, "remove it, and the start is scored again"):
+        reference = pq.read_table(path, page_checksum_verification=True)
     return pairs(table, _scored(task, model, table), reference)
 
 
@@ -125,12 +125,12 @@ def pairs(table: pa.Table, policy: pa.Table, reference: pa.Table) -> dict[str, F
     """
     columns: dict[str, list[npt.NDArray[np.float64]]] = {}
     rows = zip(table["completions"].to_pylist(), policy.to_pylist(), reference.to_pylist(), strict=True)
-    for number, (completions, scored, referred) in enumerate(rows):
+    for number, (completions, policy_row, reference_row) in enumerate(rows):
         below = _below(completions)
-        if scored["logps"] is None or not below:
+        if policy_row["logps"] is None or not below:
             continue
-        logps, tokens = (np.array(scored[name], dtype=np.float64) for name in ("logps", "tokens"))
-        ratios = logps - np.array(referred["logps"], dtype=np.float64)
+        logps, tokens = (np.array(policy_row[name], dtype=np.float64) for name in ("logps", "tokens"))
+        ratios = logps - np.array(reference_row["logps"], dtype=np.float64)
         entries = {
             "set": np.full(len(below), float(number)),
             "chosen": np.full(len(below), ratios[0]),

@@ -74,8 +74,8 @@ def publishing(folder: Path) -> Iterator[None]:
 def write_page(folder: Path, size: Size) -> None:
     """Draw the figures of the results in `folder`, and write its page."""
     results = read_results(folder, size)
-    for name, found in results.items():
-        write_text(folder / RESULTS / f"{name}.svg", figure(found, REPLICATIONS[name].shows[0]))
+    for name, result in results.items():
+        write_text(folder / RESULTS / f"{name}.svg", figure(result, REPLICATIONS[name].shows[0]))
     write_text(folder / PAGE, page(results))
 
 
@@ -84,7 +84,7 @@ def read_results(folder: Path, size: Size = FULL) -> dict[str, dict[str, Any]]:
 
     Raises `InputError` for a damaged file.
     """
-    found = {}
+    results = {}
     for name, row in REPLICATIONS.items():
         path = folder / RESULTS / f"{name}.json"
         if path.exists():
@@ -95,8 +95,8 @@ def read_results(folder: Path, size: Size = FULL) -> dict[str, dict[str, Any]]:
             with undamaged(path, _ADVICE):
                 _line(row, result)
                 list(_section(row, result))
-            found[name] = result
-    return found
+            results[name] = result
+    return results
 
 
 def page(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -114,19 +114,19 @@ def page(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Replication, found: Mapping[str, Any] | None) -> str:
+def _line(row: Replication, result: Mapping[str, Any] | None) -> str:
     cells = [f"[{row.id}](#{row.id.lower()})", f"{row.claim} ({row.paper})", row.task.name]
-    if found is None:
+    if result is None:
         return "| " + " | ".join([*cells, "", "not run", "", ""]) + " |"
     deciding = "; ".join(
-        f"{each['name']}: {_interval(each)}" for each in found["statistics"] if each["decides"]
+        f"{each['name']}: {_interval(each)}" for each in result["statistics"] if each["decides"]
     )
-    quick = "" if found["size"] == FULL.name else f" ({found['size']}: shows nothing)"
-    ends = [f"**{found['verdict']}**{quick}", str(len(found["seeds"])), f"{found['minutes']:.0f}"]
+    quick = "" if result["size"] == FULL.name else f" ({result['size']}: shows nothing)"
+    ends = [f"**{result['verdict']}**{quick}", str(len(result["seeds"])), f"{result['minutes']:.0f}"]
     return "| " + " | ".join([*cells, deciding, *ends]) + " |"
 
 
-def _section(row: Replication, found: Mapping[str, Any] | None) -> Iterator[str]:
+def _section(row: Replication, result: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"## {row.id}"
     yield ""
     yield f"{row.claim} ({row.paper})"
@@ -134,38 +134,38 @@ def _section(row: Replication, found: Mapping[str, Any] | None) -> Iterator[str]
     yield f"* The paper's numbers: {row.published}."
     yield f"* It would be falsified by: {row.falsified}."
     yield f"* Command: `pairkit replicate {row.id}`"
-    if found is None:
+    if result is None:
         yield "* Not run yet."
         return
-    yield f"* Verdict: **{found['verdict']}**, seeds {', '.join(map(str, found['seeds']))}."
-    yield f"* {found['minutes']:.0f} minutes of runs on {found['machine']}."
+    yield f"* Verdict: **{result['verdict']}**, seeds {', '.join(map(str, result['seeds']))}."
+    yield f"* {result['minutes']:.0f} minutes of runs on {result['machine']}."
     yield ""
     yield f"![{row.id}]({RESULTS}/{row.id}.svg)"
     yield ""
-    yield from _statistics(found)
+    yield from _statistics(result)
     yield ""
-    yield from _arms(row, found)
+    yield from _arms(row, result)
     yield ""
     yield f"At full size: {row.differs}"
 
 
-def _statistics(found: Mapping[str, Any]) -> Iterator[str]:
+def _statistics(result: Mapping[str, Any]) -> Iterator[str]:
     yield "| statistic, above 0 where the claim holds | mean | smallest difference | seeds above 0 | |"
     yield "|---|---|--:|--:|---|"
-    for each in found["statistics"]:
+    for each in result["statistics"]:
         above = sum(value > 0 for value in each["seeds"])
-        said = each["verdict"] if each["decides"] else "reported"
+        verdict = each["verdict"] if each["decides"] else "reported"
         count = f"{above} of {len(each['seeds'])}"
-        yield f"| {each['name']} | {_interval(each)} | {each['least']:g} | {count} | {said} |"
+        yield f"| {each['name']} | {_interval(each)} | {each['least']:g} | {count} | {verdict} |"
 
 
-def _arms(row: Replication, found: Mapping[str, Any]) -> Iterator[str]:
+def _arms(row: Replication, result: Mapping[str, Any]) -> Iterator[str]:
     titles = [QUANTITIES[name].title for name in row.shows]
     units = [QUANTITIES[name].unit for name in row.shows]
     heads = [f"{title}, {unit}" if unit else title for title, unit in zip(titles, units, strict=True)]
     yield f"| arm | {' | '.join(heads)} | chosen settings |"
     yield f"|---|{'--:|' * len(heads)}---|"
-    for arm in found["arms"]:
+    for arm in result["arms"]:
         means = {quantity: fmean(values[-1]) for quantity, values in arm["values"].items()}
         cells = [f"{QUANTITIES[quantity].scale * means[quantity]:.3g}" for quantity in row.shows]
         yield f"| {arm['name']} | {' | '.join(cells)} | {arm['settings']} |"

@@ -34,9 +34,9 @@ class _Run(NamedTuple):
 def work(rows: Sequence[Replication], seeds: Callable[[Replication], Sequence[int]], size: Size,
          bench: OpenBench) -> list[Work]:  # fmt: skip
     """Count the runs of each replication, and estimate their time."""
-    counted: set[tuple[object, ...]] = set()
-    started: set[tuple[str, int]] = set()
-    return [_work(row, seeds(row), size, bench, counted, started) for row in rows]
+    run_names: set[tuple[object, ...]] = set()
+    starts: set[tuple[str, int]] = set()
+    return [_work(row, seeds(row), size, bench, run_names, starts) for row in rows]
 
 
 def _work(
@@ -44,28 +44,28 @@ def _work(
     seeds: Sequence[int],
     size: Size,
     bench: OpenBench,
-    counted: set[tuple[object, ...]],
-    started: set[tuple[str, int]],
+    run_names: set[tuple[object, ...]],
+    starts: set[tuple[str, int]],
 ) -> Work:
     of_start, of_step, of_model = row.task.seconds
-    runs = done = 0
+    runs = finished_runs = 0
     seconds = 0.0
     for run in _runs(row, seeds, size):
         # An arm whose settings are open is told from others by what it chooses from.
         name = row.task.name, run.seed, run.arm.key, run.split, str(run.arm.grid)
-        if name in counted:
+        if name in run_names:
             continue
-        counted.add(name)
+        run_names.add(name)
         runs += 1
         place = bench(row, run.seed)
         if not run.open and place.is_measured(run.arm, run.split):
-            done += 1
+            finished_runs += 1
             continue
-        if (row.task.name, run.seed) not in started and not (place.folder / "sft" / "model").is_dir():
+        if (row.task.name, run.seed) not in starts and not (place.folder / "sft" / "model").is_dir():
             seconds += of_start
-        started.add((row.task.name, run.seed))
+        starts.add((row.task.name, run.seed))
         seconds += run.arm.steps * of_step + (1 + len(run.arm.marks)) * of_model
-    return Work(runs, done, seconds / 60)
+    return Work(runs, finished_runs, seconds / 60)
 
 
 def _runs(row: Replication, seeds: Sequence[int], size: Size) -> Iterator[_Run]:

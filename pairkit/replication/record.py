@@ -54,8 +54,8 @@ def claim_design(out: Path, row: Replication, size: Size, on_existing: OnExistin
     def differences() -> list[str]:
         before = flat_keys(read_record(folder / DESIGN, _AGAIN))
         ours = flat_keys(now)
-        changed = [key for key in {**ours, **before} if before.get(key) != ours.get(key)]
-        return [f"{key} {before.get(key)!r} -> {ours.get(key)!r}" for key in changed]
+        keys = [key for key in {**ours, **before} if before.get(key) != ours.get(key)]
+        return [f"{key} {before.get(key)!r} -> {ours.get(key)!r}" for key in keys]
 
     holds = f"runs of {row.id}" if (folder / DESIGN).exists() else None
     if holds is not None:

@@ -19,7 +19,9 @@ from pairkit.version import __version__
 DIGITS = 6  # significant ones
 
 
-def result(row: Replication, seeds: Sequence[Seed], tuned: Mapping[str, Tuned], size: Size) -> dict[str, Any]:
+def result(
+    row: Replication, seeds: Sequence[Seed], choices: Mapping[str, Tuned], size: Size
+) -> dict[str, Any]:
     """Estimate the statistics of a replication, and decide."""
     estimates = [(each, estimate(each.of, seeds)) for each in row.statistics]
     return {
@@ -30,40 +32,40 @@ def result(row: Replication, seeds: Sequence[Seed], tuned: Mapping[str, Tuned], 
         "seeds": [seed.number for seed in seeds],
         "verdict": joined(verdict(each.interval, of.least) for of, each in estimates if of.decides),
         "statistics": [_statistic(of, each) for of, each in estimates],
-        "arms": [_arm(name, seeds, row, tuned) for name in (START, *row.arms)],
-        "tuning": {name: dict(each.tried) for name, each in tuned.items() if each.tried},
+        "arms": [_arm(name, seeds, row, choices) for name in (START, *row.arms)],
+        "tuning": {name: dict(each.tried) for name, each in choices.items() if each.tried},
         "machine": machine(),
-        "minutes": _short((_seconds(seeds) + sum(each.seconds for each in tuned.values())) / 60),
+        "minutes": _short((_seconds(seeds) + sum(each.seconds for each in choices.values())) / 60),
     }
 
 
 def machine() -> str:
     """Name the machine that the minutes are of: the model of its processor, and the cores."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{models[0] if models else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
 
 
-def _statistic(of: Statistic, found: Estimate) -> dict[str, Any]:
-    interval = found.interval
+def _statistic(of: Statistic, estimation: Estimate) -> dict[str, Any]:
+    interval = estimation.interval
     return {
         "name": of.name,
         "unit": of.unit,
         "least": _short(of.least * of.scale),
         **{name: _short(value * of.scale) for name, value in interval._asdict().items()},
-        "seeds": [_short(value * of.scale) for value in found.seeds],
+        "seeds": [_short(value * of.scale) for value in estimation.seeds],
         "verdict": verdict(interval, of.least),
         "decides": of.decides,
     }
 
 
-def _arm(name: str, seeds: Sequence[Seed], row: Replication, tuned: Mapping[str, Tuned]) -> dict[str, Any]:
+def _arm(name: str, seeds: Sequence[Seed], row: Replication, choices: Mapping[str, Tuned]) -> dict[str, Any]:
     """Return what is shown of an arm: per quantity and number of steps, a value per seed."""
     steps = sorted(seeds[0].arms[name])
     return {
         "name": name,
-        "settings": tuned[name].chosen if name in tuned else "",
+        "settings": choices[name].chosen if name in choices else "",
         "steps": steps,
         "values": {
             quantity: [

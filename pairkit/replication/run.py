@@ -118,18 +118,18 @@ def replicate(
             outcome = Outcome([], [])
             for row in rows:
                 try:
-                    found = _replicated(row, out, _seeds(row, seeds), size, bench)
+                    result = _replicated(row, out, _seeds(row, seeds), size, bench)
                 except _TimeIsUp:
                     outcome.unfinished.append(row.id)
                     continue
-                write_json(out / RESULTS / f"{row.id}.json", found)
-                outcome.results.append(found)
-                log(f"{row.id}: {found['verdict']}")
+                write_json(out / RESULTS / f"{row.id}.json", result)
+                outcome.results.append(result)
+                log(f"{row.id}: {result['verdict']}")
             write_page(out, size)
         if page is not None:
             with publishing(page):
-                for found in outcome.results:
-                    write_json(page / RESULTS / f"{found['id']}.json", found)
+                for result in outcome.results:
+                    write_json(page / RESULTS / f"{result['id']}.json", result)
                 write_page(page, FULL)
         return outcome
 
@@ -143,13 +143,13 @@ def planned(
 
 
 def _benches(out: Path, size: Size, begin: Callable[[], None]) -> Callable[[Replication, int], Bench]:
-    known: dict[tuple[str, int], Bench] = {}
+    benches: dict[tuple[str, int], Bench] = {}
 
     def bench(row: Replication, seed: int) -> Bench:
         key = row.task.name, seed
-        if key not in known:
-            known[key] = Bench(row.task, out / row.task.name / f"seed-{seed}", seed, size, begin)
-        return known[key]
+        if key not in benches:
+            benches[key] = Bench(row.task, out / row.task.name / f"seed-{seed}", seed, size, begin)
+        return benches[key]
 
     return bench
 
@@ -166,10 +166,10 @@ def _replicated(
     bench: Callable[[Replication, int], Bench],
 ) -> dict[str, Any]:
     chosen = {name: _chosen(row, name, out, size, bench) for name in row.arms}
-    measured = [
+    measurements = [
         _measured(row, {name: each.arm for name, each in chosen.items()}, bench(row, seed)) for seed in seeds
     ]
-    return result(row, measured, chosen, size)
+    return result(row, measurements, chosen, size)
 
 
 def _chosen(
@@ -185,5 +185,5 @@ def _measured(row: Replication, arms: dict[str, Arm], bench: Bench) -> Seed:
     sets = {name: arm.sets for name, arm in arms.items()}
     first = next(iter(sets.values()))
     models[START] = {0: bench.measured_start(first, "test")}
-    asked = row.task.asked("test", bench.size)
-    return Seed(bench.seed, models, {**sets, START: first}, row.task.groups(asked))
+    questions = row.task.asked("test", bench.size)
+    return Seed(bench.seed, models, {**sets, START: first}, row.task.groups(questions))

@@ -41,10 +41,10 @@ def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> 
     candidates = points(arm.grid)
     if not size.tuned:
         return Tuned(arm.with_settings(candidates[0].fields), candidates[0].name, {})
-    tried = {point.name: _accuracies(arm, point, bench) for point in candidates}
+    accuracies = {point.name: _accuracies(arm, point, bench) for point in candidates}
     # The first of equal ones.
-    best = max(candidates, key=lambda point: fmean(tried[point.name]))
-    now = {"metric": METRIC, "chosen": best.name, "tried": tried}
+    best = max(candidates, key=lambda point: fmean(accuracies[point.name]))
+    now = {"metric": METRIC, "chosen": best.name, "tried": accuracies}
     if not record.exists():
         write_json(record, now)
     if read_record(record, _AGAIN) != now:
@@ -52,7 +52,7 @@ def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> 
     seconds = sum(
         bench(seed).measured(candidate, "tuning")[arm.steps].seconds for seed, candidate in runs_of(arm, size)
     )
-    return Tuned(arm.with_settings(best.fields), best.name, tried, seconds)
+    return Tuned(arm.with_settings(best.fields), best.name, accuracies, seconds)
 
 
 def runs_of(arm: Arm, size: Size) -> list[tuple[int, Arm]]:

@@ -40,8 +40,8 @@ def estimate(of: Callable[[Seed], float], seeds: Sequence[Seed], *, level: float
     )  # [seeds, RESAMPLES]
     if not (np.isfinite(values).all() and np.isfinite(within).all()):
         raise InputError(f"a statistic of seeds {[seed.number for seed in seeds]} is not finite: {values}")
-    drawn = random.integers(0, len(seeds), (DRAWS, len(seeds)))
-    means = within[drawn, random.integers(0, RESAMPLES, drawn.shape)].mean(axis=1)
+    draws = random.integers(0, len(seeds), (DRAWS, len(seeds)))
+    means = within[draws, random.integers(0, RESAMPLES, draws.shape)].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(Interval(float(np.mean(values)), float(low), float(high)), values)
 
@@ -66,7 +66,7 @@ def verdict(interval: Interval, least: float) -> Verdict:
 
 def joined(verdicts: Iterable[Verdict]) -> Verdict:
     """Join the verdicts of a claim's statistics: it holds where all hold, and fails where one fails."""
-    found = set(verdicts)
-    if "did not hold" in found:
+    kinds = set(verdicts)
+    if "did not hold" in kinds:
         return "did not hold"
-    return "undecided" if "undecided" in found else "held"
+    return "undecided" if "undecided" in kinds else "held"

@@ -58,8 +58,8 @@ def _candidate_set(row: Mapping[str, Any]) -> Html:
     )
     cells = [_completion(completion) for completion in row["completions"]]
     headers = ["rank", "completion", "score", "from", "temperature"]
-    listed = table(headers, cells, numeric=(2, 4))
-    return Html(f'<div class="set"><div class="prompt">{turns}</div>{listed}</div>')
+    completions = table(headers, cells, numeric=(2, 4))
+    return Html(f'<div class="set"><div class="prompt">{turns}</div>{completions}</div>')
 
 
 def _completion(completion: Mapping[str, Any]) -> list[Html]:

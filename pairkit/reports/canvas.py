@@ -87,9 +87,9 @@ def label(name: str, width: int = 48) -> str:
 
 def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]], *, note: str = "") -> Html:
     """Put a title, a legend of (name, color, dashed) and a note around a drawing."""
-    listed = list_colors(legend) if legend else ""
+    entries = list_colors(legend) if legend else ""
     return Html(
-        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{listed}{drawing}{paragraph(note)}\n</figure>"
+        f"<figure>\n<figcaption>{text(title)}</figcaption>\n{entries}{drawing}{paragraph(note)}\n</figure>"
     )
 
 

@@ -168,8 +168,8 @@ def _curves(axes: Axes, panel: Curves) -> None:
 
 
 def _density(axes: Axes, panel: Density) -> None:
-    drawn = axes.stairs(panel.density, panel.edges, color=panel.color, fill=True, alpha=0.55)
-    drawn.sticky_edges.y[:] = [0.0]  # no space below the bars, as below those of `Axes.bar`
+    stairs = axes.stairs(panel.density, panel.edges, color=panel.color, fill=True, alpha=0.55)
+    stairs.sticky_edges.y[:] = [0.0]  # no space below the bars, as below those of `Axes.bar`
     of_axes = axes.get_xaxis_transform()  # x of the data, y from 0 to 1
     axes.margins(y=0.25)  # room for what is written, above bars and marks
     for mark in panel.marks:

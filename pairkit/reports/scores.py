@@ -51,17 +51,17 @@ def histograms(
 
     The bins end at the 99th percentile of all values, so that one long answer does not squeeze the others.
     """
-    filled = {name: numbers for name, numbers in values.items() if len(numbers)}
-    if not filled:
+    series = {name: numbers for name, numbers in values.items() if len(numbers)}
+    if not series:
         return captioned(title, Html(""), [], note="There is nothing to show.")
-    end = float(np.quantile(np.concatenate([np.asarray(numbers) for numbers in filled.values()]), 0.99))
+    end = float(np.quantile(np.concatenate([np.asarray(numbers) for numbers in series.values()]), 0.99))
     edges = np.linspace(0, max(end, 1), _BINS + 1)
     with matplotlib.rc_context(STYLE):
         figure, axes = draw_axes(WIDE, 2.6)
-        for name, numbers in filled.items():
+        for name, numbers in series.items():
             counts, _ = np.histogram(np.clip(numbers, 0, edges[-1]), edges)
             axes.stairs(100 * counts / len(numbers), edges, color=colors[name], linewidth=1.8)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("% of answers")
         axes.margins(x=0.01)
-        return captioned(title, svg(figure, title), [(name, colors[name], False) for name in filled])
+        return captioned(title, svg(figure, title), [(name, colors[name], False) for name in series])

@@ -71,14 +71,14 @@ def parse_axes(texts: Sequence[str], model: type[Strict]) -> list[Axis]:
         key, equals, values = text.partition("=")
         if not equals:
             raise RecipeError(f"cannot read {quoted(text)}: write KEY=VALUE,VALUE")
-        found: Any = parse_overrides([f"{key}=[{values}]"], model)
+        value: Any = parse_overrides([f"{key}=[{values}]"], model)
         path: list[str] = []
-        while isinstance(found, dict):
-            ((part, found),) = found.items()
+        while isinstance(value, dict):
+            ((part, value),) = value.items()
             path.append(part)
         if any(tuple(path) == other.path for other in axes):
             raise RecipeError(f"{key} is set twice: write all of its values after one, {key}=VALUE,VALUE")
-        axes.append(axis(".".join(path), found, path))
+        axes.append(axis(".".join(path), value, path))
     return axes
 
 

@@ -99,19 +99,19 @@ def _start(job: Job, device: str | None, share: dict[str, str], logs: Path) -> _
     since = size_of(log)
     # Set before torch is imported there.
     environment = share if device is None else {"CUDA_VISIBLE_DEVICES": device}
-    started = guarded(COMMAND, log, environment=request(job.recipe, job.out) | environment)
-    return _Running(end.enter_context(started), job, device, log, since, end)
+    process = guarded(COMMAND, log, environment=request(job.recipe, job.out) | environment)
+    return _Running(end.enter_context(process), job, device, log, since, end)
 
 
-def _problem(ended: _Running) -> str | None:
+def _problem(run: _Running) -> str | None:
     """Return why a run diverged, None if it has a model; raise `TrainingError` for any other end."""
-    code = ended.process.returncode
+    code = run.process.returncode
     if code == 0:
         return None
-    said = last_words(ended.log, ended.since)
+    message = last_words(run.log, run.since)
     if code == DIVERGED:
-        return said
+        return message
     raise TrainingError(
-        f"{ended.job.out}: ended with exit code {code}: {said}; all it printed is in {ended.log}; the same "
+        f"{run.job.out}: ended with exit code {code}: {message}; all it printed is in {run.log}; the same "
         "command continues"
     )

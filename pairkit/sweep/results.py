@@ -78,11 +78,11 @@ def measured(folder: Path, metric: str) -> float:
 
 def settings(runs: Sequence[Run], metric: str) -> list[Setting]:
     """Join the seeds of each setting, the best first."""
-    joined: dict[str, tuple[Mapping[str, Any], list[float | None]]] = {}
+    groups: dict[str, tuple[Mapping[str, Any], list[float | None]]] = {}
     for run in runs:
         values = run.point.without_seed
-        joined.setdefault(str(values), (values, []))[1].append(run.value)
-    return sorted((Setting(*each) for each in joined.values()), key=lambda each: order(each.mean, metric))
+        groups.setdefault(str(values), (values, []))[1].append(run.value)
+    return sorted((Setting(*each) for each in groups.values()), key=lambda each: order(each.mean, metric))
 
 
 def order(value: float | None, metric: str) -> float:

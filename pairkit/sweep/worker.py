@@ -28,12 +28,12 @@ DIVERGED = 3  # exit code of a run that had to stop, which is a result
 
 def request(recipe: TrainRecipe, out: Path) -> dict[str, str]:
     """Return the environment of a run, whose directory `out` is inside of one that this process owns."""
-    allowed = named()
+    modules = named()
     content = {
         "recipe": recipe.model_dump(mode="json"),
         "out": str(out),
         "owner": os.getpid(),
-        "modules": None if allowed is None else sorted(allowed),
+        "modules": None if modules is None else sorted(modules),
     }
     # As in an installed command, a file of the working directory is not taken for a library's module.
     return {REQUEST: json.dumps(content), "PYTHONSAFEPATH": "1"}

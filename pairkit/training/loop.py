@@ -76,39 +76,41 @@ def train_steps(
     speed = speed_of(step_model)
     largest_norm = recipe.optimizer.max_grad_norm or math.inf  # inf: logged, never clipped
     interval = save_interval(recipe.save_every, steps)
-    skipped = Skipped()
+    skips = Skipped()
     at_start, moves_at = step_model.unmoved(), first_update(recipe.optimizer, steps, first)
-    state = checkpoint.State(model, optimizer, loss, skipped, recording.drawn)
+    state = checkpoint.State(model, optimizer, loss, skips, recording.drawn)
     checkpoints = out / checkpoint.CHECKPOINTS
     # Everything else of a step is a function of (seed, step): with the state and the number of steps done, a
     # resumed run is the run that was stopped.
-    done = checkpoint.restore(checkpoints, state, processes, start)
+    start_step = checkpoint.restore(checkpoints, state, processes, start)
     if recipe.gradient_checkpointing:
         _checkpoint_activations(model)
     step_model.kind.set_training(model)
 
     with (
-        MetricsLog(out, done, recipe, first=first, active=processes.main) as log,
-        _interruptible() as interrupted,
-        progress("training", order.sets_before(end), unit="sets", done=order.sets_before(done)) as advance,
+        MetricsLog(out, start_step, recipe, first=first, active=processes.main) as log,
+        _interruptible() as interruption,
+        progress(
+            "training", order.sets_before(end), unit="sets", done=order.sets_before(start_step)
+        ) as advance,
     ):
         # One more round than there are steps: `step` is the number of steps done, and after the last one
         # there is an evaluation, but a checkpoint only of the best, because the model itself is saved, or for
         # the segment that follows: the saved model may be rounded, and has no moments.
         best = _best(recipe, out, processes, first)
-        for step in range(done, end + 1):
+        for step in range(start_step, end + 1):
             last = step == end
             # Two passes of one model differ by rounding, which a margin of 0 would show.
             current = at_start if step <= moves_at else step_model
             # Agreed on by all: one that stopped alone would leave the others waiting in a collective call.
-            stop = processes.any(interrupted.came is not None)
+            stop = processes.any(interruption.came is not None)
 
             # Evaluated and logged before the checkpoint, because a run that resumes from this checkpoint does
             # not evaluate this step again.
-            resumed_here = first < step == done
+            resumed_here = first < step == start_step
             due = last or step == first or _every(recipe.eval_every, step)
-            if due and not resumed_here and (evaluated := recording.evaluate(current, step)):
-                log.write(step, "eval", evaluated)
+            if due and not resumed_here and (evaluation := recording.evaluate(current, step)):
+                log.write(step, "eval", evaluation)
                 best = _best(recipe, out, processes, first)
             # Not at the start of a later segment: the one before has measured the same weights.
             if curve and curve.due(step, last=last) and not (resumed_here or 0 < step == first):
@@ -122,26 +124,26 @@ def train_steps(
             # before, of which only the last few are kept.
             periodic = _every(interval, step) and first < step and not last
             followed = last and end < steps
-            due = followed or (stop and not last) or ((periodic or step == best) and not skipped.in_a_row)
+            due = followed or (stop and not last) or ((periodic or step == best) and not skips.in_a_row)
             if due and not resumed_here:
                 files = checkpoint.content(state, processes)  # on all, because gathering is collective
                 if processes.main:
                     log.flush()  # first, because a checkpoint must not be ahead of the metrics on disk
                     checkpoint.save(checkpoints, step, files, keep=recipe.keep, best=best)
-                    recording.forget_after(done)
+                    recording.forget_after(start_step)
             if stop and not last:
                 path = checkpoint.checkpoint_path(checkpoints, step)
                 message = f"stopped after step {step}; the same command resumes from {path}"
-                raise Interrupted(message) from interrupted.exception()
+                raise Interrupted(message) from interruption.exception()
             if last:
                 if processes.main:
-                    recording.forget_after(done)
+                    recording.forget_after(start_step)
                 break
 
             # For a user's loss that samples without a generator of its own: the same numbers after a resume.
             torch.manual_seed(step_seed(recipe.seed, step))
             observe_training_set(current, train, order, step)
-            started = time.perf_counter()
+            start_time = time.perf_counter()
             statistics = loss.state_dict()  # as they were, in case the step is skipped
             rows = order.step_sets(step)
             seeds = draw_seeds([train.sets[i] for i in rows], recipe.seed, step)
@@ -167,14 +169,16 @@ def train_steps(
                 speed.operations(batch, work),
             )
             # In the order of ranks on every process, because floating-point sums depend on the order.
-            values, counts, norms, drawn, draws, operations = zip(*processes.collect(share), strict=True)
+            values, counts, norms, origin_counts, draws, operations = zip(
+                *processes.collect(share), strict=True
+            )
             value, tokens = sum(values), sum(counts)
             recording.count(draws)
 
             # From the sum and from all norms: every process sees the same numbers and skips the same step, or
             # their weights would drift apart.
             problem = not_finite(value, norms)
-            skipped.note(step + 1, problem, recipe.max_skipped, out)
+            skips.note(step + 1, problem, recipe.max_skipped, out)
             if problem:
                 optimizer.zero_grad()  # without gradients the optimizer changes neither weights nor moments
                 loss.load_state_dict(statistics)
@@ -183,29 +187,29 @@ def train_steps(
             peak = step == warmup_steps(recipe.optimizer, steps) and not problem
             before = Unmoved(optimizer.weights) if peak and optimizer.loses_small_updates else None
             optimizer.step(rate, step_seed(recipe.seed, step))
-            unmoved = before.share() if before else None
-            if unmoved is not None and (text := unmoved_warning(unmoved, rate, step + 1)):
+            unmoved_share = before.share() if before else None
+            if unmoved_share is not None and (text := unmoved_warning(unmoved_share, rate, step + 1)):
                 warn(text)
             optimizer.zero_grad()  # to None: memory is free until the next backward
 
             # Without evaluation and checkpoint, because rates are those of training alone.
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - start_time
             rates = speed.rates(len(rows), tokens, sum(operations), seconds)
             if logged:
                 metrics = {"loss": value, **averages.means(processes), "grad_norm": norm}
                 if figures:
                     metrics |= figures.means(processes)
-                metrics |= {"learning_rate": rate, "skipped": skipped.total}
+                metrics |= {"learning_rate": rate, "skipped": skips.total}
                 if batch.routing is not None:
                     metrics["router_aux_loss"] = batch.routing.value
-                if unmoved is not None:
-                    metrics["unmoved"] = unmoved
-                totals = sum(drawn, Counter[str]())
+                if unmoved_share is not None:
+                    metrics["unmoved"] = unmoved_share
+                totals = sum(origin_counts, Counter[str]())
                 metrics |= {f"drawn_{origin}": count for origin, count in sorted(totals.items())}
                 log.write(step + 1, "train", {**metrics, **rates})
             advance(len(rows), note=f"loss {value:.4f}  {rates_note(rates)}")
-    if skipped.in_a_row:
-        warn(f"the last {skipped.in_a_row} steps were skipped; evaluate the model before you use it")
+    if skips.in_a_row:
+        warn(f"the last {skips.in_a_row} steps were skipped; evaluate the model before you use it")
     return model
 
 
@@ -240,8 +244,8 @@ class _Stops:
         # Only the main thread gets signals. Those that would raise an exception here: others end the process,
         # or are ignored, as its owner wants.
         main = threading.current_thread() is threading.main_thread()
-        found = {number: signal.getsignal(number) for number in _STOPS if main}
-        self.handlers = {number: handler for number, handler in found.items() if callable(handler)}
+        handlers = {number: signal.getsignal(number) for number in _STOPS if main}
+        self.handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
         self.came: int | None = None
         self._since = 0.0
 

@@ -91,14 +91,14 @@ class Lora(Strict):
             return  # without peft, the run itself asks for it
         import peft
 
-        known = {field.name for field in dataclasses.fields(peft.LoraConfig)}
+        fields = {field.name for field in dataclasses.fields(peft.LoraConfig)}
         for name in self.others:
-            if name not in known:
-                raise unknown("recipe key", f"lora.{name}", self._offered(known))
+            if name not in fields:
+                raise unknown("recipe key", f"lora.{name}", self._offered(fields))
 
-    def _offered(self, known: set[str]) -> list[str]:
+    def _offered(self, fields: set[str]) -> list[str]:
         own = set(type(self).model_fields)
-        return [f"lora.{name}" for name in (known - REFUSED.keys()) | own]
+        return [f"lora.{name}" for name in (fields - REFUSED.keys()) | own]
 
     @property
     def others(self) -> dict[str, Any]:
@@ -122,9 +122,9 @@ def check_base(name: str, place: Place, lora: Lora | None) -> None:
                 "pass a directory of adapters with --model"
             )
         # Those of the adapters hold, so that a recipe must not seem to set them.
-        if fixed := sorted(lora.model_fields_set - {"base", "merge", "continue_adapters"}):
+        if settings := sorted(lora.model_fields_set - {"base", "merge", "continue_adapters"}):
             raise RecipeError(
-                f"lora.{fixed[0]} is that of the adapters {name!r}, which are continued; leave it out, or "
+                f"lora.{settings[0]} is that of the adapters {name!r}, which are continued; leave it out, or "
                 "set lora.continue_adapters=false for fresh adapters"
             )
     elif place.adapters and not lora.merge:
@@ -166,15 +166,15 @@ def with_adapters(
     if whole:
         fields["modules_to_save"] = list(whole)
     # On the meta device there are no weights that an initialization could take apart.
-    forced: dict[str, Any] = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
-    forced["exclude_modules"] = _excluded(model, lora, outside)
+    overrides: dict[str, Any] = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
+    overrides["exclude_modules"] = _excluded(model, lora, outside)
     if lora.others.get("exclude_modules") and outside:
         raise ModelError(
             "lora.exclude_modules: in a model with images, video or sound pairkit excludes everything but "
             "the text part itself; name the modules to adapt with lora.targets instead"
         )
     try:
-        config = peft.LoraConfig(task_type=task, **{**fields, **_named(lora, whole), **forced})
+        config = peft.LoraConfig(task_type=task, **{**fields, **_named(lora, whole), **overrides})
         with quiet_peft():
             return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:

@@ -25,29 +25,29 @@ from pairkit.training.plan import Plan
 from pairkit.training.recipe import TrainRecipe
 
 
-def policy(planned: Plan, processes: Processes) -> nn.Module:
+def policy(plan: Plan, processes: Processes) -> nn.Module:
     """Load the model to train, with fresh adapters if the recipe has any, onto this process's device."""
-    return _read(_policy(planned, processes), planned, processes)
+    return _read(_policy(plan, processes), plan, processes)
 
 
-def reference(planned: Plan, processes: Processes) -> nn.Module:
+def reference(plan: Plan, processes: Processes) -> nn.Module:
     """Load the reference model onto this process's device."""
     # Adapters that are continued are not merged, so that the first step starts from equal log-probs.
-    if _continued(planned.recipe) and planned.recipe.model == planned.reference:
-        return _read(_policy(planned, processes), planned, processes)
-    name = planned.reference
-    model = _load(planned.recipe, name, _vocabulary(planned, name), processes, planned.new_ids)
-    return _read(model, planned, processes)
+    if _continued(plan.recipe) and plan.recipe.model == plan.reference:
+        return _read(_policy(plan, processes), plan, processes)
+    name = plan.reference
+    model = _load(plan.recipe, name, _vocabulary(plan, name), processes, plan.new_ids)
+    return _read(model, plan, processes)
 
 
-def running_reference(planned: Plan, model: nn.Module, processes: Processes) -> nn.Module:
+def running_reference(plan: Plan, model: nn.Module, processes: Processes) -> nn.Module:
     """Return the reference as it runs next to the policy `model`.
 
     Raises `ModelError` for one of another vocabulary: no divergence is defined.
     """
-    if planned.recipe.adapters_off_is_reference:  # no second model is in memory then
+    if plan.recipe.adapters_off_is_reference:  # no second model is in memory then
         return AdaptersOff(model)
-    live = reference(planned, processes).eval().requires_grad_(False)
+    live = reference(plan, processes).eval().requires_grad_(False)
     sizes = [_vocabulary_size(network) for network in (model, live)]
     if sizes[0] != sizes[1]:
         raise ModelError(
@@ -61,15 +61,15 @@ def _vocabulary_size(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
 
 
-def _read(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+def _read(model: nn.Module, plan: Plan, processes: Processes) -> nn.Module:
     """Place a model that was loaded, and check that its files are those that were hashed."""
     if processes.device.type == "cpu":
         # Its weights are the mapped files until a step writes to them: a file that is written to later would
         # change frozen ones, and one that is cut would end the process.
         _copy_storages(model)
-    placed = _placed(model, planned.recipe, processes)
-    planned.unwritten.check()
-    return placed
+    network = _placed(model, plan.recipe, processes)
+    plan.unwritten.check()
+    return network
 
 
 def _copy_storages(model: nn.Module) -> None:
@@ -85,47 +85,47 @@ def _copy_storages(model: nn.Module) -> None:
             tensor.data = torch.empty(0, dtype=tensor.dtype).set_(copy, *place)
 
 
-def to_save(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+def to_save(model: nn.Module, plan: Plan, processes: Processes) -> nn.Module:
     """Return the trained model in one piece, its adapters merged into full-precision weights if requested.
 
     Every process has to call it, because gathering a sharded model is collective; the first has the result.
     """
-    lora = planned.recipe.lora
+    lora = plan.recipe.lora
     merge = lora is not None and lora.merge
     # Merging into four bits would round the adapters away: they are put on a model loaded in full precision.
     if processes.sharded or (lora and lora.base and merge):
         weights = trained(model, processes)
         if processes.main:
-            fill(model := _policy(planned, None), weights)
+            fill(model := _policy(plan, None), weights)
     # On the CPU, because there is more memory: the merge is in float32.
     return merged(model.cpu()) if merge and processes.main else model
 
 
-def snapshot(model: nn.Module, planned: Plan, processes: Processes) -> nn.Module:
+def snapshot(model: nn.Module, plan: Plan, processes: Processes) -> nn.Module:
     """Return what `to_save` does while the model is trained on, which it leaves as it is; collective."""
-    lora = planned.recipe.lora
+    lora = plan.recipe.lora
     merge = lora is not None and lora.merge
     if not (processes.sharded or merge):
         return model
     weights = trained(model, processes)
     if not processes.main:
         return model
-    fill(copy := _policy(planned, None), weights)
+    fill(copy := _policy(plan, None), weights)
     return merged(copy) if merge else copy
 
 
-def reference_key(planned: Plan) -> str:
+def reference_key(plan: Plan) -> str:
     """Hash all that the reference's log-probs depend on besides the tokens; for the main process only."""
-    recipe, name = planned.recipe, planned.reference
+    recipe, name = plan.recipe, plan.reference
     revision = recipe.revision_of(name)
     # Hashes, not sizes and times, which copies and checkpoints of other weights may have too.
-    weights = planned.content.get("reference", planned.content["model"])
+    weights = plan.content.get("reference", plan.content["model"])
     # Random weights are determined by the seed and the size of the vocabulary.
-    scratch = [recipe.seed, len(planned.tokenizer)] if name.endswith(".json") else None
+    scratch = [recipe.seed, len(plan.tokenizer)] if name.endswith(".json") else None
     # The rows of new tokens are a part of the model; a run without any keeps the key that it had.
-    added = [recipe.seed, recipe.tokens.model_dump(mode="json")] if recipe.tokens else []
+    new_tokens = [recipe.seed, recipe.tokens.model_dump(mode="json")] if recipe.tokens else []
     precision = [recipe.dtype, recipe.bf16, *([_base(recipe, name)] if _base(recipe, name) else [])]
-    return short_hash([name, revision, precision, weights, scratch, *added])
+    return short_hash([name, revision, precision, weights, scratch, *new_tokens])
 
 
 def start_model(
@@ -152,31 +152,33 @@ def start_model(
         return with_saved_adapters(model, place.top, revision=place.adapters_revision, train=True)
     if recipe.lora is None:
         return model
-    adapted = with_adapters(model, recipe.lora, recipe.seed, tokens=new_ids, task=kind.task, whole=kind.whole)
-    if processes is not None and changes_one_use(adapted):  # once, where training starts
+    peft_model = with_adapters(
+        model, recipe.lora, recipe.seed, tokens=new_ids, task=kind.task, whole=kind.whole
+    )
+    if processes is not None and changes_one_use(peft_model):  # once, where training starts
         log(
             "embedding and output head are one matrix, and the adapters change one of its two uses, or each "
             "in its own way: a merged model gets two; lora.ensure_weight_tying=true keeps one"
         )
-    return adapted
+    return peft_model
 
 
-def _policy(planned: Plan, processes: Processes | None) -> nn.Module:
+def _policy(plan: Plan, processes: Processes | None) -> nn.Module:
     return start_model(
-        planned.recipe,
-        _vocabulary(planned, planned.recipe.model),
+        plan.recipe,
+        _vocabulary(plan, plan.recipe.model),
         processes,
-        new_ids=planned.new_ids,
-        tokenizer=planned.tokenizer,
+        new_ids=plan.new_ids,
+        tokenizer=plan.tokenizer,
     )
 
 
-def _vocabulary(planned: Plan, name: str) -> int:
+def _vocabulary(plan: Plan, name: str) -> int:
     """Return how many tokens a model must have, or gets if it starts from scratch."""
     # The data's tokens count, because some tokenizers have special tokens without an embedding.
-    used = 1 + max(split.largest_id() for split in (planned.train, planned.held_out) if split)
+    size = 1 + max(split.largest_id() for split in (plan.train, plan.held_out) if split)
     # The rows of new tokens are made after the model is loaded.
-    return len(planned.tokenizer) if name.endswith(".json") else min([used, *planned.new_ids])
+    return len(plan.tokenizer) if name.endswith(".json") else min([size, *plan.new_ids])
 
 
 def _continued(recipe: TrainRecipe) -> bool:

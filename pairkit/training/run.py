@@ -97,44 +97,44 @@ def train(
     outside_others(out)
     with stoppable(out, lambda: _stopped(out)):
         store = TokenStore(out.parent / "tokens", processes=processes)
-        planned = plan(recipe, store, allow_changed_data=allow_changed_data, segment=segment)
-        _check_single_process(planned, processes)
-        with _claimed(planned, out, on_existing, processes) as complete:
+        run_plan = plan(recipe, store, allow_changed_data=allow_changed_data, segment=segment)
+        _check_single_process(run_plan, processes)
+        with _claimed(run_plan, out, on_existing, processes) as complete:
             processes.wait()  # until `out` is this run's, because the others look into it next
             # After the wait: every process looks at the same directory and leaves here, or none does.
             if model_folder.exists():
                 log(f"{out}: this run is complete")
                 return model_folder
-            _announce(planned)
+            _announce(run_plan)
             if segment and processes.main:
                 continue_trackers(out, segment)
             # One process removes the directory, because the others would find it half removed.
             with discarding(out, complete) if processes.main else nullcontext():
                 try:
-                    model = _run(planned, out, processes, benchmark)
+                    model = _run(run_plan, out, processes, benchmark)
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
-                    raise ModelError(_too_large(planned, error)) from error
+                    raise ModelError(_too_large(run_plan, error)) from error
             if processes.main:
                 # Before the model, because with that the run is complete.
                 all_steps_taken(out)
                 save_model(
                     model,
-                    planned.tokenizer,
+                    run_plan.tokenizer,
                     model_folder,
                     recipe,
                     # What was not trained is copied from the model's files.
-                    check=lambda: planned.unwritten.check_content(planned.content),
+                    check=lambda: run_plan.unwritten.check_content(run_plan.content),
                 )
-                _say_truncation(planned)  # again, because the first line is far above by now
+                _say_truncation(run_plan)  # again, because the first line is far above by now
             processes.wait()
     return model_folder
 
 
 @contextmanager
 def _claimed(
-    planned: Plan, out: Path, on_existing: OnExisting, processes: Processes
+    run_plan: Plan, out: Path, on_existing: OnExisting, processes: Processes
 ) -> Iterator[Finished | None]:
     """Claim `out` for all processes of the run: one of them does."""
     if not processes.main:
@@ -142,15 +142,15 @@ def _claimed(
         return
     with claimed(
         out,
-        planned.recipe,
+        run_plan.recipe,
         on_existing,
-        data_digest=planned.data.digest,
-        content=planned.content,
-        steps=planned.order.end,
-        plan=lambda: report(planned),
-        refused=planned.refused(),
+        data_digest=run_plan.data.digest,
+        content=run_plan.content,
+        steps=run_plan.order.end,
+        plan=lambda: report(run_plan),
+        refused=run_plan.refused(),
         processes=processes,
-        segment=planned.segment,
+        segment=run_plan.segment,
     ) as complete:
         yield complete
 
@@ -160,9 +160,9 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _check_single_process(planned: Plan, processes: Processes) -> None:
+def _check_single_process(run_plan: Plan, processes: Processes) -> None:
     """Refuse several processes for a loss that updates its statistics at every call: they would differ."""
-    for _, part in planned.loss.parts:
+    for _, part in run_plan.loss.parts:
         if part.every_call and processes.size > 1:
             raise RecipeError(
                 f'{part.name} with stats="official" depends on micro-batches and cannot run in '
@@ -170,9 +170,9 @@ def _check_single_process(planned: Plan, processes: Processes) -> None:
             )
 
 
-def _too_large(planned: Plan, error: RuntimeError) -> str:
+def _too_large(run_plan: Plan, error: RuntimeError) -> str:
     """Describe what to lower; a micro-batch holds at least one set, whatever the budget."""
-    budget, longest = planned.recipe.tokens_per_micro_batch, planned.longest
+    budget, longest = run_plan.recipe.tokens_per_micro_batch, run_plan.longest
     remedy = f"try --tokens-per-micro-batch {budget // 2}"
     if budget <= longest:
         remedy = f"the longest text has {longest} tokens: try max_length={longest // 2}"
@@ -183,76 +183,76 @@ def _too_large(planned: Plan, error: RuntimeError) -> str:
 
 
 def _stopped(out: Path) -> str:
-    saved = checkpoints(out / CHECKPOINTS)
-    if not saved:
+    paths = checkpoints(out / CHECKPOINTS)
+    if not paths:
         return "stopped before the first checkpoint; the same command starts over"
-    return f"stopped; the same command resumes from {saved[-1]}"
+    return f"stopped; the same command resumes from {paths[-1]}"
 
 
-def _run(planned: Plan, out: Path, processes: Processes, benchmark: Benchmark | None) -> nn.Module:
-    recipe, needs = planned.recipe, planned.loss.needs
+def _run(run_plan: Plan, out: Path, processes: Processes, benchmark: Benchmark | None) -> nn.Module:
+    recipe, needs = run_plan.recipe, run_plan.loss.needs
     prompts = None
     if recipe.record.samples.every is not None:  # before anything that takes long
-        held_out_sets = planned.held_out_examples
-        prompts = prompts_of(recipe.record.samples, planned.data, recipe.eval_split, held_out_sets)
+        held_out_sets = run_plan.held_out_examples
+        prompts = prompts_of(recipe.record.samples, run_plan.data, recipe.eval_split, held_out_sets)
 
     def compute(sets: Sequence[TokenSet]) -> Sums:
         # From the main process, the only one that hashes the weights.
-        key = processes.broadcast_from_main(lambda: reference_key(planned))
+        key = processes.broadcast_from_main(lambda: reference_key(run_plan))
         return reference_sums(
             sets,
             out.parent / "reference" / f"{key}.parquet",
-            partial(reference, planned, processes),
+            partial(reference, run_plan, processes),
             tokens_per_micro_batch=recipe.tokens_per_micro_batch,
             processes=processes,
         )
 
     # Sets, whose reference is that of their pairs; where pairs are what is tokenized, there is none.
-    examples = planned.train.sets if planned.kind.pairs is None else planned.examples
+    examples = run_plan.train.sets if run_plan.kind.pairs is None else run_plan.examples
     train_split = split_for(needs, examples, compute, seed=recipe.seed, max_length=recipe.max_length)
-    if isinstance(planned.examples, PairSets):
-        train_split = as_pairs(train_split, planned.examples)
+    if isinstance(run_plan.examples, PairSets):
+        train_split = as_pairs(train_split, run_plan.examples)
     held_out = None
-    if planned.held_out_examples:  # kto's reference point is that of training
-        held_out = split_for(needs - {"kl_baseline"}, planned.held_out_examples, compute)
+    if run_plan.held_out_examples:  # kto's reference point is that of training
+        held_out = split_for(needs - {"kl_baseline"}, run_plan.held_out_examples, compute)
     # After the reference's log-probs, because its model is freed by then: one model at a time is in memory.
-    model = policy(planned, processes)
-    start = planned.segment.start if planned.segment else None
+    model = policy(run_plan, processes)
+    start = run_plan.segment.start if run_plan.segment else None
     if start:  # before anything is compared with it; the loop loads the whole state
         load_weights(start, model)
     in_steps = "token_kl" in needs  # otherwise the reference runs at evaluations alone, or never
-    live = running_reference(planned, model, processes) if in_steps or recipe.record.kl else None
-    _check_packed(model, planned)
-    at_reference = starts_at_reference(model, planned, train_split, processes)
+    live = running_reference(run_plan, model, processes) if in_steps or recipe.record.kl else None
+    _check_packed(model, run_plan)
+    at_reference = starts_at_reference(model, run_plan, train_split, processes)
     routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
     beside = live if in_steps else None
-    step_model = StepModel(planned.loss, model, beside, budget, processes, at_reference, routers)
+    step_model = StepModel(run_plan.loss, model, beside, budget, processes, at_reference, routers)
     # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
-    chat = partial(ChatFormat, planned.tokenizer, "none" if recipe.template == "none" else None)
+    chat = partial(ChatFormat, run_plan.tokenizer, "none" if recipe.template == "none" else None)
     curve = None
     if recipe.eval.generate and benchmark:
         curve = curve_of(recipe.eval.generate, benchmark, recipe.eval_every, model, chat(), processes)
     samples = samples_of(recipe.record.samples, prompts, model, chat(), recipe.seed) if prompts else None
     names, splits = (recipe.train_split, recipe.eval_split), (train_split, held_out)
     recording = recording_of(
-        recipe.record, out, names, planned.negatives, splits, live, samples, recipe.seed
+        recipe.record, out, names, run_plan.negatives, splits, live, samples, recipe.seed
     )  # fmt: skip
     epochs = recipe.save_every == "epoch"
-    save_epoch = partial(save_epoch_model, planned, out, processes) if epochs else None
+    save_epoch = partial(save_epoch_model, run_plan, out, processes) if epochs else None
     model = train_steps(
-        recipe, step_model, planned.order, planned.negatives, train_split, recording, out, curve, start,
+        recipe, step_model, run_plan.order, run_plan.negatives, train_split, recording, out, curve, start,
         save_epoch,
     )  # fmt: skip
-    return to_save(model, planned, processes)
+    return to_save(model, run_plan, processes)
 
 
-def _check_packed(model: nn.Module, planned: Plan) -> None:
+def _check_packed(model: nn.Module, run_plan: Plan) -> None:
     """Compare packed with separate passes on the first global batch."""
-    sets = planned.examples
+    sets = run_plan.examples
     # The first step's sets: the same for every run of the recipe, and about to be scored anyway.
-    first = [sets[i] for i in planned.order.step_sets(planned.order.first)]
-    planned.kind.check(model, first, precision(planned.recipe))
+    first = [sets[i] for i in run_plan.order.step_sets(run_plan.order.first)]
+    run_plan.kind.check(model, first, precision(run_plan.recipe))
 
 
 def _processes(recipe: TrainRecipe) -> Processes:
@@ -271,25 +271,25 @@ def _processes(recipe: TrainRecipe) -> Processes:
     return replace(processes, sharded=sharded)
 
 
-def _announce(planned: Plan) -> None:
-    examples = f"{len(planned.train.sets):,} sets"
-    if planned.recipe.expand or planned.kind.pairs:
-        examples += f" ({len(planned.examples):,} pairs)"
-    steps = planned.segment.name if planned.segment else f"{planned.order.step_count:,} steps"
-    log(f"{planned.loss.name} on {examples}, {steps}, model {planned.recipe.model}")
-    for tokenized in (planned.train, planned.held_out):
+def _announce(run_plan: Plan) -> None:
+    examples = f"{len(run_plan.train.sets):,} sets"
+    if run_plan.recipe.expand or run_plan.kind.pairs:
+        examples += f" ({len(run_plan.examples):,} pairs)"
+    steps = run_plan.segment.name if run_plan.segment else f"{run_plan.order.step_count:,} steps"
+    log(f"{run_plan.loss.name} on {examples}, {steps}, model {run_plan.recipe.model}")
+    for tokenized in (run_plan.train, run_plan.held_out):
         if tokenized and tokenized.refused:
             log(f"not used: {tokenized.refusals()}")
-    _say_truncation(planned)
-    for note in planned.notes:
+    _say_truncation(run_plan)
+    for note in run_plan.notes:
         log(note)
-    for warning in warnings(planned):
+    for warning in warnings(run_plan):
         warn(warning)
-    if planned.held_out is None:
-        log(f"no split {planned.recipe.eval_split!r}: evaluation is off")
+    if run_plan.held_out is None:
+        log(f"no split {run_plan.recipe.eval_split!r}: evaluation is off")
 
 
-def _say_truncation(planned: Plan) -> None:
-    for split, cut in planned.truncation().items():
-        if sentence := cut.sentence(planned.recipe.max_length):
+def _say_truncation(run_plan: Plan) -> None:
+    for split, cut in run_plan.truncation().items():
+        if sentence := cut.sentence(run_plan.recipe.max_length):
             warn(f"{split}: {sentence}")

@@ -50,7 +50,8 @@ def commands(text: str) -> list[list[str]]:
         for separator in ("&&", "|", ">", "2>", "&"):
             words = words[: words.index(separator)] if separator in words[1:] else words
         if words and words[0].rpartition("/")[2] == "pairkit" and "..." not in words:
-            found.append(["pairkit", *words[1:]])
+            # Without what a script is given besides.
+            found.append(["pairkit", *(word for word in words[1:] if word != "$@")])
     return found
 
 

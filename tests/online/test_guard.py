@@ -143,7 +143,7 @@ def killed(folder: Path, words: tuple[str, ...]) -> Path:
         "from pairkit.processes.start import guarded\n"
         "from pairkit.online.reserve import reserved\n"
         "with reserved('http://localhost:9/v1') as held:\n"
-        "    with guarded(sys.argv[2:], pathlib.Path(sys.argv[1]), held=held):\n"
+        "    with guarded(sys.argv[2:], pathlib.Path(sys.argv[1]), descriptors=held):\n"
         "        time.sleep(100)\n"
     )
     command = [sys.executable, "-c", script, str(folder / "log"), "sh", "-c", f"{line}; true"]

@@ -63,8 +63,8 @@ def opening_advice(opens: Callable[[Mapping[str, Any]], bool | None], arguments:
     """
     if opens(arguments) is False:
         return "leave template.prefill out"
-    found = (name for name in THINKING if opens({**arguments, name: False}) is False)
-    if name := next(found, None):
+    names = (name for name in THINKING if opens({**arguments, name: False}) is False)
+    if name := next(names, None):
         return f"set template.kwargs.{name}=false"
     return "set template.file to a template that opens none"
 

@@ -28,14 +28,16 @@ class ControlTokens:
     """The control tokens of a tokenizer and a template, which is given as text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str) -> None:
-        special, known = set(tokenizer.all_special_tokens), {*THOUGHT_MARKS, *TOOL_MARKS}
+        special, marks = set(tokenizer.all_special_tokens), {*THOUGHT_MARKS, *TOOL_MARKS}
         self._tokenizer = tokenizer
         self.ids: dict[str, int] = {}  # of each control token, by its text
         whole_words = set()
         for number, token in tokenizer.added_tokens_decoder.items():
             text = str(token)
-            written = not text.isalnum() and text in template
-            control = token.special or text in special or text in known or written or _PIPED.fullmatch(text)
+            in_template = not text.isalnum() and text in template
+            control = (
+                token.special or text in special or text in marks or in_template or _PIPED.fullmatch(text)
+            )
             if control and text and not text.isspace():
                 self.ids[text] = int(number)
                 whole_words |= {text} if token.single_word else set()
@@ -59,19 +61,19 @@ class ControlTokens:
         plain = [i for i, text in enumerate(texts) if not (text.hidden and STAND_INS.search(text.text))]
         ids: list[list[int] | None] = [None for _ in texts]
         # One call, because fast tokenizers work on many texts in parallel.
-        for i, encoded in zip(plain, encode(self._tokenizer, [texts[i].text for i in plain]), strict=True):
-            if self._spelled(texts[i].text) == self._found(encoded):
-                ids[i] = encoded
-        others = [i for i, encoded in enumerate(ids) if encoded is None]
+        for i, token_ids in zip(plain, encode(self._tokenizer, [texts[i].text for i in plain]), strict=True):
+            if self._spelled(texts[i].text) == self._found(token_ids):
+                ids[i] = token_ids
+        others = [i for i, token_ids in enumerate(ids) if token_ids is None]
         # Made only if needed, because it is a copy of the tokenizer.
         rest = iter(self._encode_sealed([texts[i] for i in others]) if others else ())
-        return [next(rest) if encoded is None else encoded for encoded in ids]
+        return [next(rest) if token_ids is None else token_ids for token_ids in ids]
 
     @cached_property
     def _encode_sealed(self) -> Callable[[Sequence[Rendered]], list[list[int]]]:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        sealed = None if backend is None else Sealed.of(backend, self.ids, self.pattern)
-        return sealed.encode if sealed else self._encode_in_pieces
+        encoder = None if backend is None else Sealed.of(backend, self.ids, self.pattern)
+        return encoder.encode if encoder else self._encode_in_pieces
 
     def _encode_in_pieces(self, texts: Sequence[Rendered]) -> list[list[int]]:
         """Encode without a copy of the tokenizer, token by token and piece by piece of text between them.
@@ -91,7 +93,7 @@ class ControlTokens:
         return ids
 
     def _piece(self, text: str) -> list[int]:
-        cuts = [0, *(found.start() + 1 for found in self.pattern.finditer(text)), len(text)]
+        cuts = [0, *(match.start() + 1 for match in self.pattern.finditer(text)), len(text)]
         ids = self._joined(text[a:b] for a, b in pairwise(cuts) if a < b)
         # What a normalizer makes of several characters, it makes of none alone.
         return self._joined(text) if self._found(ids) else ids
@@ -100,8 +102,8 @@ class ControlTokens:
         return list(chain.from_iterable(encode(self._tokenizer, list(pieces))))
 
     def _spelled(self, text: str) -> list[int]:
-        found = (self.ids[token] for token in self.pattern.findall(text))
-        return [number for number in found if number in self._numbers]
+        numbers = (self.ids[token] for token in self.pattern.findall(text))
+        return [number for number in numbers if number in self._numbers]
 
     def _found(self, ids: Sequence[int]) -> list[int]:
         return [number for number in ids if number in self._numbers]
@@ -112,11 +114,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
     if not texts:
         return []
     with panics_as_errors(tokenizer.name_or_path):
-        encoded = tokenizer(
+        encoding = tokenizer(
             list(texts),
             add_special_tokens=False,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-    ids: list[list[int]] = encoded["input_ids"]
+    ids: list[list[int]] = encoding["input_ids"]
     return ids

@@ -49,15 +49,15 @@ def forged(
     short = {each for each in texts if each.strip() and len(each.strip()) <= longest}
     suspects = {each for each in short if any(each.strip() in middle for middle in within)}
     firsts = {token[0] for token in counts if not token[0].isalnum()}
-    changed = _CHANGES.search(template) is not None and any(
+    may_change = _CHANGES.search(template) is not None and any(
         first in each for each in texts for first in firsts
     )
-    if not suspects and not changed:
+    if not suspects and not may_change:
         return None
-    first = re.compile(f"[{re.escape(''.join(sorted(firsts)))}]") if changed and firsts else None
+    first = re.compile(f"[{re.escape(''.join(sorted(firsts)))}]") if may_change and firsts else None
     others = [_Others(suspects, first, own).value(value) for value in values]
-    found = Counter(control.findall(render(others)))
-    return next((token for token, count in counts.items() if count > found[token]), None)
+    other_counts = Counter(control.findall(render(others)))
+    return next((token for token, count in counts.items() if count > other_counts[token]), None)
 
 
 class _Others:

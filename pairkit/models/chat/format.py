@@ -121,12 +121,12 @@ class ChatFormat:
         hiding = self.control.hiding()
         if self.raw:
             return Rendered(self._joined(messages, tools, hiding), hiding.hidden)
-        given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
-        with self._renderer.advising(*given):
-            text = self._renderer.written(*given, True)
-        written.check_prompt(given.messages, given.tools, text)
-        if lost := self._renderer.lost(given.messages, 0, given.tools, given.arguments, True):
-            raise PromptRefused("tools_dropped", f"the template leaves {lost} out; {written.TOOLS}")
+        inputs = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
+        with self._renderer.advising(*inputs):
+            text = self._renderer.written(*inputs, True)
+        written.check_prompt(inputs.messages, inputs.tools, text)
+        if omission := self._renderer.lost(inputs.messages, 0, inputs.tools, inputs.arguments, True):
+            raise PromptRefused("tools_dropped", f"the template leaves {omission} out; {written.TOOLS}")
         return Rendered(text + self.prefill(tools=tools, kwargs=kwargs), hiding.hidden)
 
     def conversation(
@@ -137,9 +137,9 @@ class ChatFormat:
         Raises `PromptRefused` and `ModelError` as `prompt` does, but not for what the template leaves out.
         """
         hiding = self.control.hiding()
-        given = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
-        with self._renderer.advising(*given):
-            text = self._renderer.written(*given, False)
+        inputs = self._renderer.given(with_system(messages, self.settings.system), tools, kwargs, hiding)
+        with self._renderer.advising(*inputs):
+            text = self._renderer.written(*inputs, False)
         return Rendered(text, hiding.hidden)
 
     def encode_prompts(self, prompts: Sequence[Rendered]) -> list[list[int]]:
@@ -161,8 +161,8 @@ class ChatFormat:
         user = [{"role": "user", "content": self._renderer.shape.content(PROMPT)}]
         arguments = {**self.settings.kwargs, **(kwargs or {})}
         apply = self._renderer.apply
-        alone, followed = (apply(user, None, arguments, generation) for generation in (False, True))
-        return followed[len(alone) :] if followed.startswith(alone) else ""
+        alone, whole = (apply(user, None, arguments, generation) for generation in (False, True))
+        return whole[len(alone) :] if whole.startswith(alone) else ""
 
     def assistant_spans(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
@@ -172,18 +172,18 @@ class ChatFormat:
         By the template's generation marks, else by rendering what comes before each turn; None where that is
         not how the dialogue begins, or where a turn holds a tool's result.
         """
-        hiding, spoken = self.control.hiding(), with_system(messages, self.settings.system)
+        hiding, dialogue = self.control.hiding(), with_system(messages, self.settings.system)
         if self.raw:
-            contents = [hiding.text(str(message["content"])) for message in spoken]
-            return turns.raw_spans(spoken, contents, SEPARATOR)
-        given = self._renderer.given(spoken, tools, kwargs, hiding)
-        template = self._renderer.chosen(given.tools) or ""
-        if marked := turns.marked_spans(self.tokenizer, template, *given):
-            return marked
-        with self._renderer.advising(*given):
-            text = self._renderer.apply(*given, True)
+            contents = [hiding.text(str(message["content"])) for message in dialogue]
+            return turns.raw_spans(dialogue, contents, SEPARATOR)
+        inputs = self._renderer.given(dialogue, tools, kwargs, hiding)
+        template = self._renderer.chosen(inputs.tools) or ""
+        if spans := turns.marked_spans(self.tokenizer, template, *inputs):
+            return spans
+        with self._renderer.advising(*inputs):
+            text = self._renderer.apply(*inputs, True)
             end = self.turn(tools=tools, kwargs=kwargs).end
-            return turns.prefix_spans(self._renderer.apply, *given, text, end, self.control.pattern)
+            return turns.prefix_spans(self._renderer.apply, *inputs, text, end, self.control.pattern)
 
     def prefill(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> str:
         """Return what is added to the generation prompt: the settings' prefill.
@@ -213,8 +213,8 @@ class ChatFormat:
         anchor = self._anchor
         if not anchor:
             return self.control.encode(texts)
-        anchored = self.control.encode([Rendered("\n" + text, hidden) for text, hidden in texts])
-        return [ids[len(anchor) :] for ids in anchored]
+        sequences = self.control.encode([Rendered("\n" + text, hidden) for text, hidden in texts])
+        return [ids[len(anchor) :] for ids in sequences]
 
     def end_ids(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> list[int]:
         """Return the ids that end a plain answer: the template's, else EOS. Raises `ModelError` without."""
@@ -275,19 +275,19 @@ class ChatFormat:
             detail = "template=none has no form for tool calls and separate thoughts; set a template"
             raise PromptRefused("template_refused", detail)
         hiding, before = self.control.hiding(), with_system(prompt, self.settings.system)
-        given = self._renderer.given([*before, message], tools, kwargs, hiding)
-        with self._renderer.advising(*given):
+        inputs = self._renderer.given([*before, message], tools, kwargs, hiding)
+        with self._renderer.advising(*inputs):
             try:
-                text = self._renderer.answer(*given)
-            except PromptRefused as refused:
-                write = partial(self._renderer.answer, given.messages, given.tools)
-                detail = thinking_advice(write, given.arguments) or refused.detail
-                raise PromptRefused(refused.reason, detail) from None
+                text = self._renderer.answer(*inputs)
+            except PromptRefused as refusal:
+                write = partial(self._renderer.answer, inputs.messages, inputs.tools)
+                detail = thinking_advice(write, inputs.arguments) or refusal.detail
+                raise PromptRefused(refusal.reason, detail) from None
         body, ends_itself = written.body(
             text, self.turn(tools=tools, kwargs=kwargs).end, self.control.pattern, self.marks.own
         )
         end = [] if ends_itself else self.end_ids(tools=tools, kwargs=kwargs)
-        thought_end = self._renderer.thought_end(*given, text)
+        thought_end = self._renderer.thought_end(*inputs, text)
         return Answer(Rendered(body, hiding.hidden), end, thought_end)
 
     # The parts
@@ -298,11 +298,11 @@ class ChatFormat:
 
     @cached_property
     def _anchor(self) -> list[int]:
-        anchor, joined, alone = encode(self.tokenizer, ["\n", "\nx", "x"])
-        return anchor if anchor + alone != joined and joined[: len(anchor)] == anchor else []
+        anchor, pair, alone = encode(self.tokenizer, ["\n", "\nx", "x"])
+        return anchor if anchor + alone != pair and pair[: len(anchor)] == anchor else []
 
     def _joined(self, messages: Messages, tools: str | None, hiding: Hiding) -> str:
-        given = with_system(messages, self.settings.system)
-        if tools or any(message.get("tool_calls") for message in given):
+        dialogue = with_system(messages, self.settings.system)
+        if tools or any(message.get("tool_calls") for message in dialogue):
             raise PromptRefused("template_refused", "template=none has no form for tools; set a template")
-        return SEPARATOR.join(hiding.text(str(message["content"])) for message in given)
+        return SEPARATOR.join(hiding.text(str(message["content"])) for message in dialogue)

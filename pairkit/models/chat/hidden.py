@@ -95,8 +95,8 @@ class Hiding:
             start = mark.end()
         return "".join([*parts, self._pattern.sub(self._hide, text[start:])])
 
-    def _hide(self, found: re.Match[str]) -> str:
-        return self._stand_in(found.group())
+    def _hide(self, match: re.Match[str]) -> str:
+        return self._stand_in(match.group())
 
     def _stand_in(self, text: str) -> str:
         return self._stand_ins.setdefault(text, chr(FIRST + len(self._stand_ins)))
@@ -104,7 +104,7 @@ class Hiding:
 
 def restore(text: str, hidden: tuple[str, ...]) -> str:
     """Replace the stand-ins of a text by what they stand for."""
-    return STAND_INS.sub(lambda found: hidden[ord(found.group()) - FIRST], text) if hidden else text
+    return STAND_INS.sub(lambda match: hidden[ord(match.group()) - FIRST], text) if hidden else text
 
 
 def unescaped(text: str) -> str:
@@ -134,6 +134,6 @@ def _plain(text: str) -> bool:
     return text.isalnum() or text.isspace()
 
 
-def _character(found: re.Match[str]) -> str:
-    halves = found.group().encode().decode("unicode_escape")
+def _character(match: re.Match[str]) -> str:
+    halves = match.group().encode().decode("unicode_escape")
     return halves.encode("utf-16", "surrogatepass").decode("utf-16")

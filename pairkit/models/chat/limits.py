@@ -114,15 +114,15 @@ class Counting(ImmutableSandboxedEnvironment):
             budget.step()
         return ""
 
-    def call(self, context: Any, obj: Any, /, *arguments: Any, **named: Any) -> Any:
+    def call(self, context: Any, obj: Any, /, *arguments: Any, **keywords: Any) -> Any:
         """Call what a template calls; methods of texts are checked first."""
         method = getattr(obj, "__wrapped__", obj)  # the sandbox wraps `format`
         if isinstance(of := getattr(method, "__self__", None), str):
-            _check(method.__name__, of, arguments, named)
+            _check(method.__name__, of, arguments, keywords)
         elif getattr(obj, "__name__", "") == "strftime_now":
-            for each in (*arguments, *named.values()):
+            for each in (*arguments, *keywords.values()):
                 _check("strftime", each, (), {})
-        return _counted(super().call(context, obj, *arguments, **named))
+        return _counted(super().call(context, obj, *arguments, **keywords))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute `left operator right` if the result is not too large."""
@@ -162,32 +162,32 @@ class _Filters(dict[str, Callable[..., Any]]):
 
     def __setitem__(self, name: str, function: Callable[..., Any]) -> None:
         @wraps(function)  # with what tells jinja that it takes the environment first
-        def counting(*arguments: Any, **named: Any) -> Any:
-            given = arguments[1:] if hasattr(function, "jinja_pass_arg") else arguments
-            _check(name, given[0] if given else None, given[1:], named)
-            return _counted(function(*arguments, **named))
+        def counting(*arguments: Any, **keywords: Any) -> Any:
+            values = arguments[1:] if hasattr(function, "jinja_pass_arg") else arguments
+            _check(name, values[0] if values else None, values[1:], keywords)
+            return _counted(function(*arguments, **keywords))
 
         super().__setitem__(name, counting)
 
 
-def _check(name: str, value: Any, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+def _check(name: str, value: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
     """Refuse a call of a method or a filter that would make too much of `value`."""
     budget = _budget.get()
     if budget is None:
         return
     budget.step()
-    given = [*arguments, *named.values()]
-    for each in given:
+    values = [*arguments, *keywords.values()]
+    for each in values:
         if isinstance(each, (int, float)) and abs(each) > ITEMS:  # a width, a precision, a number of columns
             budget.make(CHARACTERS + 1)
-    for each in (value, *given):
+    for each in (value, *values):
         if isinstance(each, (list, tuple, dict)):
             _items(each, budget)
-    texts = [each for each in given if isinstance(each, str)]
+    texts = [each for each in values if isinstance(each, str)]
     if name == "replace" and isinstance(value, str) and len(texts) > 1:
         budget.make(value.count(texts[0]) * len(texts[1]))
     if name == "join":
-        for items in (value, *given):
+        for items in (value, *values):
             if isinstance(items, (list, tuple)):
                 budget.make(sum(len(each) if isinstance(each, str) else 1 for each in items))
                 budget.make(
@@ -198,7 +198,7 @@ def _check(name: str, value: Any, arguments: tuple[Any, ...], named: Mapping[str
     if name == "wordwrap" and isinstance(value, str):
         budget.make(len(value) * max(map(len, texts), default=0))
     if name == "translate" and isinstance(value, str):
-        tables = [each for each in given if isinstance(each, dict)]
+        tables = [each for each in values if isinstance(each, dict)]
         longest = [len(to) for table in tables for to in table.values() if isinstance(to, str)]
         budget.make(len(value) * max(longest, default=0))
     if name == "strftime" and isinstance(value, str) and len(value) > FORMAT:
@@ -214,14 +214,14 @@ def _items(value: Any, budget: _Budget) -> None:
     """Count the items of nested lists, because few that hold each other twice are written as very many."""
     stack, count = [value], 0
     while stack:
-        found = stack.pop()
+        item = stack.pop()
         count += 1
         if count > ITEMS:
             raise RecipeError(f"the chat template writes more than {ITEMS:,} items of lists; {_OTHER}")
-        if isinstance(found, dict):
-            stack += found.values()
-        elif isinstance(found, (list, tuple)):
-            stack += found
+        if isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, (list, tuple)):
+            stack += item
 
 
 def _finalized(value: Any) -> Any:
@@ -243,8 +243,8 @@ def _joined(texts: Any) -> str:
     return "".join(parts)
 
 
-def _counted(made: Any) -> Any:
+def _counted(value: Any) -> Any:
     budget = _budget.get()
-    if budget is not None and isinstance(made, str):
-        budget.make(len(made))
-    return made
+    if budget is not None and isinstance(value, str):
+        budget.make(len(value))
+    return value

@@ -80,9 +80,9 @@ class Marks:
     """
 
     def __init__(self, template: str, tokens: Collection[str]) -> None:
-        found = [each for each in THOUGHTS if each.sign in template or each.sign in tokens]
+        thoughts = [each for each in THOUGHTS if each.sign in template or each.sign in tokens]
         # A model without any may still be trained on texts with the usual marks, which then are only text.
-        self._thoughts = found or [THINK]
+        self._thoughts = thoughts or [THINK]
         own = [each.own for each in self._thoughts]
         self.own: Own = re.compile("|".join([*own, *map(re.escape, TOOL_MARKS)]))
 
@@ -109,21 +109,21 @@ class Marks:
         """Tell whether a text begins with what begins a thought, white space aside."""
         return text.lstrip().startswith(tuple(mark.lstrip() for mark in self.openings))
 
-    def without_opening(self, text: str, opened: str) -> str:
-        """Remove the mark at the beginning of a completion where the prompt has it already (`opened`)."""
-        if not opened:
+    def without_opening(self, text: str, opening: str) -> str:
+        """Remove the mark at the beginning of a completion where the prompt has it already (`opening`)."""
+        if not opening:
             return text
-        if text.startswith(opened):
-            return text[len(opened) :]
-        mark = next(each for each in self.openings if opened.startswith(each))
+        if text.startswith(opening):
+            return text[len(opening) :]
+        mark = next(each for each in self.openings if opening.startswith(each))
         core = text.lstrip()
         return core[len(mark) :] if core.startswith(mark) else text
 
-    def closing(self, text: str, opened: str, after: int = 0) -> tuple[int, str] | None:
+    def closing(self, text: str, opening: str, after: int = 0) -> tuple[int, str] | None:
         """Find the end of the thought that a completion begins with.
 
         Args:
-            opened: what `opened` returned for its prompt.
+            opening: what `opened` returned for its prompt.
             after: where the thought ends, if that is known; it may contain the mark as text.
 
         Returns:
@@ -134,7 +134,7 @@ class Marks:
             mark = thought.open.lstrip()
             start = len(text) - len(text.lstrip())
             begins = text.startswith(mark, start)
-            if begins or opened.startswith(thought.open):
+            if begins or opening.startswith(thought.open):
                 first = max(start + len(mark) if begins else 0, after)
                 close = re.compile(thought.close).search(text, first)
                 # Templates write an empty thought in front of a text that has its own.
@@ -143,7 +143,7 @@ class Marks:
                 return (close.end(), close.group()) if close else (len(text), "")
         return None
 
-    def answer(self, text: str, opened: str) -> str:
+    def answer(self, text: str, opening: str) -> str:
         """Return a completion without its thought and the white space after it."""
-        end = self.closing(text, opened)
+        end = self.closing(text, opening)
         return text[end[0] :].lstrip() if end else text

@@ -38,21 +38,21 @@ def for_template(
     """
     role, content = message["role"], message.get("content") or ""
     content = hiding.text(content, own if role == "assistant" else None)
-    made: dict[str, Any] = {
+    form: dict[str, Any] = {
         "role": role,
         "content": [{"type": "text", "text": content}] if parts else content,
     }
     for name in ("tool_call_id", "name"):
         if message.get(name) is not None:
-            made[name] = hiding.text(message[name])
+            form[name] = hiding.text(message[name])
     if message.get("reasoning_content") is not None:
-        made[thought] = hiding.text(message["reasoning_content"])
+        form[thought] = hiding.text(message["reasoning_content"])
     if message.get("tool_calls") is not None:
-        made["tool_calls"] = [
+        form["tool_calls"] = [
             hiding.value(_call(call, arguments))
             for call in from_json(message["tool_calls"], list, "tool_calls")
         ]
-    return made
+    return form
 
 
 def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def _call(call: dict[str, Any], arguments: Arguments) -> dict[str, Any]:
         raise PromptRefused("template_refused", f"tool_calls: a call must be an object, got {call!r}")
     function = call.get("function")
     holder = function if isinstance(function, dict) else call
-    given = holder.get("arguments")
-    if arguments == "object" and isinstance(given, str):
-        parsed = parsed_json(given)
-        given = parsed if isinstance(parsed, dict) else given
-    elif arguments == "text" and not isinstance(given, str):
-        given = json.dumps(given, ensure_ascii=False)
-    holder = {**holder, "arguments": given}
+    value = holder.get("arguments")
+    if arguments == "object" and isinstance(value, str):
+        parsed_value = parsed_json(value)
+        value = parsed_value if isinstance(parsed_value, dict) else value
+    elif arguments == "text" and not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
+    holder = {**holder, "arguments": value}
     return {**call, "function": holder} if isinstance(function, dict) else holder
 
 
@@ -79,8 +79,8 @@ def from_json(text: str, kind: type[list[Any]] | type[dict[str, Any]], field: st
     value = parsed_json(text)
     if not isinstance(value, kind):
         name = "list" if kind is list else "object"
-        shown = f"{text!r}" if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
-        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {shown}")
+        excerpt = f"{text!r}" if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+        raise PromptRefused("template_refused", f"{field} must be a JSON {name}, got {excerpt}")
     return value
 
 

@@ -35,24 +35,24 @@ class Neutral:
         return self._unique.setdefault(words, f"pairkit{len(self._unique)}neutral")
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        made = dict(message)
+        result = dict(message)
         if message["role"] == "tool" and message["content"]:
             unique = self._of("the result {} of a tool", message["content"])
             as_text = isinstance(message["content"], str)
-            made["content"] = unique if as_text else [{"type": "text", "text": unique}]
+            result["content"] = unique if as_text else [{"type": "text", "text": unique}]
         if "tool_calls" in message:
-            made["tool_calls"] = [self._call(call) for call in message["tool_calls"]]
-        return made
+            result["tool_calls"] = [self._call(call) for call in message["tool_calls"]]
+        return result
 
     def _call(self, call: dict[str, Any]) -> dict[str, Any]:
         call = self._named(call, "the name {} of a tool call")
         holder = call.get("function", call)
-        given = holder.get("arguments")
-        parsed = parsed_json(given) if isinstance(given, str) else None
-        if isinstance(parsed, dict):
-            holder["arguments"] = json.dumps(self._value(parsed))
+        arguments = holder.get("arguments")
+        parsed_arguments = parsed_json(arguments) if isinstance(arguments, str) else None
+        if isinstance(parsed_arguments, dict):
+            holder["arguments"] = json.dumps(self._value(parsed_arguments))
         else:  # an object, or a text that is none
-            holder["arguments"] = self._value(given)
+            holder["arguments"] = self._value(arguments)
         return call
 
     def _named(self, item: Any, kind: str) -> Any:

@@ -85,9 +85,9 @@ class Renderer:
         values = [*messages, *(tools or ())]
 
         def render(others: Sequence[Any]) -> str:
-            offered = list(others[len(messages) :])
+            other_tools = list(others[len(messages) :])
             try:
-                return self.apply(others[: len(messages)], offered or None, arguments, generation)
+                return self.apply(others[: len(messages)], other_tools or None, arguments, generation)
             except ModelError:  # it looks for what the others do not say, and shows nothing
                 return ""
 
@@ -149,8 +149,8 @@ class Renderer:
     def opening_advice(self, tools: bool, arguments: Arguments) -> str:
         """Return what to set so that prompts open no thought: tried once per set of arguments."""
 
-        def opens(changed: Arguments) -> bool | None:
-            ending = generation_prompt(self.apply, self.shape, tools, changed)
+        def opens(variant: Arguments) -> bool | None:
+            ending = generation_prompt(self.apply, self.shape, tools, variant)
             return bool(self.marks.opened(ending)) if ending else None
 
         key = canonical_json([tools, dict(arguments)])
@@ -168,8 +168,8 @@ class Renderer:
         whole = self.written(messages, tools, arguments, False)
         text = written.after(whole, before)
         written.check_message(messages[-1], self.shape.thought, text)
-        if lost := self.lost(messages, len(messages) - 1, tools, arguments, False):
-            raise written.changed(lost)
+        if omission := self.lost(messages, len(messages) - 1, tools, arguments, False):
+            raise written.changed(omission)
         return text
 
     def thought_end(
@@ -201,9 +201,9 @@ class Renderer:
         if not tools and not any("tool_calls" in each or each["role"] == "tool" for each in messages[first:]):
             return None
         neutral = Neutral()
-        given = [*messages[:first], *neutral.messages(messages[first:])]
+        neutral_messages = [*messages[:first], *neutral.messages(messages[first:])]
         try:
-            text = self.apply(given, neutral.tools(tools), arguments, generation)
+            text = self.apply(neutral_messages, neutral.tools(tools), arguments, generation)
         except ModelError:  # a template for certain tools only: what it wrote for these has been looked at
             return None
         return neutral.lost(text)

@@ -60,12 +60,12 @@ class Sealed:
 
     def encode(self, texts: Sequence[Rendered]) -> list[list[int]]:
         """Return the ids of texts: control tokens that are not hidden are tokens, all else is text."""
-        sealed = [
+        sealed_texts = [
             restore(self._pattern.sub(lambda token: self._names[token.group()], text.text), text.hidden)
             for text in texts
         ]
         with panics_as_errors("with its control tokens renamed"):
-            encodings = self._copy.encode_batch(sealed, add_special_tokens=False)
+            encodings = self._copy.encode_batch(sealed_texts, add_special_tokens=False)
         return [[self._ids.get(number, number) for number in encoding.ids] for encoding in encodings]
 
 

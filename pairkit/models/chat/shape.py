@@ -66,25 +66,25 @@ def shape(apply: Apply, arguments: Mapping[str, Any]) -> Shape:
 
     def writes(messages: Messages, texts: Sequence[str], tools: list[Any] | None = None) -> bool:
         try:
-            rendered = apply(messages, tools, arguments, False)
+            rendering = apply(messages, tools, arguments, False)
         except ModelError:
             return False
-        return all(text in rendered for text in texts)
+        return all(text in rendering for text in texts)
 
-    found = Shape()
+    form = Shape()
     parts = Shape(parts=True)
-    if not writes([_user(found)], [PROMPT]) and writes([_user(parts)], [PROMPT]):
-        found = parts
-    answer = {"role": "assistant", "content": found.content(ANSWERS[0])}
+    if not writes([_user(form)], [PROMPT]) and writes([_user(parts)], [PROMPT]):
+        form = parts
+    answer = {"role": "assistant", "content": form.content(ANSWERS[0])}
     fields = ("reasoning_content", "thinking", "reasoning")
     thought = next(
-        (name for name in fields if writes([_user(found), answer | {name: THOUGHT}], [THOUGHT])), fields[0]
+        (name for name in fields if writes([_user(form), answer | {name: THOUGHT}], [THOUGHT])), fields[0]
     )
     as_text: Arguments = "object"
-    if not writes([_user(found), _calling(found, {"pairkit_key": THOUGHT})], [THOUGHT], [TOOL]):
-        call = _calling(found, f'{{"pairkit_key": "{THOUGHT}"}}')
-        as_text = "text" if writes([_user(found), call], [THOUGHT], [TOOL]) else "object"
-    return Shape(found.parts, thought, as_text)
+    if not writes([_user(form), _calling(form, {"pairkit_key": THOUGHT})], [THOUGHT], [TOOL]):
+        call = _calling(form, f'{{"pairkit_key": "{THOUGHT}"}}')
+        as_text = "text" if writes([_user(form), call], [THOUGHT], [TOOL]) else "object"
+    return Shape(form.parts, thought, as_text)
 
 
 def turn(
@@ -95,23 +95,23 @@ def turn(
     control: re.Pattern[str],
 ) -> Turn:
     """Find what a template writes around a plain answer, whatever the answer is."""
-    offered = [TOOL] if tools else None
+    tool_definitions = [TOOL] if tools else None
 
-    def rendered(answer: str) -> str:
+    def render(answer: str) -> str:
         message = {"role": "assistant", "content": form.content(answer)}
-        return apply([_user(form), message], offered, arguments, False)
+        return apply([_user(form), message], tool_definitions, arguments, False)
 
     try:
-        before = apply([_user(form)], offered, arguments, True)
-        one, other = map(rendered, ANSWERS)
+        before = apply([_user(form)], tool_definitions, arguments, True)
+        first, second = map(render, ANSWERS)
     except ModelError:  # a template without answers: nothing ends one but EOS
         return Turn(None, "")
-    place = one.find(ANSWERS[0], len(before))
-    lead = one[len(before) : place] if one.startswith(before) and place >= 0 else None
+    place = first.find(ANSWERS[0], len(before))
+    lead = first[len(before) : place] if first.startswith(before) and place >= 0 else None
     # The common end, because some templates change the answer itself.
-    pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
+    pairs = enumerate(zip(reversed(first), reversed(second), strict=False))
     length = next((i for i, (a, b) in pairs if a != b), 0)
-    tail = one[len(one) - length :]
+    tail = first[len(first) - length :]
     return Turn(lead, tail[: _end(tail, control)])
 
 

@@ -93,10 +93,14 @@ def _results(
             content = message["content"]
             # Another first character, so that the renderings differ where the result begins.
             other = "b" if _plain(content).startswith("a") else "a"
-            changed = other if isinstance(content, str) else [{"type": "text", "text": other}]
-            changed_messages = [*messages[:index], {**message, "content": changed}, *messages[index + 1 :]]
-            rendered = apply(changed_messages, tools, arguments, True)
-            pairs = enumerate(zip(text, rendered, strict=False))
+            new_content = other if isinstance(content, str) else [{"type": "text", "text": other}]
+            changed_messages = [
+                *messages[:index],
+                {**message, "content": new_content},
+                *messages[index + 1 :],
+            ]
+            rendering = apply(changed_messages, tools, arguments, True)
+            pairs = enumerate(zip(text, rendering, strict=False))
             places += [next((place for place, (a, b) in pairs if a != b), len(text))]
     return places
 

@@ -25,8 +25,10 @@ def check_prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | N
             raise PromptRefused("system_dropped", detail)
         if message["role"] == "tool" and not _within(_content(message), text):
             raise PromptRefused("tools_dropped", f"the template leaves a tool's result out; {TOOLS}")
-        if lost := _lost(message.get("tool_calls", ()), text):
-            raise PromptRefused("tools_dropped", f"the template leaves {lost!r} of a tool call out; {TOOLS}")
+        if omission := _lost(message.get("tool_calls", ()), text):
+            raise PromptRefused(
+                "tools_dropped", f"the template leaves {omission!r} of a tool call out; {TOOLS}"
+            )
     for tool in tools or ():
         name = str(tool.get("function", tool).get("name")) if isinstance(tool, dict) else str(tool)
         if name not in text:
@@ -52,22 +54,22 @@ def check_message(message: Mapping[str, Any], thought: str, text: str) -> None:
 
     Raises `PromptRefused` with the reason `template_changes_text`.
     """
-    lost, advice = None, ""
+    omission, advice = None, ""
     if not _within(_content(message), text):
-        lost = "its content"
+        omission = "its content"
     elif not _within(message.get(thought) or "", text):
-        lost, advice = "its thought", "thoughts=strip to leave it out, "
+        omission, advice = "its thought", "thoughts=strip to leave it out, "
     elif value := _lost(message.get("tool_calls", ()), text):
-        lost = f"{value!r} of a tool call"
-    if lost:
-        raise changed(lost, advice)
+        omission = f"{value!r} of a tool call"
+    if omission:
+        raise changed(omission, advice)
 
 
-def changed(lost: str, advice: str = "") -> PromptRefused:
-    """Return the refusal of an answer that a template writes without `lost`."""
+def changed(omission: str, advice: str = "") -> PromptRefused:
+    """Return the refusal of an answer that a template writes without `omission`."""
     return PromptRefused(
         "template_changes_text",
-        f"the template does not write {lost} into an assistant's message; set {advice}template.file to a "
+        f"the template does not write {omission} into an assistant's message; set {advice}template.file to a "
         "template that does, or give the completion as text",
     )
 
@@ -78,9 +80,9 @@ def place(text: str, neutral: str, mark: str) -> tuple[int, int] | None:
     By what is around it, because a short text is also found within what a template itself writes. None where
     the two differ in more than that text.
     """
-    before, found, after = neutral.partition(mark)
+    before, separator, after = neutral.partition(mark)
     stop = len(text) - len(after)
-    alike = found and text.startswith(before) and text.endswith(after) and len(before) <= stop
+    alike = separator and text.startswith(before) and text.endswith(after) and len(before) <= stop
     return (len(before), stop) if alike else None
 
 

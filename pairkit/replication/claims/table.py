@@ -18,9 +18,9 @@ def find(names: Iterable[str]) -> list[Replication]:
 
     Raises `RecipeError` for an unknown name, with the nearest one.
     """
-    found = {}
+    replications = {}
     for name in names:
         if name not in REPLICATIONS:
             raise unknown("replication", name, REPLICATIONS)
-        found[name] = REPLICATIONS[name]
-    return list(found.values())
+        replications[name] = REPLICATIONS[name]
+    return list(replications.values())

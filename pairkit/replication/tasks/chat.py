@@ -52,13 +52,13 @@ def instructions(split: str) -> list[str]:
     rows, _ = read_rows(Path(os.environ[DATA]) / FILE)
     texts = [str(row["instruction"]) for _, row in rows if not row.get("input")]
     short = list(dict.fromkeys(text for text in texts if len(text) <= LONGEST and "comma" not in text))
-    shuffled = np.random.default_rng(0).permutation(np.array(short, dtype=object)).tolist()
+    shuffled_texts = np.random.default_rng(0).permutation(np.array(short, dtype=object)).tolist()
     begin = 0
     for name, size in SIZES.items():
         if name == split:
             break
         begin += size
-    return [f"{text} {ASKED}" for text in shuffled[begin : begin + SIZES[split]]]
+    return [f"{text} {ASKED}" for text in shuffled_texts[begin : begin + SIZES[split]]]
 
 
 def _problems(split: str) -> pa.Table:

@@ -17,37 +17,37 @@ from pairkit.training.lora import with_adapters
 from pairkit.training.plan import Plan
 
 
-def estimate(planned: Plan) -> dict[str, Any]:
+def estimate(plan: Plan) -> dict[str, Any]:
     """Describe the plan and all that is known of a model without weights, as plain data.
 
     Raises:
         ModelError: no model can be made from the configuration.
     """
-    model = _empty(planned, planned.recipe.model)
-    reason = planned.kind.refusal(model) if planned.recipe.share_prompts else "share_prompts is false"
+    model = _empty(plan, plan.recipe.model)
+    reason = plan.kind.refusal(model) if plan.recipe.share_prompts else "share_prompts is false"
     parameters = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "prompts": "shared" if reason is None else f"repeated: {reason}",
     }
-    memory = estimate_memory(planned, model, shared=reason is None)
+    memory = estimate_memory(plan, model, shared=reason is None)
     return {
-        **report(planned, shared=reason is None),
+        **report(plan, shared=reason is None),
         "parameters": parameters,
         "memory_mib": {"device": device_type(), **memory.in_mib()},
     }
 
 
-def estimate_memory(planned: Plan, model: nn.Module, *, shared: bool) -> Footprint:
+def estimate_memory(plan: Plan, model: nn.Module, *, shared: bool) -> Footprint:
     """Estimate the memory of a run with this model, which has no weights."""
-    recipe, needs = planned.recipe, planned.loss.needs
-    loads = [part for step in first_steps(planned, shared=shared) for part in step.micro_batches]
+    recipe, needs = plan.recipe, plan.loss.needs
+    loads = [part for step in first_steps(plan, shared=shared) for part in step.micro_batches]
     # The peak is that of the largest micro-batch, because each is freed before the next.
     largest = max((_size(load, shared=shared) for load in loads), key=lambda size: size.tokens)
     live = None
     # Adapters switched off are the policy itself and take no memory of their own.
     if ("token_kl" in needs or recipe.record.kl) and not recipe.adapters_off_is_reference:
-        live = _empty(planned, planned.reference, policy=False)
+        live = _empty(plan, plan.reference, policy=False)
     return footprint(model, live, recipe, largest, plain=not needs & PER_TOKEN, device=device_type())
 
 
@@ -55,19 +55,19 @@ def _size(load: TokenLoad, *, shared: bool) -> MicroBatchSize:
     rows = [stop for start, stop in load.spans if start]  # lengths of the padded rows: ends of completions
     if shared:
         return MicroBatchSize(load.tokens, sum(stop for _, stop in load.spans), load.predicted)
-    padded = len(rows) * max(rows)  # tokens and padding: both have activations
-    return MicroBatchSize(padded, padded, load.predicted)
+    total = len(rows) * max(rows)  # tokens and padding: both have activations
+    return MicroBatchSize(total, total, load.predicted)
 
 
-def _empty(planned: Plan, name: str, *, policy: bool = True) -> nn.Module:
-    recipe = planned.recipe
-    kind = planned.kind
+def _empty(plan: Plan, name: str, *, policy: bool = True) -> nn.Module:
+    recipe = plan.recipe
+    kind = plan.kind
     model = kind.empty(
         name,
         revision=recipe.revision_of(name),
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
-        vocabulary=len(planned.tokenizer) if name.endswith(".json") else None,
+        vocabulary=len(plan.tokenizer) if name.endswith(".json") else None,
     )
     place = resolve(name, recipe.revision_of(name))
     if recipe.lora and recipe.lora.continue_adapters and place.adapters:

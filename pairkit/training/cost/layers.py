@@ -52,8 +52,8 @@ class Layer:
     def attends(self) -> bool:
         """Whether each token is multiplied with all keys that it sees, as with linear attention it is not."""
         kinds = getattr(self._config, "layer_types", None)
-        known = ("full_attention", "sliding_attention")
-        return self.heads > 0 and (not kinds or kinds[self._index] in known)
+        softmax_kinds = ("full_attention", "sliding_attention")
+        return self.heads > 0 and (not kinds or kinds[self._index] in softmax_kinds)
 
 
 def layers_of(config: Any) -> list[Layer]:

@@ -30,38 +30,38 @@ class StepLoad(NamedTuple):
     micro_batches: list[TokenLoad]
 
 
-def first_steps(planned: Plan, *, shared: bool) -> list[StepLoad]:
+def first_steps(plan: Plan, *, shared: bool) -> list[StepLoad]:
     """Count the first steps of a run.
 
     Args:
         shared: whether a set's prompt passes once for all its completions.
     """
-    recipe, loss, negatives = planned.recipe, planned.loss, planned.negatives
-    sets = planned.examples
+    recipe, loss, negatives = plan.recipe, plan.loss, plan.negatives
+    sets = plan.examples
     others = None
     if "kl_baseline" in loss.needs:
-        others = mismatch(planned.train.sets, seed=recipe.seed, max_length=recipe.max_length)
+        others = mismatch(plan.train.sets, seed=recipe.seed, max_length=recipe.max_length)
         others = sets.of_sets(others) if isinstance(sets, PairSets) else others
     steps = []
     # The loop's own functions decide, so that the estimate cannot differ from the run.
-    order = planned.order
+    order = plan.order
     for number in range(order.first, min(order.end, order.first + COUNTED)):
         rows = order.step_sets(number)
         usable = usable_completions(loss, (sets[i] for i in rows))
         balanced = recipe.router_aux_loss is not None
         passes = step_passes(loss, negatives, usable, shared=shared and not balanced)
         # What is drawn depends on the policy, so the longest possible draw is counted.
-        selected = longest(usable, negatives) if passes.draws else usable
+        selection = longest(usable, negatives) if passes.draws else usable
         if passes.in_pass is not None:
-            scored = draw_load(usable, lead=passes.in_pass.lead)
+            scoring_load = draw_load(usable, lead=passes.in_pass.lead)
         else:
-            scored = token_load(passes.scored(usable, selected), shared=shared)
+            scoring_load = token_load(passes.scored(usable, selection), shared=shared)
         if passes.mismatched and others:
-            scored += token_load([SetSelection.all(others[i]) for i in rows], shared=shared)
+            scoring_load += token_load([SetSelection.all(others[i]) for i in rows], shared=shared)
         if balanced:
-            scored += token_load(selected, shared=shared)
-        groups = micro_batches(selected, recipe.tokens_per_micro_batch, shared=shared)
-        parts = [token_load([selected[i] for i in group], shared=shared, turns=True) for group in groups]
-        once, repeated = (token_load(selected, shared=each, turns=True) for each in (True, False))
-        steps.append(StepLoad(once, repeated, scored, parts))
+            scoring_load += token_load(selection, shared=shared)
+        groups = micro_batches(selection, recipe.tokens_per_micro_batch, shared=shared)
+        parts = [token_load([selection[i] for i in group], shared=shared, turns=True) for group in groups]
+        once, repeated = (token_load(selection, shared=each, turns=True) for each in (True, False))
+        steps.append(StepLoad(once, repeated, scoring_load, parts))
     return steps

@@ -53,8 +53,8 @@ class Footprint(NamedTuple):
     @property
     def total(self) -> float | None:
         """The sum; None where a part is unknown."""
-        known = [part for part in self if part is not None]
-        return sum(known) if len(known) == len(self) else None
+        parts = [part for part in self if part is not None]
+        return sum(parts) if len(parts) == len(self) else None
 
     def in_mib(self) -> dict[str, int | str]:
         """Return each part and the total in MiB, or "unknown", as plain data."""
@@ -81,10 +81,10 @@ def footprint(
         plain: whether the loss needs nothing but log-probs, because then logits are made in slices.
         device: "cpu" or "cuda".
     """
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    gradients = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return Footprint(
         _weights(model) - (_quantized(model) if recipe.lora and recipe.lora.base else 0),
-        trained,
+        gradients,
         state_bytes(recipe.optimizer, model),
         0 if live is None else _weights(live),
         count_or_none("activations", model, lambda: _activations(model, recipe, largest, device)),
@@ -120,12 +120,12 @@ def _activations(model: nn.Module, recipe: TrainRecipe, largest: MicroBatchSize,
         tokens * (2 * norm * hidden + between) + size * _attended(layer, largest, device)
         for layer, between in zip(layers, inner, strict=True)
     ]
-    saved = sum(per_layer)
+    activations = sum(per_layer)
     if recipe.gradient_checkpointing:  # the input of each layer, and all of the one that is recomputed
-        saved = len(layers) * tokens * stream * hidden + max(per_layer)
+        activations = len(layers) * tokens * stream * hidden + max(per_layer)
     backward = max(inner) + (norm + 4 * size) * hidden  # gradients of one layer, and the last norm's tensors
     cast = sum(p.numel() for p in model.parameters() if p.ndim > 1) * (2 if recipe.bf16 else 0)
-    return float(saved + tokens * backward + cast)
+    return float(activations + tokens * backward + cast)
 
 
 def _attended(layer: Layer, largest: MicroBatchSize, device: str) -> float:
@@ -149,19 +149,19 @@ def _between(layer: Layer, hidden: int) -> int:
     return inner * layer.experts_per_token
 
 
-def _head(model: nn.Module, predicted: int, *, plain: bool, device: str) -> float:
+def _head(model: nn.Module, tokens: int, *, plain: bool, device: str) -> float:
     weight: Any = getattr(head_of(model)[1], "weight", None)
     if weight is None:
         return 0
     vocabulary, hidden = weight.shape
-    logits = predicted * vocabulary
+    logits = tokens * vocabulary
     if plain:
         largest = SLICE_LOGITS[device] if logits > KEPT_LOGITS else KEPT_LOGITS
-        held = 3 * min(logits, largest)  # logits, probabilities, their gradient
+        elements = 3 * min(logits, largest)  # logits, probabilities, their gradient
     else:
-        held = 6 * min(logits, CHUNK_LOGITS)
+        elements = 6 * min(logits, CHUNK_LOGITS)
     gradient = weight.numel() * weight.element_size() if weight.requires_grad else 0
-    return float(4 * (held + 2 * predicted * hidden) + gradient)
+    return float(4 * (elements + 2 * tokens * hidden) + gradient)
 
 
 def device_type() -> str:

@@ -62,7 +62,7 @@ def cost_per_token(model: nn.Module) -> TokenCost:
     owner, output = head_of(model)
     config: Any = owner.config.get_text_config()  # type: ignore[operator, union-attr]
     weights = {True: 0.0, False: 0.0}
-    used = max((layer.experts_per_token for layer in layers_of(config)), default=1)
+    experts = max((layer.experts_per_token for layer in layers_of(config)), default=1)
     for name, module in owner.named_modules():
         if module is output or isinstance(module, nn.Embedding):
             continue
@@ -73,7 +73,7 @@ def cost_per_token(model: nn.Module) -> TokenCost:
             if parameter.ndim > 1:
                 # Experts are stacked as [experts, out, in]; a token meets those that it is sent to.
                 stacked = parameter.ndim == 3 and "experts" in name
-                share = min(1.0, used / parameter.shape[0]) if stacked else 1.0
+                share = min(1.0, experts / parameter.shape[0]) if stacked else 1.0
                 weights[parameter.requires_grad] += parameter.numel() * share
     weight = getattr(output, "weight", None)
     return TokenCost(
@@ -96,15 +96,15 @@ def token_load(
         turns: whether the assistant's earlier turns that count are predicted, as gradient passes do.
     """
     spans = []
-    predicted = 0
+    predictions = 0
     for item in work:
         prompt, sizes = len(item.tokens.prompt), [len(ids) for ids in item.completions]
         spans += [(0, prompt)] * (prompts * (1 if shared else len(sizes)))
         # From the prompt's end on, but seeing its keys too, whether or not it passes here.
         spans += [(prompt, prompt + size) for size in sizes]
-        predicted += sum(column.length for column in item.picked)  # the head reads scored tokens only
-        predicted += item.tokens.turn_count if turns else 0  # once per set, however often its prompt passes
-    return TokenLoad(sum(stop - start for start, stop in spans), predicted, spans)
+        predictions += sum(column.length for column in item.picked)  # the head reads scored tokens only
+        predictions += item.tokens.turn_count if turns else 0  # once per set, however often its prompt passes
+    return TokenLoad(sum(stop - start for start, stop in spans), predictions, spans)
 
 
 def draw_load(usable: Sequence[SetSelection], *, lead: bool) -> TokenLoad:
@@ -130,9 +130,9 @@ def with_gradient(cost: TokenCost, load: TokenLoad) -> float:
 
     A frozen weight has one of them, because only the gradient of its input is needed.
     """
-    saved = cost.frozen * load.tokens + (0 if cost.head_trained else cost.head * load.predicted)
+    savings = cost.frozen * load.tokens + (0 if cost.head_trained else cost.head * load.predicted)
     # Forward is one third, backward two; a saved product is two operations per weight.
-    return 3 * without_gradient(cost, load) - 2 * saved
+    return 3 * without_gradient(cost, load) - 2 * savings
 
 
 def _attention(config: Any) -> dict[int | None, float]:
@@ -146,10 +146,10 @@ def _attention(config: Any) -> dict[int | None, float]:
 
 def _seen(start: int, stop: int, window: int | None) -> int:
     """Count the keys that the queries at the positions from `start` to `stop` see, each itself included."""
-    seen = _triangle(stop) - _triangle(start)
+    keys = _triangle(stop) - _triangle(start)
     if window is None:
-        return seen
-    return seen - (_triangle(max(stop - window, 0)) - _triangle(max(start - window, 0)))
+        return keys
+    return keys - (_triangle(max(stop - window, 0)) - _triangle(max(start - window, 0)))
 
 
 def _triangle(n: int) -> int:

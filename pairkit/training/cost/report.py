@@ -13,7 +13,7 @@ from pairkit.training.plan import Plan
 from pairkit.training.step.pairs import pair_tokens
 
 
-def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
+def report(plan: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     """Describe the plan of a run.
 
     `steps` are those taken at its end, also those of segments before it.
@@ -25,35 +25,35 @@ def report(planned: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     Args:
         shared: whether the model shares prompts; by default as the recipe sets it.
     """
-    by_default = planned.recipe.share_prompts and planned.kind.pairs is None
-    recipe, order, train, held_out = planned.recipe, planned.order, planned.train, planned.held_out
+    by_default = plan.recipe.share_prompts and plan.kind.pairs is None
+    recipe, order, train, held_out = plan.recipe, plan.order, plan.train, plan.held_out
     # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
     # Of all examples: a prompt and its chosen completion again in each pair where pairs are the examples.
-    pairs = planned.examples if isinstance(planned.examples, RankedPairs) else None
+    pairs = plan.examples if isinstance(plan.examples, RankedPairs) else None
     examples = pair_tokens(train.lengths) if recipe.expand else prompt + completion
     if pairs is not None:
         examples = pairs.tokens()
     alone = recipe.expand or pairs is not None  # whether each pair is an example
-    passed = order.sets_before(order.end)  # examples of the whole run, again in each epoch
+    total_examples = order.sets_before(order.end)  # examples of the whole run, again in each epoch
     return {
-        "data": {"folder": str(planned.data.folder), "manifest_sha256": planned.data.digest},
+        "data": {"folder": str(plan.data.folder), "manifest_sha256": plan.data.digest},
         "model": recipe.model,
-        "loss": planned.loss.describe(),
-        "negatives": {} if planned.loss.completions == "first" or alone else planned.negatives,
+        "loss": plan.loss.describe(),
+        "negatives": {} if plan.loss.completions == "first" or alone else plan.negatives,
         "steps": order.end,
-        "train_sets": train.counts() | ({"pairs": len(planned.examples)} if alone else {}),
+        "train_sets": train.counts() | ({"pairs": len(plan.examples)} if alone else {}),
         "eval_sets": held_out.counts() if held_out else None,
         "tokens": {
             "prompt": prompt,
             "completion": completion,
-            "longest": planned.longest,
-            "a_step": round(examples / len(planned.examples) * passed / order.step_count),
+            "longest": plan.longest,
+            "a_step": round(examples / len(plan.examples) * total_examples / order.step_count),
             **({"earlier_turns": turns} if (turns := train.turn_tokens()) else {}),
         },
-        "warnings": list(warnings(planned)),
-        "truncation": {name: cut.plain() for name, cut in planned.truncation().items()},
-        "step": _means(first_steps(planned, shared=by_default if shared is None else shared)),
+        "warnings": list(warnings(plan)),
+        "truncation": {name: cut.plain() for name, cut in plan.truncation().items()},
+        "step": _means(first_steps(plan, shared=by_default if shared is None else shared)),
     }
 
 

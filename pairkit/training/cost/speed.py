@@ -32,8 +32,8 @@ class Speed:
         self._step_model = step_model
         self._cost = _cost(step_model.model) if peak is not None else None
         self._live = _cost(step_model.live) if peak is not None and step_model.live is not None else None
-        known = self._cost is not None and (self._live is not None or step_model.live is None)
-        self._peak = peak if known else None
+        countable = self._cost is not None and (self._live is not None or step_model.live is None)
+        self._peak = peak if countable else None
 
     def operations(self, batch: Batch, work: Sequence[SetSelection]) -> float:
         """Count those of this process in a step whose gradient passes took `work`."""
@@ -41,18 +41,18 @@ class Speed:
             return 0.0
         processes = self._step_model.processes
         shared = self._step_model.shared
-        graded = token_load(work, shared=shared, turns=True)
+        gradient_load = token_load(work, shared=shared, turns=True)
         if batch.draw is not None:
             mine = processes.share([item.size for item in batch.examples.work])
-            scored = draw_load([batch.examples.work[i] for i in mine], lead=batch.draw.lead)
+            scoring_load = draw_load([batch.examples.work[i] for i in mine], lead=batch.draw.lead)
         else:
             # The main process counts it all, because the others share it out; a completion that was drawn
             # twice is scored once.
             before = batch.scored if processes.main else []
             once = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in before]
-            scored = token_load(once, shared=shared)
-        policy = with_gradient(self._cost, graded) + without_gradient(self._cost, scored)
-        return policy + (without_gradient(self._live, graded + scored) if self._live else 0)
+            scoring_load = token_load(once, shared=shared)
+        policy = with_gradient(self._cost, gradient_load) + without_gradient(self._cost, scoring_load)
+        return policy + (without_gradient(self._live, gradient_load + scoring_load) if self._live else 0)
 
     def rates(self, sets: int, tokens: int, operations: float, seconds: float) -> dict[str, float]:
         """Return the metrics of a step of all processes."""

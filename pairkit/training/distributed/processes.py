@@ -83,15 +83,15 @@ class Processes:
         if self.size == 1:
             return
         # All processes have the same parameters in the same order, so gradients meet without names.
-        trained = [p for p in model.parameters() if p.requires_grad]
+        parameters = [p for p in model.parameters() if p.requires_grad]
         # [parameters], on how many processes each has a gradient: the calls that follow depend on it, so it
         # has to be agreed on first.
-        holders = torch.tensor([float(p.grad is not None) for p in trained])
+        holders = torch.tensor([float(p.grad is not None) for p in parameters])
         self.add([holders])
-        for parameter, count in zip(trained, holders.tolist(), strict=True):
+        for parameter, count in zip(parameters, holders.tolist(), strict=True):
             if count and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        self.add([p.grad for p in trained if p.grad is not None])
+        self.add([p.grad for p in parameters if p.grad is not None])
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set on any process; all get the same answer."""

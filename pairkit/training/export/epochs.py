@@ -15,7 +15,7 @@ from pairkit.training.plan import Plan
 MODELS = "models"
 
 
-def save_epoch_model(planned: Plan, out: Path, processes: Processes, model: nn.Module, epoch: int) -> None:
+def save_epoch_model(plan: Plan, out: Path, processes: Processes, model: nn.Module, epoch: int) -> None:
     """Save the model after an epoch, numbered from 1; collective.
 
     What an earlier start of the run has saved of this epoch is replaced: on a CPU by the same bytes, unless
@@ -23,15 +23,15 @@ def save_epoch_model(planned: Plan, out: Path, processes: Processes, model: nn.M
 
     Raises `OutputError`.
     """
-    network = snapshot(model, planned, processes)
+    network = snapshot(model, plan, processes)
     if processes.main:
         target = out / MODELS / f"epoch-{epoch}"
         shutil.rmtree(target, ignore_errors=True)
         save_model(
             network,
-            planned.tokenizer,
+            plan.tokenizer,
             target,
-            planned.recipe,
-            check=lambda: planned.unwritten.check_content(planned.content),
+            plan.recipe,
+            check=lambda: plan.unwritten.check_content(plan.content),
         )
     processes.wait()

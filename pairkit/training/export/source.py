@@ -40,8 +40,8 @@ def find_source(path: Path, best: str | None) -> Path:
             f"--best {best}: {path} is not a training run (no {RECORD}); give the run's directory"
         )
     if (path / CHECKPOINT_RECORD).is_file():
-        if changed := damage(path):
-            raise InputError(f"{path}: the checkpoint is damaged ({changed}); export another one")
+        if problem := damage(path):
+            raise InputError(f"{path}: the checkpoint is damaged ({problem}); export another one")
         return path
     if not (path / RECORD).is_file():
         return path
@@ -65,31 +65,34 @@ def _best(run: Path, metric: str) -> Path:
     if metric not in BEST:
         raise unknown("metric", metric, BEST)
     values = {entry["step"]: entry.get(metric) for entry in read_metrics(run, "eval")}
-    evaluated = {step: value for step, value in values.items() if step > 0 and value is not None}
-    kept = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
+    evaluations = {step: value for step, value in values.items() if step > 0 and value is not None}
+    paths = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
     if is_complete(run):
-        kept[read_run(run)["plan"]["steps"]] = run / MODEL
-    candidates = [(evaluated[step], step, kept[step]) for step in sorted(evaluated.keys() & kept.keys())]
+        paths[read_run(run)["plan"]["steps"]] = run / MODEL
+    candidates = [
+        (evaluations[step], step, paths[step]) for step in sorted(evaluations.keys() & paths.keys())
+    ]
     # With evaluations of their own, because the same step of the longer run has other weights.
     for step, model in shorter(run).items():
         value = (shorter_evaluation(run, step) or {}).get(metric)
         if value is not None:
             candidates.append((value, step, model))
-    if not evaluated and not candidates:
+    if not evaluations and not candidates:
         raise InputError(
             f"{run / METRICS}: no evaluation has {metric!r}; set eval_every and a split of held-out sets"
         )
     if not candidates:
+        steps = ", ".join(map(str, sorted(evaluations)))
         raise InputError(
-            f"{run}: none of the evaluated steps {', '.join(map(str, sorted(evaluated)))} has a checkpoint; "
-            "use values of eval_every and save_every that meet"
+            f"{run}: none of the evaluated steps {steps} has a checkpoint; use values of eval_every "
+            "and save_every that meet"
         )
     # The first of equal ones.
     candidates.sort(key=lambda candidate: candidate[1])
     value, step, chosen = BEST[metric](candidates, key=lambda candidate: candidate[0])
-    overall = BEST[metric](sorted(evaluated), key=evaluated.__getitem__, default=None)
-    if overall is not None and BEST[metric](value, evaluated[overall]) != value:
-        log(f"{run}: step {overall} was better ({metric} {evaluated[overall]:.4g}), but has no checkpoint")
+    overall = BEST[metric](sorted(evaluations), key=evaluations.__getitem__, default=None)
+    if overall is not None and BEST[metric](value, evaluations[overall]) != value:
+        log(f"{run}: step {overall} was better ({metric} {evaluations[overall]:.4g}), but has no checkpoint")
     log(f"{run}: {metric} {value:.4g} after step {step}")
     return chosen
 

@@ -64,22 +64,22 @@ class Curve:
         rows = range(self.processes.rank, len(self.benchmark.requests), self.processes.size)
         with modes_kept(self.engine.model):
             results = complete(self.engine, [self.benchmark.requests[row] for row in rows])
-        asked = dict(zip(rows, results, strict=True))
-        given = {row: result[0] for row, result in asked.items() if not isinstance(result, Problem)}
-        problems = {row: result for row, result in asked.items() if isinstance(result, Problem)}
-        scored = self.benchmark.score(given)
-        cut = sum(completion.finish_reason == "length" for completion in given.values())
-        shares = self.processes.collect((dict(scored), len(given), cut, problems))
+        by_row = dict(zip(rows, results, strict=True))
+        completions = {row: result[0] for row, result in by_row.items() if not isinstance(result, Problem)}
+        problems = {row: result for row, result in by_row.items() if isinstance(result, Problem)}
+        own_scores = self.benchmark.score(completions)
+        cut = sum(completion.finish_reason == "length" for completion in completions.values())
+        shares = self.processes.collect((dict(own_scores), len(completions), cut, problems))
         scores = {row: score for share, *_ in shares for row, score in share.items()}
         # In the order of the prompts, because the order of a sum decides its last bits.
         interval = _interval(np.array([scores[row] for row in sorted(scores)], dtype=np.float64))
-        answered = sum(count for _, count, *_ in shares)
-        unasked = {row: problem for *_, share in shares for row, problem in share.items()}
-        missing = Counter(problem.reason for problem in unasked.values())
-        if unverified := answered - len(scores):
-            missing["no_score"] += unverified
-        if step == 0 and unasked:
-            self._tell(answered, unasked)
+        answer_count = sum(count for _, count, *_ in shares)
+        failures = {row: problem for *_, share in shares for row, problem in share.items()}
+        missing = Counter(problem.reason for problem in failures.values())
+        if unscored_count := answer_count - len(scores):
+            missing["no_score"] += unscored_count
+        if step == 0 and failures:
+            self._tell(answer_count, failures)
         return {
             "accuracy": interval.mean,
             "low": interval.low,
@@ -87,18 +87,18 @@ class Curve:
             "n": len(scores),
             "missing": len(self.benchmark.requests) - len(scores),
             **{f"missing/{reason}": float(count) for reason, count in sorted(missing.items())},
-            "truncated": sum(count for _, _, count, _ in shares) / answered if answered else math.nan,
+            "truncated": sum(count for _, _, count, _ in shares) / answer_count if answer_count else math.nan,
         }
 
-    def _tell(self, answered: int, unasked: Mapping[int, Problem]) -> None:
+    def _tell(self, answer_count: int, failures: Mapping[int, Problem]) -> None:
         """Warn of prompts without an answer, or raise `RecipeError` if none has one."""
-        first = unasked[min(unasked)]
-        count = f"{len(unasked):,} of {len(self.benchmark.requests):,} prompts cannot be answered"
-        said = f"eval.generate: {count}; the first: {first.reason} ({first.detail})"
-        if not answered:
-            raise RecipeError(f"{said}; give other prompts or fewer max_tokens, or remove eval.generate")
+        first = failures[min(failures)]
+        count = f"{len(failures):,} of {len(self.benchmark.requests):,} prompts cannot be answered"
+        message = f"eval.generate: {count}; the first: {first.reason} ({first.detail})"
+        if not answer_count:
+            raise RecipeError(f"{message}; give other prompts or fewer max_tokens, or remove eval.generate")
         if self.processes.main:
-            warn(said)
+            warn(message)
 
 
 def curve_of(

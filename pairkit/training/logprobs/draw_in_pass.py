@@ -70,13 +70,13 @@ def score_drawn(
         # [B, E], the states of each prompt's last token: they predict the first token of any completion.
         lasts = chosen.states[torch.from_numpy(starts).to(device)]
         # The same weights score and are trained: no step lies between the sampling and its gradient.
-        policy, scored = _score_rest(model, every, packed, lasts, budget)
+        policy, scored_tokens = _score_rest(model, every, packed, lasts, budget)
         if lead:
             with torch.no_grad():
                 policy.sum[:, 0] = _sums(chosen, firsts).cpu()
         work = pick(policy)
-        sampled = [item.picked[1:] for item in work]
-        inputs, later = pack_after(packed, [[column.ids for column in texts] for texts in sampled])
+        samples = [item.picked[1:] for item in work]
+        inputs, later = pack_after(packed, [[column.ids for column in texts] for texts in samples])
         # On the same cached keys, but now with gradient: through them the prompts get the gradient that the
         # sampled completions give them, as if all had passed together.
         with current_sequence(later):
@@ -84,7 +84,7 @@ def score_drawn(
     # One product with the head for all tokens, turns first and then chosen completions: [T, E].
     states = Hidden(torch.cat([turns, chosen.states, others.states]), chosen.head)
     before = [turns_of(item.tokens) for item in every]
-    sums = _sums(states, [*before, *firsts, *(column for texts in sampled for column in texts)])
+    sums = _sums(states, [*before, *firsts, *(column for texts in samples for column in texts)])
     earlier, per_completion = sums[: len(every)], sums[len(every) :]  # [B], [completions]
     length, mask = lengths(work, device)
     first = torch.zeros(mask.shape, dtype=torch.bool, device=device)  # [B, 1 + negatives]
@@ -92,9 +92,9 @@ def score_drawn(
     # masked_scatter fills row by row, which is the order of the sets in both parts.
     sums = torch.zeros(mask.shape, device=device).masked_scatter(first, per_completion[: len(every)])
     sums = sums.masked_scatter(mask & ~first, per_completion[len(every) :])
-    passed = len(packed.tokens.owner) + scored + len(later.tokens.owner)
+    token_count = len(packed.tokens.owner) + scored_tokens + len(later.tokens.owner)
     turns_sum = earlier[:, None] * mask if has_turns(every) else None
-    return work, Scored(Logps(sums, length, mask, turns_sum=turns_sum), None, None, passed)
+    return work, Scored(Logps(sums, length, mask, turns_sum=turns_sum), None, None, token_count)
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def _score_rest(
     length, mask = lengths(every)  # [B, K] each
     sums = torch.zeros(mask.shape)
     rest = [SetSelection(item.tokens, item.columns[1:]) for item in every]
-    passed = 0
+    token_count = 0
     groups = micro_batches(rest, budget, shared=True)
     # Sharded layers are gathered by all processes together, so all make as many passes as the one with most.
     idle = collective_pass_count(len(groups), model) - len(groups)
@@ -120,13 +120,13 @@ def _score_rest(
         here = torch.zeros_like(mask)
         here[rows, 1:] = mask[rows, 1:]
         sums = sums.masked_scatter(here, per_completion)
-        passed += len(later.tokens.owner)
+        token_count += len(later.tokens.owner)
     for _ in range(idle):
         # Any completion will do; the result is dropped.
         inputs, later = pack_after(packed, [rest[0].completions[:1], *([] for _ in rest[1:])])
         with current_sequence(later):
             hidden_states(model, inputs, lasts)
-    return Logps(sums, length, mask), passed
+    return Logps(sums, length, mask), token_count
 
 
 def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:

@@ -60,9 +60,11 @@ def score(
             another
             vocabulary.
     """
-    known = PASS_STATISTICS | {TURNS}
-    if want - known:
-        raise ValueError(f"unknown statistics {sorted(want - known)}; expected some of {sorted(known)}")
+    statistics = PASS_STATISTICS | {TURNS}
+    if want - statistics:
+        raise ValueError(
+            f"unknown statistics {sorted(want - statistics)}; expected some of {sorted(statistics)}"
+        )
     # A KL is over the whole vocabulary, so that stored sums of the reference cannot give it.
     if "token_kl" in want and live is None:
         raise ValueError("token_kl needs an online reference model")
@@ -70,7 +72,7 @@ def score(
         return against_itself(score(model, work, want=want - {"token_kl"}, shared=shared), want)
     names = head.statistic_names(want, live=live is not None)
     turns = TURNS in want and has_turns(work)
-    per_token, passed = statistics_of_tokens(
+    per_token, token_count = statistics_of_tokens(
         model, live, work, names, packs(model, live) if shared is None else shared, turns
     )
     earlier = None
@@ -115,18 +117,18 @@ def score(
     if live is not None:
         # The same length and mask, because a loss subtracts the two entry by entry.
         reference = Logps(sums("reference"), length, mask, **prefixes("reference"))
-    return Scored(policy, reference, means("entropy"), passed)
+    return Scored(policy, reference, means("entropy"), token_count)
 
 
-def against_itself(scored: Scored, want: frozenset[str]) -> Scored:
+def against_itself(scores: Scored, want: frozenset[str]) -> Scored:
     """Take the policy for its own reference.
 
     The log-probs are the same and the divergence is 0, a minimum, so that it has no gradient.
     """
-    policy = scored.policy
+    policy = scores.policy
     divergence = torch.zeros_like(policy.sum) if "token_kl" in want else None
     reference = replace(policy.detach(), alignment=None, turns_sum=None)
-    return scored._replace(policy=replace(policy, token_kl=divergence), reference=reference)
+    return scores._replace(policy=replace(policy, token_kl=divergence), reference=reference)
 
 
 def score_all(
@@ -155,11 +157,11 @@ def score_all(
     # Without gradient layers are gathered too, so that all processes pass equally often here as well.
     idle = collective_pass_count(len(groups), model, live) - len(groups)
     for group in groups:
-        selected = [parts[i] for i in group]
+        selection = [parts[i] for i in group]
         # Not around the yield, because no_grad would then hold in the caller too, between two rows.
         with torch.no_grad():
-            scored = through(model, [part for _, part in selected], want=want, live=live)
-        yield [(i, part.columns) for i, part in selected], scored
+            scores = through(model, [part for _, part in selection], want=want, live=live)
+        yield [(i, part.columns) for i, part in selection], scores
     for _ in range(idle):  # other processes still gather layers, and need this one for it
         with torch.no_grad():
             through(model, [IDLE], want=want, live=live)

@@ -211,13 +211,13 @@ class _Chunked(torch.autograd.Function):
         head = Head(weight, bias, task.scale, task.softcap)
         differentiable = [name for name in task.names if name in WITH_GRADIENT]
         # Frozen parts (adapters, a frozen head) cost nothing: their gradients are not computed.
-        needed = ctx.needs_input_grad
+        needs_gradient = ctx.needs_input_grad
         # A token's state is in one chunk, so its gradient is written once and has the state's own dtype.
-        for_states = torch.empty_like(states) if needed[0] else None
+        for_states = torch.empty_like(states) if needs_gradient[0] else None
         # float32 buffers: hundreds of chunks are added up, and a bfloat16 sum would stop growing. The order
         # of the sum is that of the tokens, so that two runs of one recipe end in the same bytes.
-        for_weight = torch.zeros(weight.shape, device=weight.device) if needed[1] else None
-        for_bias = torch.zeros(bias.shape, device=bias.device) if needed[2] else None
+        for_weight = torch.zeros(weight.shape, device=weight.device) if needs_gradient[1] else None
+        for_bias = torch.zeros(bias.shape, device=bias.device) if needs_gradient[2] else None
 
         def add_chunk(at: slice) -> None:
             logits = head.product(states[at]).requires_grad_()

@@ -46,8 +46,8 @@ def reward_head(module: nn.Module) -> nn.Module | None:
         return None
     head: Any = getattr(module, "score", None)
     copies = getattr(head, "modules_to_save", None)  # of peft: the one in use is trained and saved as a whole
-    found: nn.Module | None = head if copies is None else copies[head.active_adapters[0]]
-    return found
+    active_head: nn.Module | None = head if copies is None else copies[head.active_adapters[0]]
+    return active_head
 
 
 def class_name(model: nn.Module) -> str:
@@ -73,18 +73,18 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
         return None
     if owner in _final_steps and _final_steps[owner] is None:
         return None
-    seen: list[Tensor] = []
+    head_inputs: list[Tensor] = []
     precisions: list[torch.dtype] = []
 
     def record(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor] | None:
-        seen.append(arguments[0])
+        head_inputs.append(arguments[0])
         device = arguments[0].device.type
         # Asked here, inside the model, because autocast may cover its call alone; the states do not tell, as
         # a norm returns float32.
         autocast = torch.is_autocast_enabled(device)
         precisions.append(torch.get_autocast_dtype(device) if autocast else arguments[0].dtype)
         # Not of a reward model, which looks up the last position of what its one row per state gives.
-        return None if rewards else (seen[-1][:1, :1],)
+        return None if rewards else (head_inputs[-1][:1, :1],)
 
     handle = module.register_forward_pre_hook(record)
     try:
@@ -93,14 +93,14 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
         handle.remove()
     if owner not in _final_steps:
         # What a reward model makes of its head's output is compared by `reward.check`, on texts of the run.
-        _remember(owner, (1.0, None) if rewards else _final_step(owner, module, seen, logits))
+        _remember(owner, (1.0, None) if rewards else _final_step(owner, module, head_inputs, logits))
     final = _final_steps[owner]
     if final is None:
         return None
     head = Head(module.weight, module.bias, *final)
     # bfloat16 autocast covers the model's call but not the product made of these states later, whose factors
     # need one dtype: the weight's.
-    states = last_positions(seen[0], inputs).flatten(0, 1).to(head.weight.dtype)
+    states = last_positions(head_inputs[0], inputs).flatten(0, 1).to(head.weight.dtype)
     if earlier is not None:
         states = torch.cat([earlier, states])
     return Hidden(states[inputs.predictors], head, precisions[0])
@@ -119,16 +119,16 @@ def own_outputs(model: nn.Module, inputs: ModelInputs) -> Tensor:
     Logits; of a reward model the reward at each position, V = 1, which it returns for the last one alone.
     """
     owner, module = head_of(model)
-    seen: list[Tensor] = []
+    outputs: list[Tensor] = []
     handle = None
     if module is not None and reward_head(owner) is not None:
-        handle = module.register_forward_hook(lambda _, __, output: seen.append(output))
+        handle = module.register_forward_hook(lambda _, __, output: outputs.append(output))
     try:
         logits: Tensor = model(**arguments_of(model, inputs)).logits
     finally:
         if handle is not None:
             handle.remove()
-    return last_positions(seen[0] if seen else logits, inputs)
+    return last_positions(outputs[0] if outputs else logits, inputs)
 
 
 def last_positions(values: Tensor, inputs: ModelInputs) -> Tensor:
@@ -136,23 +136,25 @@ def last_positions(values: Tensor, inputs: ModelInputs) -> Tensor:
 
     A class that does not know `logits_to_keep` drops it without an error and returns every position.
     """
-    kept = inputs.arguments.get("logits_to_keep")
-    return values if kept is None else values[:, -kept:]
+    count = inputs.arguments.get("logits_to_keep")
+    return values if count is None else values[:, -count:]
 
 
 @torch.no_grad()
-def _final_step(owner: nn.Module, module: nn.Linear, seen: list[Tensor], logits: Tensor) -> Final | None:
+def _final_step(
+    owner: nn.Module, module: nn.Linear, head_inputs: list[Tensor], logits: Tensor
+) -> Final | None:
     """Find the scale and softcap that turn the head's output into the model's logits, at one position."""
     # A head that is called more than once per pass, or over several streams (ProphetNet), is no plain one.
-    if len(seen) != 1 or seen[0].ndim != 3:
+    if len(head_inputs) != 1 or head_inputs[0].ndim != 3:
         return None
-    state, expected = seen[0][0, :1].to(module.weight.dtype), logits[0, :1].float()  # [1, E], [1, V]
+    state, theirs = head_inputs[0][0, :1].to(module.weight.dtype), logits[0, :1].float()  # [1, E], [1, V]
     rounding = max(torch.finfo(dtype).eps for dtype in (logits.dtype, module.weight.dtype))
     tolerance = max(1e-4, 4 * rounding)  # relative to the largest logit
     for scale, softcap in _candidates(owner):
         head = Head(module.weight, module.bias, scale, softcap)
         ours = head.final(head.product(state))
-        if ours.shape == expected.shape and (ours - expected).abs().max() <= tolerance * expected.abs().max():
+        if ours.shape == theirs.shape and (ours - theirs).abs().max() <= tolerance * theirs.abs().max():
             return scale, softcap
     return None
 

@@ -23,14 +23,14 @@ def set_training(model: nn.Module) -> None:
         ModelError: the model cannot compute in training what it computes in use.
     """
     model.eval()
-    used = own_logits(model, [TEXT])  # [1, L, V]
+    logits = own_logits(model, [TEXT])  # [1, L, V]
     model.train()
-    if _computes(model, used):
+    if _computes(model, logits):
         return
     # Only modules that may recompute activations in backward, because they do so in training mode alone.
     for module in model.modules():
         module.training = hasattr(module, "gradient_checkpointing")
-    if not _computes(model, used):
+    if not _computes(model, logits):
         name = class_name(model)
         raise ModelError(
             f"{name} cannot be trained: its log-probs in training are not those that it has in use; "
@@ -38,8 +38,8 @@ def set_training(model: nn.Module) -> None:
         )
 
 
-def _computes(model: nn.Module, used: Tensor) -> bool:
+def _computes(model: nn.Module, logits: Tensor) -> bool:
     """Return whether the model gives these logits in its present mode, every time."""
     once, again = own_logits(model, [TEXT]), own_logits(model, [TEXT])
     # Other kernels may run in training; but a pass that is repeated takes the same ones.
-    return not used.isfinite().all() or not (differ(used, once, PADDING) or differ(once, again, LATER))
+    return not logits.isfinite().all() or not (differ(logits, once, PADDING) or differ(once, again, LATER))

@@ -59,9 +59,9 @@ class TokenLayout(NamedTuple):
         that is what a model counts that has one completion after the prompt.
         """
         distance = self.position[:, None] - keys.position  # [N, M], positions; negative for later keys
-        seen: npt.NDArray[np.bool_] = (self.owner[:, None] == keys.owner) & (distance >= 0)
-        seen &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
-        return seen if window is None else seen & (distance < window)
+        mask: npt.NDArray[np.bool_] = (self.owner[:, None] == keys.owner) & (distance >= 0)
+        mask &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
+        return mask if window is None else mask & (distance < window)
 
     def text_counts(self) -> npt.NDArray[np.int64]:
         """Return `[N]`: of how many completions' texts each token is a part; a prompt's of all of its set."""
@@ -141,9 +141,9 @@ class Packed:
             # The rule of `TokenLayout.sees`, for one token and one key: flex_attention traces it.
             def sees(batch: Tensor, head: Tensor, token: Tensor, key: Tensor) -> Tensor:
                 distance = position[token] - k_position[key]
-                seen = (owner[token] == k_owner[key]) & (distance >= 0)
-                seen = seen & ((k_text[key] == PROMPT) | (k_text[key] == text[token]))
-                return seen if window is None else seen & (distance < window)
+                mask = (owner[token] == k_owner[key]) & (distance >= 0)
+                mask = mask & ((k_text[key] == PROMPT) | (k_text[key] == text[token]))
+                return mask if window is None else mask & (distance < window)
 
             # Compiled on a GPU, because otherwise the mask exists once as a dense [N, M].
             make = torch.compile(create_block_mask) if self.device.type == "cuda" else create_block_mask
@@ -157,11 +157,11 @@ class Packed:
             sequence = self.earlier or self
             home = sequence.segments[segment.prompt]
             keys = sequence.tokens.slice(home.start, home.stop).concatenate(tokens)
-        seen = tokens.sees(keys, window)  # [tokens, keys]
-        if seen.shape[0] == seen.shape[1] and (seen == np.tri(len(seen), dtype=bool)).all():
+        mask = tokens.sees(keys, window)  # [tokens, keys]
+        if mask.shape[0] == mask.shape[1] and (mask == np.tri(len(mask), dtype=bool)).all():
             return None
         # -inf gives a hidden key a weight of exactly 0; a token sees itself, so that no row becomes NaN.
-        bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(torch.from_numpy(~seen), float("-inf"))
+        bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(torch.from_numpy(~mask), float("-inf"))
         return bias.to(self.device)
 
 
@@ -189,11 +189,11 @@ def pack(
     tokens = _layout(texts, np.repeat(np.arange(len(sets)), counts), names, offsets)
     sizes = np.bincount(tokens.owner)
     lasts = np.cumsum(sizes) - sizes + prompts - 1  # [sets], the last token of each prompt
-    predicted = tokens.text != PROMPT  # [N]
+    targets = tokens.text != PROMPT  # [N]
     if turns is not None:
         masks = [np.zeros(n, np.bool_) if m is None else m for n, m in zip(prompts, turns, strict=True)]
-        predicted[~predicted] = np.concatenate(masks)
-    at = np.flatnonzero(predicted)  # [T]
+        targets[~targets] = np.concatenate(masks)
+    at = np.flatnonzero(targets)  # [T]
     # A token is predicted by the one before it, but the first of a completion by the last of its prompt,
     # which in the sequence is not next to it unless the completion is the set's first.
     first = tokens.position[at] == prompts[tokens.owner[at]]

@@ -52,26 +52,26 @@ def reference_sums(
         InputError: the file holds something else.
     """
     # One process reads, because all have to agree on what is missing: each computes a share of the same list.
-    cached = processes.broadcast_from_main(lambda: _read(store))
+    cache = processes.broadcast_from_main(lambda: _read(store))
     keys = [[_key(item, column) for column in item.columns] for item in sets]  # per set [K]
-    missing = _missing(sets, keys, cached)
+    missing = _missing(sets, keys, cache)
     # The same answer on every process, because loading and scoring a sharded model are collective.
     if missing:
         try:
-            _compute(missing, keys, load().eval(), tokens_per_micro_batch, cached, store, processes)
+            _compute(missing, keys, load().eval(), tokens_per_micro_batch, cache, store, processes)
         finally:  # so that an interrupted run does not compute again what it has
             if processes.main:
-                _write(store, cached)
-    # From `cached` in any case, so that a run that computes and one that reads get the same numbers.
-    return [np.array([cached[key] for key in row], np.float32) for row in keys]
+                _write(store, cache)
+    # From `cache` in any case, so that a run that computes and one that reads get the same numbers.
+    return [np.array([cache[key] for key in row], np.float32) for row in keys]
 
 
 def _missing(
-    sets: Sequence[TokenSet], keys: list[list[bytes]], cached: dict[bytes, float]
+    sets: Sequence[TokenSet], keys: list[list[bytes]], cache: dict[bytes, float]
 ) -> list[tuple[int, SetSelection]]:
     """Return the completions to compute, each text once: position in `sets`, and which of that set."""
     # A text may be in several sets; computed twice it would have two values, as micro-batches differ.
-    seen = set(cached)
+    seen = set(cache)
     missing = []
     for i, (item, row) in enumerate(zip(sets, keys, strict=True)):
         completions = []
@@ -89,16 +89,16 @@ def _compute(
     keys: list[list[bytes]],
     model: nn.Module,
     budget: int,
-    cached: dict[bytes, float],
+    cache: dict[bytes, float],
     store: Path,
     processes: Processes,
 ) -> None:
-    """Fill `cached`, and write the file from time to time.
+    """Fill `cache`, and write the file from time to time.
 
     A window of sets is added as a whole, because the last bits of a log-prob depend on the micro-batch it was
     computed in: a run that resumes between windows makes the same micro-batches as one that never stopped.
     """
-    saved = time.monotonic()  # unlike wall time, it is never set back
+    last_write = time.monotonic()  # unlike wall time, it is never set back
     # Shared out by window, so that all processes have the same windows and meet after each.
     # Cut at fixed numbers of sets, whatever is missing, so that a resumed run has the same windows.
     windows = [list(window) for _, window in groupby(missing, lambda entry: entry[0] // WINDOW)]
@@ -106,19 +106,19 @@ def _compute(
     total = sum(len(item.columns) for share in shares for _, item in share)
     with progress("reference log-probs", total, unit="completions") as advance:
         for share in shares:
-            computed: dict[bytes, float] = {}
-            for rows, scored in score_all(model, [item for _, item in share], budget):
-                for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
+            logps: dict[bytes, float] = {}
+            for rows, scores in score_all(model, [item for _, item in share], budget):
+                for (position, part), sums in zip(rows, scores.policy.sum.tolist(), strict=True):
                     set_keys = keys[share[position][0]]  # from the place in the share to that in `sets`
                     # Not strict, because a row is padded to the most completions of any.
-                    computed.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
+                    logps.update((set_keys[c], value) for c, value in zip(part, sums, strict=False))
                     advance(len(part))
             # A text is in one share only, so that the order of the shares does not matter.
-            cached.update(dict(ChainMap(*processes.collect(computed))))
+            cache.update(dict(ChainMap(*processes.collect(logps))))
             # The clock of one process decides about its own file only, never about a collective call.
-            if processes.main and time.monotonic() - saved > SAVE_SECONDS:
-                _write(store, cached)
-                saved = time.monotonic()
+            if processes.main and time.monotonic() - last_write > SAVE_SECONDS:
+                _write(store, cache)
+                last_write = time.monotonic()
 
 
 def _key(item: TokenSet, completion: Column) -> bytes:
@@ -156,8 +156,8 @@ def _read(store: Path) -> dict[bytes, float]:
     return dict(zip(table["tokens"].to_pylist(), table["logp"].to_pylist(), strict=True))
 
 
-def _write(store: Path, cached: dict[bytes, float]) -> None:
-    columns = [pa.array(list(cached), pa.binary(16)), pa.array(list(cached.values()), pa.float32())]
+def _write(store: Path, cache: dict[bytes, float]) -> None:
+    columns = [pa.array(list(cache), pa.binary(16)), pa.array(list(cache.values()), pa.float32())]
     # Under a name of this process, because two runs next to each other may have the same reference. One that
     # is killed in here leaves the file of before.
     with replacing(store, own=uuid4().hex) as temporary:

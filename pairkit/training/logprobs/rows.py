@@ -37,8 +37,11 @@ def check_rows(model: nn.Module) -> None:
         ModelError: it fails on them, two passes differ, or a later token or padding changes a log-prob.
     """
     name = class_name(model)
-    alone, again, changed = (own_logits(model, [text])[0] for text in (TEXT, TEXT, CHANGED))  # [L, V] each
-    short, padded = own_logits(model, [TEXT[:SHORT]])[0], own_logits(model, [TEXT, TEXT[:SHORT]])[1, :SHORT]
+    alone, again, variant = (own_logits(model, [text])[0] for text in (TEXT, TEXT, CHANGED))  # [L, V] each
+    short, batch_row = (
+        own_logits(model, [TEXT[:SHORT]])[0],
+        own_logits(model, [TEXT, TEXT[:SHORT]])[1, :SHORT],
+    )
     if not alone.isfinite().all():
         return  # the weights have diverged: that tells nothing about the model's class
     if differ(alone, again, LATER):
@@ -46,12 +49,12 @@ def check_rows(model: nn.Module) -> None:
             f"{name} cannot be trained: two passes over one text give other log-probs; choose another model"
         )
     before = slice(0, len(TEXT) - 1)
-    if differ(alone[before], changed[before], LATER):
+    if differ(alone[before], variant[before], LATER):
         raise ModelError(
             f"{name} is not a causal language model: a later token changes its log-probs of earlier ones; "
             + _remedy(model)
         )
-    if differ(short, padded, PADDING):
+    if differ(short, batch_row, PADDING):
         raise ModelError(
             f"{name} cannot be trained in batches: padding after a text changes its log-probs; "
             "choose another model"
@@ -82,10 +85,10 @@ def own_logits(model: nn.Module, texts: list[list[int]]) -> Tensor:
     return logits
 
 
-def differ(one: Tensor, other: Tensor, tolerances: dict[torch.dtype, float]) -> bool:
+def differ(first: Tensor, second: Tensor, tolerances: dict[torch.dtype, float]) -> bool:
     """Return whether two tensors differ by more than a share of the largest value of the first."""
-    tolerance = tolerances.get(one.dtype, tolerances[torch.bfloat16])
-    return not bool((one - other).abs().max() <= tolerance * one.abs().max())
+    tolerance = tolerances.get(first.dtype, tolerances[torch.bfloat16])
+    return not bool((first - second).abs().max() <= tolerance * first.abs().max())
 
 
 def _remedy_of_failure(model: nn.Module) -> str:

@@ -28,18 +28,18 @@ ROUNDING = 1e-5  # of a product of factors that is 0, relative to their sizes
 WHERE_THE_BASE_IS = ("base_model_name_or_path", "revision")  # in an adapter_config.json
 
 
-def same_checkpoint(one: str, other: str, *, revision: str | None = None) -> bool:
+def same_checkpoint(first: str, second: str, *, revision: str | None = None) -> bool:
     """Tell whether two names are of the same weights: equal names, or directories with equal files.
 
     What a name stands for is compared: a run is its model, and adapters are themselves, their settings, and
     the model below them.
 
     Args:
-        revision: of `one` on the hub; `other` has none unless it is the same name.
+        revision: of `first` on the hub; `second` has none unless it is the same name.
     """
-    if one == other:
+    if first == second:
         return True
-    here, there = resolve(one, revision), resolve(other)
+    here, there = resolve(first, revision), resolve(second)
     return (
         _same_base(here, there)
         and len(here.adapters) == len(there.adapters)
@@ -73,8 +73,8 @@ def agrees(
     """
     work = [SetSelection.all(item) for item in sets[:SETS]]
     pairs = []  # of every completion, nats per token: the model's, the reference's
-    for rows, scored in score_all(model, work, budget):
-        for (position, part), means in zip(rows, scored.policy.mean.tolist(), strict=True):
+    for rows, scores in score_all(model, work, budget):
+        for (position, part), means in zip(rows, scores.policy.mean.tolist(), strict=True):
             for completion, mean in zip(part, means, strict=False):  # a row is padded to the widest
                 length = work[position].picked[completion].length
                 pairs.append((mean, reference[position][completion] / length))
@@ -92,18 +92,18 @@ def _factors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 
 def _product_is_zero(left: Tensor, right: Tensor | None) -> bool:
-    one = gather_tensors(left.detach(), keep=True).double()
-    other = None if right is None else gather_tensors(right.detach(), keep=True).double()
-    if not one.any() or (other is not None and not other.any()):
+    first = gather_tensors(left.detach(), keep=True).double()
+    second = None if right is None else gather_tensors(right.detach(), keep=True).double()
+    if not first.any() or (second is not None and not second.any()):
         return True
-    if other is None:
+    if second is None:
         return False
-    one, other = one.flatten(1), other.flatten(1)  # of a convolution, whose kernel is on the right
-    if one.shape[1] != len(other):
+    first, second = first.flatten(1), second.flatten(1)  # of a convolution, whose kernel is on the right
+    if first.shape[1] != len(second):
         return False  # in groups: not the product of two matrices
     # The norm of the product from [r, r] alone, because [m, n] is as large as the layer.
-    squared = ((one.T @ one) * (other @ other.T)).sum().clamp(min=0)
-    return bool(squared.sqrt() <= ROUNDING * one.norm() * other.norm())
+    square = ((first.T @ first) * (second @ second.T)).sum().clamp(min=0)
+    return bool(square.sqrt() <= ROUNDING * first.norm() * second.norm())
 
 
 def _same_base(here: Place, there: Place) -> bool:
@@ -112,15 +112,15 @@ def _same_base(here: Place, there: Place) -> bool:
     return _same_files(here.base, there.base)
 
 
-def _same_adapters(one: str, other: str) -> bool:
-    if one == other:
+def _same_adapters(first: str, second: str) -> bool:
+    if first == second:
         return True
-    return _same_files(one, other) and _settings(one) == _settings(other)
+    return _same_files(first, second) and _settings(first) == _settings(second)
 
 
-def _same_files(one: str, other: str) -> bool:
+def _same_files(first: str, second: str) -> bool:
     """Compare the weights and configurations of two directories; False where one is none."""
-    here, there = ({path.name: path for path in _files(Path(name))} for name in (one, other))
+    here, there = ({path.name: path for path in _files(Path(name))} for name in (first, second))
     # By content, because the reference is often a copy; unequal weights differ early, so that little is read.
     return (
         bool(here)

@@ -80,8 +80,8 @@ def score_sets(
     work = [SetSelection.all(tokens) for tokens in tokenized.sets]
     logps = [np.zeros(len(item.columns), np.float32) for item in work]  # per set [K], nats
     with progress("log-probs", sum(map(len, logps)), unit="completions") as advance:
-        for rows, scored in score_all(network, work, tokens_per_micro_batch):
-            for (position, part), sums in zip(rows, scored.policy.sum.tolist(), strict=True):
+        for rows, scores in score_all(network, work, tokens_per_micro_batch):
+            for (position, part), sums in zip(rows, scores.policy.sum.tolist(), strict=True):
                 logps[position][list(part)] = sums[: len(part)]  # the rest of a row is padding
                 advance(len(part))
     lengths = [np.array([column.length for column in item.picked], np.int32) for item in work]
@@ -90,13 +90,13 @@ def score_sets(
 
 def _table(tokenized: Tokenized, logps: Sequence[Values], lengths: Sequence[Values]) -> pa.Table:
     """One row per set that was read: `logps` and `lengths` are those of the sets that were scored."""
-    scored = zip(logps, lengths, strict=True)
+    entries = zip(logps, lengths, strict=True)
     columns: dict[str, list[object]] = {name: [] for name in LOGPS.names}
     for batch in tokenized.batches:
         columns["set_id"] += batch["set_id"].to_pylist()
         columns["reason"] += (reasons := batch["reason"].to_pylist())
         for reason in reasons:
-            values = next(scored) if reason is None else (None, None)
+            values = next(entries) if reason is None else (None, None)
             columns["logps"].append(values[0])
             columns["tokens"].append(values[1])
     return pa.table([pa.array(columns[field.name], field.type) for field in LOGPS], schema=LOGPS)

@@ -42,9 +42,7 @@ def score_batch(
     most = 1 + max(completion for item in work for completion in item.columns)
     # [B, most] each, by the completion's index in its set, not by its place in the selection.
     # On the CPU, because negatives are drawn there, equally on every process.
-    gathered: dict[str, Tensor] = {
-        name: torch.zeros(len(work), most) for name in _names(want, live is not None)
-    }
+    grids: dict[str, Tensor] = {name: torch.zeros(len(work), most) for name in _names(want, live is not None)}
     # A completion that was sampled twice is scored once.
     unique = [SetSelection(item.tokens, tuple(sorted(set(item.columns)))) for item in work]
     # Shared out by tokens, because the pass takes as long as the slowest process.
@@ -53,28 +51,26 @@ def score_batch(
     # A set that exceeds the budget comes back in several rows, each with some of its completions.
     some = [unique[i] for i in mine]
     passes = score_all(model, some, budget, want=want, live=live, through=through, packing=packing)
-    for rows, scored in passes:
-        for name, values in _tensors(scored):
+    for rows, scores in passes:
+        for name, values in _tensors(scores):
             for (position, completions), row in zip(rows, values.cpu(), strict=True):
-                gathered[name][mine[position], list(completions)] = row[: len(completions)]
+                grids[name][mine[position], list(completions)] = row[: len(completions)]
     # Each number is on one process and 0 on the others, so the sum is exact in any order.
-    processes.add(list(gathered.values()))
+    processes.add(list(grids.values()))
     length, mask = lengths(work)  # [B, K] each
     index = _index(work, mask)  # back to the places of the selection, [B, K]
     # Clamped, because gather takes no -1; what it picks there is masked.
-    selected = {name: values.gather(1, index.clamp(min=0)) for name, values in gathered.items()}
-    policy = Logps(selected.pop("sum"), length, mask)
-    entropy = selected.pop("entropy", None)  # no field of `Logps`
+    tensors = {name: values.gather(1, index.clamp(min=0)) for name, values in grids.items()}
+    policy = Logps(tensors.pop("sum"), length, mask)
+    entropy = tensors.pop("entropy", None)  # no field of `Logps`
     reference = None
     if live is not None:
         prefixes = {
-            name: selected.pop(f"reference_{name}")
-            for name in PREFIX_FIELDS
-            if f"reference_{name}" in selected
+            name: tensors.pop(f"reference_{name}") for name in PREFIX_FIELDS if f"reference_{name}" in tensors
         }
         # From `policy` while it holds sums only, so that none of its statistics ends up in the reference.
-        reference = replace(policy, sum=selected.pop("reference"), **prefixes)
-    return Scored(replace(policy, **selected), reference, entropy)
+        reference = replace(policy, sum=tensors.pop("reference"), **prefixes)
+    return Scored(replace(policy, **tensors), reference, entropy)
 
 
 def _names(want: frozenset[str], live: bool) -> list[str]:
@@ -88,17 +84,17 @@ def _names(want: frozenset[str], live: bool) -> list[str]:
     return names
 
 
-def _tensors(scored: Scored) -> Iterator[tuple[str, Tensor]]:
+def _tensors(scores: Scored) -> Iterator[tuple[str, Tensor]]:
     """Yield every `[B, K]` tensor of a pass by a name of its own."""
-    for name, values in scored.policy.tensors().items():
+    for name, values in scores.policy.tensors().items():
         if name not in ("length", "mask"):  # known without a pass
             yield name, values
-    if scored.entropy is not None:
-        yield "entropy", scored.entropy
-    if scored.reference is not None:
-        yield "reference", scored.reference.sum
+    if scores.entropy is not None:
+        yield "entropy", scores.entropy
+    if scores.reference is not None:
+        yield "reference", scores.reference.sum
         for name in PREFIX_FIELDS:
-            if (values := getattr(scored.reference, name)) is not None:
+            if (values := getattr(scores.reference, name)) is not None:
                 yield f"reference_{name}", values
 
 

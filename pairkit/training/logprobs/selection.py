@@ -120,8 +120,8 @@ def scored_places(completions: Sequence[Column]) -> npt.NDArray[np.int64] | None
 
 def scored_ids(completions: Sequence[Column], device: torch.device) -> Tensor:
     """Join the scored ids of completions into one int64 `[T]`."""
-    joined = np.concatenate([column.targets for column in completions])
-    return torch.from_numpy(joined).long().to(device)  # gather takes int64 only
+    targets = np.concatenate([column.targets for column in completions])
+    return torch.from_numpy(targets).long().to(device)  # gather takes int64 only
 
 
 def sum_tokens(values: Tensor, counts: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ PADDED = "in a padded batch", "cannot be trained; choose another model"
 
 def sample(sets: Sequence[TokenSet]) -> list[SetSelection]:
     """Choose what is compared: the longest reach windows and limits; the shortest share a block."""
-    ordered = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
-    return ordered if len(ordered) <= SETS else [*ordered[: SETS // 2], *ordered[-SETS // 2 :]]
+    by_size = sorted((SetSelection.all(item) for item in sets), key=lambda item: item.size)
+    return by_size if len(by_size) <= SETS else [*by_size[: SETS // 2], *by_size[-SETS // 2 :]]
 
 
 @torch.no_grad()
@@ -47,12 +47,12 @@ def check_packed(model: nn.Module, sets: Sequence[TokenSet], precision: torch.dt
     for i, (tokens, completions) in enumerate(some):
         for completion in completions:
             alone = score(model, [SetSelection(tokens, (completion,))], shared=False).policy.mean[0, 0]
-            found = together.mean[i, completion]
+            in_batch = together.mean[i, completion]
             # A pass by itself that is not finite shows diverged weights, which the step reports.
-            if alone.isfinite() and not abs(found - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
+            if alone.isfinite() and not abs(in_batch - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 where, remedy = SHARED if shared else PADDED
                 raise TrainingError(
-                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {found:.4f} "
+                    f"set {tokens.set_id}, completion {completion + 1}: its mean log-prob is {in_batch:.4f} "
                     f"{where} but {alone:.4f} by itself, so this model {remedy}, and please report its "
                     "architecture"
                 )

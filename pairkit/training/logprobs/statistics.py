@@ -73,10 +73,10 @@ def statistics_of_tokens(
         for place, column in enumerate(item.picked)
     ]
     inputs = _padded(rows, device)
-    passed = int(inputs.arguments["attention_mask"].sum())  # tokens; a rate must not count padding
+    token_count = int(inputs.arguments["attention_mask"].sum())  # tokens; a rate must not count padding
     statistics = _statistics_from_states(model, live, inputs, targets, names)
     # The models' own logits are the last resort, because [rows, positions, V] of them are made.
-    return statistics or _statistics_from_own_logits(model, live, rows, names), passed
+    return statistics or _statistics_from_own_logits(model, live, rows, names), token_count
 
 
 def _statistics_from_states(

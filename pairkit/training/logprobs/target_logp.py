@@ -90,12 +90,12 @@ class _TargetLogp(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         states, weight, bias, _, _, probabilities = ctx.saved_tensors
         # A frozen head (adapters) gets no buffer, which would be as large as the head.
-        needed = ctx.needs_input_grad
+        needs_gradient = ctx.needs_input_grad
         # The states' gradient is a sum over all slices, so it is float32 until the end. A row of the weight's
         # gradient belongs to one slice and is written once, so it has the weight's dtype from the start.
-        for_states = torch.zeros(states.shape, device=states.device) if needed[0] else None
-        for_weight = torch.empty_like(weight) if needed[1] else None
-        for_bias = torch.empty_like(bias) if needed[2] else None
+        for_states = torch.zeros(states.shape, device=states.device) if needs_gradient[0] else None
+        for_weight = torch.empty_like(weight) if needs_gradient[1] else None
+        for_bias = torch.empty_like(bias) if needs_gradient[2] else None
         for at in _slices(states, weight) if probabilities is None else [slice(0, len(weight))]:
             back = _slice_gradient(ctx, at, gradient)  # [T, v]
             if for_bias is not None:

@@ -74,8 +74,8 @@ def trained(model: nn.Module, processes: Processes) -> dict[str, Any]:
     # Buffers are few, and a forward pass may change them without a gradient.
     names = {name for name, p in parameters if p.requires_grad} | {name for name, _ in model.named_buffers()}
     weights = {name: value for name, value in model.state_dict().items() if name in names}
-    gathered: dict[str, Any] = gather_tensors(weights, keep=processes.main)
-    return gathered
+    tensors: dict[str, Any] = gather_tensors(weights, keep=processes.main)
+    return tensors
 
 
 def save(folder: Path, step: int, files: dict[str, Any], *, keep: int, best: int | None = None) -> Path:
@@ -174,11 +174,11 @@ def newest_undamaged(folder: Path) -> Path | None:
     remaining = checkpoints(folder)
     while remaining:
         newest = remaining.pop()
-        changed = damage(newest)
-        if changed is None:
+        problem = damage(newest)
+        if problem is None:
             return newest
         instead = f"resuming from {remaining[-1].name}" if remaining else "starting over: there is no other"
-        warn(f"{newest}: the checkpoint is damaged ({changed}); {instead}")
+        warn(f"{newest}: the checkpoint is damaged ({problem}); {instead}")
     return None
 
 
@@ -195,11 +195,11 @@ def damage(checkpoint: Path) -> str | None:
         return f"{RECORD_FILE} belongs to step {step}"
     # By the names that a checkpoint has to have: a record that lists fewer must not pass.
     for name in (WEIGHTS_FILE, STATE_FILE):
-        path, expected = checkpoint / name, files.get(name)
+        path, fingerprint = checkpoint / name, files.get(name)
         if not path.is_file():
             return f"{name} is missing"
         # By hash too, because torch loads a file with a flipped bit without an error.
-        if expected != _fingerprint(path):
+        if fingerprint != _fingerprint(path):
             return f"{name} was changed"
     return None
 
@@ -219,9 +219,9 @@ def remove(checkpoint: Path) -> None:
 
     Its name first, because a kill must not leave half of it under that name.
     """
-    renamed = checkpoint.with_name(f".{checkpoint.name}.gone")
-    os.replace(checkpoint, renamed)  # one step, and with a leading dot it is no checkpoint any more
-    shutil.rmtree(renamed)
+    target = checkpoint.with_name(f".{checkpoint.name}.gone")
+    os.replace(checkpoint, target)  # one step, and with a leading dot it is no checkpoint any more
+    shutil.rmtree(target)
 
 
 def _write(content: Any, path: Path) -> None:

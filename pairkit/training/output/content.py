@@ -47,7 +47,9 @@ def content_of(recipe: TrainRecipe, data: Mapping[str, str]) -> Content:
     """
     files = _files(recipe)
     hashes = sha256_of((path for part in files.values() for path in part.values()), "hashing the weights")
-    content = {part: {name: hashes[path] for name, path in named.items()} for part, named in files.items()}
+    content = {
+        part: {name: hashes[path] for name, path in part_files.items()} for part, part_files in files.items()
+    }
     for part, name in _models(recipe).items():
         content[part] |= _commits(name, recipe.revision_of(name), recipe.trust_remote_code)
     content["tokenizer"] |= _tokenizer_commit(recipe)
@@ -63,9 +65,9 @@ class Unwritten:
 
     def check(self) -> None:
         """Raise `InputError` for a file that was written to, removed or added, whatever it holds now."""
-        if changed := self._changed():
+        if path := self._changed():
             raise InputError(
-                f"{changed}: was written to while the run was reading it; run the same command again, once "
+                f"{path}: was written to while the run was reading it; run the same command again, once "
                 "nobody writes there"
             )
 
@@ -94,7 +96,7 @@ class Unwritten:
         return stamps
 
 
-def differences(before: Content, now: Content, renamed: set[str]) -> list[str]:
+def differences(before: Content, now: Content, recipe_fields: set[str]) -> list[str]:
     """Describe each part whose content is another, naming its files.
 
     Args:
@@ -103,11 +105,11 @@ def differences(before: Content, now: Content, renamed: set[str]) -> list[str]:
     lines = []
     for part, (what, field) in PARTS.items():
         theirs, ours = before.get(part, {}), now.get(part, {})
-        changed = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
-        if changed and field not in renamed and not (part == "tokenizer" and "model" in renamed):
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            named = (name if name in ours else f"{name} is gone" for name in changed[:3])
-            lines.append(f"{what} was changed since ({', '.join(named)}{more})")
+        names = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+        if names and field not in recipe_fields and not (part == "tokenizer" and "model" in recipe_fields):
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            descriptions = (name if name in ours else f"{name} is gone" for name in names[:3])
+            lines.append(f"{what} was changed since ({', '.join(descriptions)}{more})")
     return lines
 
 
@@ -131,8 +133,8 @@ def _weights(name: str, revision: str | None) -> dict[str, Path]:
         return {Path(place.base).name: Path(place.base)}
     files = _in_folder(Path(place.base), WEIGHTS)
     for number, adapters in enumerate(place.adapters, 1):
-        found = _in_folder(Path(adapters), WEIGHTS)
-        files |= {f"adapters {number}: {file}": path for file, path in found.items()}
+        paths = _in_folder(Path(adapters), WEIGHTS)
+        files |= {f"adapters {number}: {file}": path for file, path in paths.items()}
     return files
 
 
@@ -181,10 +183,10 @@ def _cached_commit(name: str, files: tuple[str, ...] | list[str], revision: str 
     from transformers.utils.hub import extract_commit_hash
 
     for file in files:
-        found = cached_file(
+        path = cached_file(
             name, file, revision=revision, _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False,
         )  # fmt: skip
-        if found is not None:
-            return extract_commit_hash(str(found), None)  # type: ignore[no-any-return]
+        if path is not None:
+            return extract_commit_hash(str(path), None)  # type: ignore[no-any-return]
     return None

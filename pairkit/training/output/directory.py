@@ -219,12 +219,12 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         # Fields that do not affect the result may change from start to start; the length of a run too.
         if key.split(".")[0] not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
     ]
-    renamed = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
+    recipe_fields = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
     if before["data"] != now["data"]:
         different.append("the dataset was built again")
-        renamed.add("data")
+        recipe_fields.add("data")
     if before[CONTENT] is not None:
-        different += differences(before[CONTENT], now[CONTENT], renamed)
+        different += differences(before[CONTENT], now[CONTENT], recipe_fields)
     different += segment_differences(before[SEGMENT], now.get(SEGMENT))
     # Another file is a difference of the recipe already.
     same_file = theirs.get("template.file") == ours.get("template.file")

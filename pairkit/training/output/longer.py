@@ -43,15 +43,15 @@ class Finished:
 
     def put_back(self) -> None:
         """Undo a start that gave it more steps, unless that has got as far as a checkpoint of its own."""
-        kept = _kept(self.out, self.steps)
-        if not kept.exists() or set(checkpoints(self.out / CHECKPOINTS)) - self.saved:
+        earlier_model = _kept(self.out, self.steps)
+        if not earlier_model.exists() or set(checkpoints(self.out / CHECKPOINTS)) - self.saved:
             return
         # From memory, because the start has written over them.
         for name, content in self.files.items():
             with replacing(self.out / name) as temporary:
                 temporary.write_bytes(content)
         # Last, because with a model the run is complete, and its record must have its steps by then.
-        os.replace(kept, self.out / MODEL)
+        os.replace(earlier_model, self.out / MODEL)
         _kept_metrics(self.out, self.steps).unlink(missing_ok=True)
         log(f"{self.out}: is again the complete run that it was")
 
@@ -95,15 +95,15 @@ def holds_model(out: Path) -> bool:
 
 def shorter(out: Path) -> dict[int, Path]:
     """Return the models that the run in `out` had when it was complete with fewer steps, by their number."""
-    kept = out.glob(f"{MODEL}-{'[0-9]' * 6}*")
-    return {int(path.name.removeprefix(f"{MODEL}-")): path for path in sorted(kept) if path.is_dir()}
+    paths = out.glob(f"{MODEL}-{'[0-9]' * 6}*")
+    return {int(path.name.removeprefix(f"{MODEL}-")): path for path in sorted(paths) if path.is_dir()}
 
 
 def shorter_evaluation(out: Path, steps: int) -> dict[str, Any] | None:
     """Return the last evaluation of the run in `out` when it was complete with `steps`; None without one."""
     entries = read_entries(_kept_metrics(out, steps))
-    found = [entry for entry in entries if entry["kind"] == "eval" and entry["step"] == steps]
-    return found[-1] if found else None
+    evaluations = [entry for entry in entries if entry["kind"] == "eval" and entry["step"] == steps]
+    return evaluations[-1] if evaluations else None
 
 
 def has_more_to_do(out: Path, steps: int) -> bool:
@@ -124,31 +124,34 @@ def has_more_to_do(out: Path, steps: int) -> bool:
         )
     record = read_run(out)
     before = record["plan"]["steps"]
-    saved = checkpoints(out / CHECKPOINTS)
-    last = steps_done(saved[-1]) if saved else 0
-    done = before if complete else last
-    if steps < done:
+    paths = checkpoints(out / CHECKPOINTS)
+    last = steps_done(paths[-1]) if paths else 0
+    step_count = before if complete else last
+    if steps < step_count:
         raise ExistingOutputError(
-            f"{out}: the run has already taken {done} steps, but the recipe ends after {steps}; raise "
+            f"{out}: the run has already taken {step_count} steps, but the recipe ends after {steps}; raise "
             "max_steps or epochs, choose another --out, or use --on-existing delete"
         )
     # The last step of some epochs may have taken fewer sets than the same step of more epochs takes.
     if last == before < steps and record["recipe"].get("max_steps") is None:
         # Its checkpoint would hide the step that has to be taken again.
-        remove(saved.pop())
-        last = steps_done(saved[-1]) if saved else 0
+        remove(paths.pop())
+        last = steps_done(paths[-1]) if paths else 0
     if not complete:
         return True
-    if steps == done:
+    if steps == step_count:
         return False
-    kept = _kept(out, done)
+    earlier_model = _kept(out, step_count)
     # A copy, because the longer run takes some of these steps again, at other rates.
     if (out / METRICS).exists():
-        shutil.copyfile(out / METRICS, _kept_metrics(out, done))
+        shutil.copyfile(out / METRICS, _kept_metrics(out, step_count))
     # By a rename, because a kill in between leaves either a complete run or one that continues.
-    os.replace(model, kept)
+    os.replace(model, earlier_model)
     start = f"from the checkpoint of step {last}" if last else "from the start, because it has no checkpoint"
-    log(f"{out}: the run had {done} steps and gets {steps}: it continues {start}; its model is now {kept}")
+    log(
+        f"{out}: the run had {step_count} steps and gets {steps}: it continues {start}; its model is now "
+        f"{earlier_model}"
+    )
     return True
 
 

@@ -20,7 +20,7 @@ from pairkit.training.recipe import TrainRecipe
 
 
 class MetricsLog:
-    """`metrics.jsonl` under `out`, and the recipe's trackers; a run from `first` resumes after step `done`.
+    """`metrics.jsonl` under `out`, and the recipe's trackers; a run from `first` resumes after `start_step`.
 
     Each line holds `step`, `kind` ("train" or "eval") and the numbers by name, null for one that is not
     finite, because JSON has no such numbers. A sign of collapse, found by comparing an evaluation with the
@@ -29,26 +29,26 @@ class MetricsLog:
     """
 
     def __init__(
-        self, out: Path, done: int, recipe: TrainRecipe, *, first: int = 0, active: bool = True
+        self, out: Path, start_step: int, recipe: TrainRecipe, *, first: int = 0, active: bool = True
     ) -> None:
         self._active = active
         if not active:
             return
         self._path = out / METRICS
-        written = read_entries(self._path)
+        entries = read_entries(self._path)
         # What was logged after the checkpoint is dropped, because those steps are taken and logged again.
-        remaining = [entry for entry in written if first < done and entry["step"] <= done]
+        remaining = [entry for entry in entries if first < start_step and entry["step"] <= start_step]
         write_text(self._path, "".join(json.dumps(entry) + "\n" for entry in remaining))
         # From before a resume too, because a collapse is a difference from the start of the run.
         self._first = next((entry for entry in remaining if entry["kind"] == "eval"), None)
         self._warned = {str(entry.get("warning")) for entry in remaining if entry["kind"] == "warning"}
-        repeated = frozenset((entry["step"], entry["kind"]) for entry in written[len(remaining) :])
+        repeats = frozenset((entry["step"], entry["kind"]) for entry in entries[len(remaining) :])
         self._trackers = Trackers(
             recipe.trackers,
             out,
-            done if first < done else 0,
+            start_step if first < start_step else 0,
             masked(recipe.model_dump(mode="json")),
-            repeated,
+            repeats,
         )
         self._file = self._path.open("a", encoding="utf-8")
 

@@ -55,9 +55,9 @@ def save_model(
         )
         for name, content in (records or {}).items():
             (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        saved = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
+        paths = sorted(path for path in temporary.rglob("*") if path.is_file())  # a disk lists in any order
         # Written into the directory, because a push compares the files with them before it sends them.
-        hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in saved}
+        hashes = {path.relative_to(temporary).as_posix(): sha256(path) for path in paths}
         (temporary / HASHES).write_text(json.dumps(hashes, indent=2) + "\n", encoding="utf-8")
         check()
         publish(temporary, target)  # after which no start trains again

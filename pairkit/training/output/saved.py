@@ -25,5 +25,5 @@ def check_saved(model: Path, advice: str) -> None:
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise InputError(f"{model / missing[0]}: is missing; {advice}")
     now = sha256_of(files.values(), f"checking {model}")
-    if changed := [name for name, path in files.items() if now[path] != hashes[name]]:
-        raise InputError(f"{model / changed[0]}: is damaged, or not what the run has saved; {advice}")
+    if names := [name for name, path in files.items() if now[path] != hashes[name]]:
+        raise InputError(f"{model / names[0]}: is damaged, or not what the run has saved; {advice}")

@@ -24,9 +24,9 @@ def check_start(segment: Segment) -> None:
     if not start.is_dir():
         raise InputError(f"{start}: the checkpoint that {segment.name} start from is missing; {REMEDY}")
     # Read before anything is trained: damage that is found at the first step has cost a model's load.
-    if changed := damage(start):
+    if problem := damage(start):
         raise InputError(
-            f"{start}: the checkpoint that {segment.name} start from is damaged ({changed}); {REMEDY}"
+            f"{start}: the checkpoint that {segment.name} start from is damaged ({problem}); {REMEDY}"
         )
     if steps_done(start) != segment.first:
         raise InputError(f"{start}: {segment.name} start from the checkpoint of step {segment.first}")

@@ -52,16 +52,16 @@ class Trackers:
     Args:
         names: of `tensorboard`, `wandb`, `trackio`, all installed.
         out: the run's directory, whose name is the run's name.
-        done: the step after which the run resumes, 0 for a new run.
+        start_step: the step after which the run resumes, 0 for a new run.
         config: the recipe, as plain data.
-        repeated: entries that were sent before the stop and will be made again.
+        repeats: entries that were sent before the stop and will be made again.
 
     Raises:
         RecipeError: W&B has no key, or cannot be reached.
     """
 
     def __init__(
-        self, names: Sequence[str], out: Path, done: int, config: Mapping[str, Any], repeated: Entries
+        self, names: Sequence[str], out: Path, start_step: int, config: Mapping[str, Any], repeats: Entries
     ) -> None:
         path = out / RECORD
         with undamaged(path, ADVICE):
@@ -69,7 +69,7 @@ class Trackers:
             run, before = str(record.get("id", uuid.uuid4().hex[:12])), set(record.get("trackers", ()))
             title = str(record.get("name", out.name))
         self._trackers = [
-            (_start(name, title, out, done, config, run), repeated if name in before else Entries())
+            (_start(name, title, out, start_step, config, run), repeats if name in before else Entries())
             for name in names
         ]
         if others := set(names) - {"tensorboard"}:
@@ -77,8 +77,8 @@ class Trackers:
 
     def log(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Send the numbers of an entry to every tracker, each as `kind/name`."""
-        for tracker, repeated in self._trackers:
-            if (step, kind) not in repeated:
+        for tracker, repeats in self._trackers:
+            if (step, kind) not in repeats:
                 tracker.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def finish(self) -> None:
@@ -93,11 +93,11 @@ class Trackers:
                 tracker.finish()
 
 
-def _start(name: str, title: str, out: Path, done: int, config: Mapping[str, Any], run: str) -> Any:
+def _start(name: str, title: str, out: Path, start_step: int, config: Mapping[str, Any], run: str) -> Any:
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     if name == "tensorboard":
-        tracker = TensorBoardTracker("tensorboard", str(out), purge_step=done + 1 if done else 0)
+        tracker = TensorBoardTracker("tensorboard", str(out), purge_step=start_step + 1 if start_step else 0)
         tracker.start()
     elif name == "trackio":  # the id is part of the name, because trackio identifies a run by its name
         settings = {"name": f"{title}-{run}", "resume": "allow", "config": dict(config)}

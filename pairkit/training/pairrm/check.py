@@ -39,9 +39,9 @@ def check_pairs(model: nn.Module, pairs: Sequence[TokenSet], precision: torch.dt
         for side, column in enumerate(item.picked):
             ids, mask, places = (t.to(device) for t in pair_inputs([(item.tokens.prompt, column)]))
             states = model.pretrained_model(input_ids=ids, attention_mask=mask).last_hidden_state
-            alone, found = model.compare(states[:, places[0]])[0], together[i, side]
-            if alone.isfinite() and not abs(found - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
+            alone, in_batch = model.compare(states[:, places[0]])[0], together[i, side]
+            if alone.isfinite() and not abs(in_batch - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 raise TrainingError(
-                    f"pair {item.tokens.set_id}: its logit is {found:.4f} in a batch but {alone:.4f} by "
+                    f"pair {item.tokens.set_id}: its logit is {in_batch:.4f} in a batch but {alone:.4f} by "
                     "transformers' own pass; please report the configuration of this model"
                 )

@@ -88,13 +88,13 @@ def finish(model: Any, tokenizer: Any, lengths: Lengths) -> None:
         network.settings = with_ids(network.settings, tokenizer.backend_tokenizer)
 
 
-def notes(_: PairFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
+def notes(_: PairFormat, counts: Mapping[str, int]) -> tuple[str, ...]:
     """Return a line for what a person should know of how texts became tokens."""
     lines = []
-    if count := noted.get(CUT_COMPLETIONS):
+    if count := counts.get(CUT_COMPLETIONS):
         lines.append(f"{count:,} completions are cut at their end to fit, as the ranker cuts them")
-    if count := noted.get(CUT_PROMPTS):
+    if count := counts.get(CUT_PROMPTS):
         lines.append(f"{count:,} prompts are cut to fit, as the ranker cuts them")
-    if count := noted.get(SAME):
+    if count := counts.get(SAME):
         lines.append(f"{count:,} completions have the tokens of a better one and are not used")
     return tuple(lines)

@@ -39,10 +39,10 @@ def score_pairs(
     texts = [(item.tokens.prompt, column) for item in work for column in item.picked]
     logits = model(*(tensor.to(device) for tensor in pair_inputs(texts))).float()  # [orders]
     length, mask = lengths(work, device)  # [B, K] each
-    passed = sum(len(prompt) + len(column.ids) for prompt, column in texts)
+    token_count = sum(len(prompt) + len(column.ids) for prompt, column in texts)
     # Row by row, which is the order of the texts.
     sums = torch.zeros(mask.shape, device=device).masked_scatter(mask, logits)
-    return Scored(Logps(sums, length, mask), None, None, passed)
+    return Scored(Logps(sums, length, mask), None, None, token_count)
 
 
 def pair_inputs(texts: Sequence[tuple[Ids, Column]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,9 +45,9 @@ class RankedPairs(MadeWhenRead[TokenSet]):
         self._lengths = tokenized.lengths
         self.owner, self.better, self.worse = ranked_pairs(self._lengths.columns, _ranks(tokenized))
         if most is not None:
-            kept = _drawn([item.set_id for item in self._sets], self.owner, most, seed)
+            indices = _drawn([item.set_id for item in self._sets], self.owner, most, seed)
             self.owner, self.better, self.worse = (
-                array[kept] for array in (self.owner, self.better, self.worse)
+                array[indices] for array in (self.owner, self.better, self.worse)
             )
 
     def __len__(self) -> int:
@@ -74,9 +74,9 @@ class RankedPairs(MadeWhenRead[TokenSet]):
         ids = np.concatenate([first.ids, second.ids])
         places = [PREFIX_AT, len(first.ids) + PREFIX_AT]
         ids[places] = self._prefixes
-        scored = np.zeros(len(ids), np.bool_)
-        scored[places] = True
-        return first._replace(ids=ids, scored=scored)
+        mask = np.zeros(len(ids), np.bool_)
+        mask[places] = True
+        return first._replace(ids=ids, scored=mask)
 
 
 def ranked_pairs(columns: Numbers, ranks: Numbers) -> tuple[Numbers, Numbers, Numbers]:

@@ -30,7 +30,7 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
             )
     tokenizer, scratch = fields["tokenizer"], fields["model"].endswith(".json")
     best = fields["keep_best"]
-    trained = tokenizer is not None and tokenizer.startswith("bpe:")
+    new_tokenizer = tokenizer is not None and tokenizer.startswith("bpe:")
     useless = {
         "lora": (fields["lora"], "all of its weights are trained"),
         "shard": (fields["shard"], "the model is whole in every process"),
@@ -41,7 +41,7 @@ def check_settings(name: str, fields: Mapping[str, Any]) -> None:
         "trust_remote_code": (fields["trust_remote_code"], "no code of a repository is run"),
         "tokens.add": (fields["tokens"], "its tokenizer is that of the encoder, with PairRM's prefixes"),
         "tokenizer": (tokenizer and not scratch, "a model has its own; it is for a configuration file"),
-        f"tokenizer={tokenizer}": (trained, "it must be that of a DeBERTa-v2 or v3"),
+        f"tokenizer={tokenizer}": (new_tokenizer, "it must be that of a DeBERTa-v2 or v3"),
         "negatives": (fields["negatives"], "it takes every pair of different ranks; see pairs_per_set"),
         "expand": (fields["expand"], "every pair is an example of its own already"),
         "template": (fields["template"] != TemplateSettings(), TEXTS),

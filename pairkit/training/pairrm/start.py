@@ -86,8 +86,8 @@ def read_start(name: str, revision: str | None) -> Start:
     path = Path(place.base)
     settings = _read_file(path) if path.is_file() else read_settings(place.base, place.revision)
     if is_pairrm(settings) and not path.is_file():
-        opened = open_pairrm_checkpoint(place.base, place.revision)
-        return Start(opened.settings, opened.config, opened.limits, checkpoint=True)
+        checkpoint = open_pairrm_checkpoint(place.base, place.revision)
+        return Start(checkpoint.settings, checkpoint.config, checkpoint.limits, checkpoint=True)
     if settings.get("model_type") != "deberta-v2":
         raise ModelError(f"the model {name!r} is of type {settings.get('model_type')!r}: {ADVICE}")
     check_encoder(name, settings)

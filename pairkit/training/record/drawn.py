@@ -45,8 +45,8 @@ class Drawn:
 
     def add(self, draws: Iterable[Draws]) -> None:
         """Add what each process has found in a step."""
-        for found in draws:
-            for (number, column), count in found.items():
+        for counts in draws:
+            for (number, column), count in counts.items():
                 self._counts[number, column] += count
 
     def of(self, number: int) -> list[int]:

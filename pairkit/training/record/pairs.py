@@ -29,36 +29,36 @@ SCHEMA = pa.schema(
 )
 
 
-def pair_rows(split: str, sets: ScoredSets, drawn: Callable[[int], list[int]] | None) -> pa.Table:
+def pair_rows(split: str, sets: ScoredSets, counts_of: Callable[[int], list[int]] | None) -> pa.Table:
     """Return the rows of some sets.
 
     Args:
         split: the name of their split.
-        drawn: returns the counts of a set's completions, by the set's place; None where there are none.
+        counts_of: returns the counts of a set's completions, by the set's place; None where there are none.
     """
     policy = sets.scored.policy
     columns = [(item.tokens, item.columns) for item in sets.work]
-    taken = [tokens.columns[column] for tokens, some in columns for column in some]
+    entries = [tokens.columns[column] for tokens, some in columns for column in some]
     sizes = [len(some) for _, some in columns]
 
     def flat(values: Tensor | None) -> list[float | None]:
         if values is None:
-            return [None] * len(taken)
+            return [None] * len(entries)
         return [number for row, size in zip(values.tolist(), sizes, strict=True) for number in row[:size]]
 
-    counts: list[int | None] = [None] * len(taken)
-    if drawn is not None:
-        counts = [drawn(place)[column] for place, (_, some) in enumerate(columns) for column in some]
-    compared = sets.compared
+    counts: list[int | None] = [None] * len(entries)
+    if counts_of is not None:
+        counts = [counts_of(place)[column] for place, (_, some) in enumerate(columns) for column in some]
+    reference = sets.compared
     values = {
-        "split": [split] * len(taken),
+        "split": [split] * len(entries),
         "set_id": [tokens.set_id for tokens, some in columns for _ in some],
         "column": [column for _, some in columns for column in some],
-        "rank": [column.rank for column in taken],
-        "origin": [column.origin for column in taken],
-        "length": [column.length for column in taken],
+        "rank": [column.rank for column in entries],
+        "origin": [column.origin for column in entries],
+        "length": [column.length for column in entries],
         "logp": flat(policy.sum),
-        "ref_logp": flat(compared.sum if compared else None),
+        "ref_logp": flat(reference.sum if reference else None),
         "token_kl": flat(policy.token_kl),
         "drawn": counts,
     }

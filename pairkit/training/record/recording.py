@@ -104,11 +104,11 @@ class Recording:
             self._write(SAMPLES, step, [table])
         return means
 
-    def forget_after(self, done: int) -> None:
-        """Remove files of later steps than `done` that an earlier start has written, and this one has not."""
+    def forget_after(self, step: int) -> None:
+        """Remove files of later steps than `step` that an earlier start has written, and this one has not."""
         for folder in FOLDERS:
             for path in (self.out / folder).glob("step-*.parquet"):
-                if path not in self._written and _step_of(path) > done:
+                if path not in self._written and _step_of(path) > step:
                     path.unlink()
 
     def _score(
@@ -124,8 +124,8 @@ class Recording:
         return score_sets(step_model, split, want, rows=rows, beside=self.live)
 
     def _rows(self, name: str, sets: ScoredSets) -> pa.Table:
-        known = self.drawn if name == self.names[0] and self.drawn and self.drawn.known else None
-        return pair_rows(name, sets, known.of if known else None)
+        draws = self.drawn if name == self.names[0] and self.drawn and self.drawn.known else None
+        return pair_rows(name, sets, draws.of if draws else None)
 
     def _write(self, folder: str, step: int, tables: Sequence[pa.Table]) -> None:
         if tables:
@@ -147,8 +147,8 @@ def recording_of(
     """Choose the report's training sets by the seed, and return the recording of a run."""
     train, held_out = splits
     report = report_sets(settings, len(train.sets), seed)
-    drawn = Drawn([train.sets[i] for i in report]) if settings.pairs else None
-    return Recording(settings, out, names, negatives, train, held_out, live, samples, report, drawn)
+    draws = Drawn([train.sets[i] for i in report]) if settings.pairs else None
+    return Recording(settings, out, names, negatives, train, held_out, live, samples, report, draws)
 
 
 def report_sets(settings: Record, sets: int, seed: int) -> list[int]:

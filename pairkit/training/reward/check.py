@@ -39,11 +39,11 @@ def check_rewards(model: nn.Module, sets: Sequence[TokenSet], precision: torch.d
         for place, ids in enumerate(item.completions):
             inputs = pad_rows([(item.tokens.prompt, ids)], device)
             alone = model(**arguments_of(model, inputs)).logits[0, 0].float()
-            found = together[i, place]
-            if alone.isfinite() and not abs(found - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
+            in_batch = together[i, place]
+            if alone.isfinite() and not abs(in_batch - alone) <= TOLERANCE[precision] * (1 + abs(alone)):
                 where, remedy = SHARED if shared else PADDED
                 raise TrainingError(
-                    f"set {item.tokens.set_id}, completion {place + 1}: its reward is {found:.4f} {where} "
+                    f"set {item.tokens.set_id}, completion {place + 1}: its reward is {in_batch:.4f} {where} "
                     f"but {alone:.4f} by itself, so this model {remedy}, and please report its architecture"
                 )
     reshard(model)  # the passes above have no backward, which would do it

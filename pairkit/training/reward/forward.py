@@ -47,13 +47,13 @@ def score_rewards(
         raise ValueError(f"a reward model has neither a reference nor statistics of tokens: {sorted(want)}")
     device = next(model.parameters()).device
     if packs(model) if shared is None else shared:
-        rewards, passed = _packed(model, work, device)
+        rewards, token_count = _packed(model, work, device)
     else:
-        rewards, passed = _padded(model, work, device)
+        rewards, token_count = _padded(model, work, device)
     length, mask = lengths(work, device)  # [B, K] each
     zeros = torch.zeros(mask.shape, device=device)
     # Row by row, which is the order of the completions.
-    return Scored(Logps(zeros.masked_scatter(mask, rewards), length, mask), None, None, passed)
+    return Scored(Logps(zeros.masked_scatter(mask, rewards), length, mask), None, None, token_count)
 
 
 def _packed(model: nn.Module, work: Sequence[SetSelection], device: torch.device) -> tuple[Tensor, int]:

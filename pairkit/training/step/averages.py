@@ -28,7 +28,7 @@ class Averages:
         entry[0] += float(values.double().sum())
         entry[1] += values.numel()
 
-    def add_pass(self, tensors: Inputs, applied: Applied) -> None:
+    def add_pass(self, tensors: Inputs, outcome: Applied) -> None:
         """Add what is reported of every pass: rewards, log-probs, the loss's own metrics."""
         policy = tensors.policy.detach()
         # All but completion 0 is rejected, and so is a completion 0 that is labeled undesirable.
@@ -39,15 +39,15 @@ class Averages:
             self.add(f"chosen_{name}", values[:, 0][tensors.labels])
             if below.any():
                 self.add(f"rejected_{name}", values[below])
-        for name, rewards in applied.labelled.items():
+        for name, rewards in outcome.labelled.items():
             self.add(name, rewards)
-        if len(applied.margins):
-            margins = applied.margins
+        if len(outcome.margins):
+            margins = outcome.margins
             self.add("reward_margin", margins)
             # A margin of 0 to rounding (policy equal to reference) is neither right nor wrong.
-            tie = margins.abs() <= applied.tie
+            tie = margins.abs() <= outcome.tie
             self.add("reward_accuracy", torch.where(tie, 0.5, (margins > 0).double()))
-        for name, values in applied.metrics.items():
+        for name, values in outcome.metrics.items():
             self.add(name, values)
 
     def means(self, processes: Processes | None = None) -> dict[str, float]:

@@ -146,7 +146,7 @@ class StepModel:
         # Split by sizes that every process knows, so that all agree on who takes which set.
         mine = self.processes.share([item.size for item in batch.examples.work])
         work = [batch.examples.work[i] for i in mine]
-        value, tokens, selected = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
+        value, tokens, selection = 0.0, 0, list[SetSelection]()  # nats; tokens that passed in any way
         shared = self.shared
         # Around backward too, because recomputed activations run the layers' attention again there.
         with using_packed_attention(self.model) if shared else nullcontext():
@@ -162,47 +162,47 @@ class StepModel:
                 # same bits.
                 rows = [mine[i] for i in group]  # positions in the batch, [B]
                 with self.routers.recording() if self.routers else nullcontext():
-                    part, scored = self._score(batch, rows)
-                device = scored.policy.sum.device
+                    part, scores = self._score(batch, rows)
+                device = scores.policy.sum.device
                 # An online reference passed with the policy; a precomputed one is looked up, [B, K] as well.
-                reference = scored.reference or batch.examples.rows(rows, part).reference_logps(device)
-                tensors = inputs(part, scored.policy, reference)
+                reference = scores.reference or batch.examples.rows(rows, part).reference_logps(device)
+                tensors = inputs(part, scores.policy, reference)
                 if figures:
-                    figures.watch(scored.policy)
+                    figures.watch(scores.policy)
                 # Statistics of the batch are looked up, not computed here: a micro-batch is a part of it.
-                applied = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
-                objective = total(applied.terms, batch.weights)
+                outcome = apply(self.loss, tensors, rows_of(batch.observed, rows, device))
+                objective = total(outcome.terms, batch.weights)
                 # Backward at once: the activations of one micro-batch are freed before the next one's.
                 # The balance of experts is no part of the value: it is logged by itself.
                 balance = self.routers.term(batch.routing) if self.routers and batch.routing else 0
                 (objective + balance).backward()  # type: ignore[no-untyped-call]
                 # In double (a Python float), because it is summed over micro-batches and then over processes.
                 value += float(objective.detach())
-                averages.add_pass(tensors, applied)
+                averages.add_pass(tensors, outcome)
                 if figures:
-                    figures.add_pass(part, tensors, applied)
-                tokens += scored.tokens
-                selected += part
+                    figures.add_pass(part, tensors, outcome)
+                tokens += scores.tokens
+                selection += part
             for _ in range(idle):
                 self._idle(batch.draw)
-        return GradientResult(value, tokens, selected)
+        return GradientResult(value, tokens, selection)
 
     def _idle(self, draws: Draw | None) -> None:
         """Pass forward and backward like a micro-batch, and add nothing."""
         if draws is None:
-            scored = self.kind.score(self.model, [IDLE], want=self.want, live=self.live)
+            scores = self.kind.score(self.model, [IDLE], want=self.want, live=self.live)
         else:
             # A draw makes several passes: an idle one has to make as many, in the same order.
-            _, scored = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
+            _, scores = score_drawn(self.model, [IDLE], lambda _: [IDLE], self.budget, lead=draws.lead)
         # Times 0, not skipped: backward has to reach every layer, because the other processes wait there.
-        (0 * scored.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
+        (0 * scores.policy.sum.sum()).backward()  # type: ignore[no-untyped-call]
 
     def _score(self, batch: Batch, rows: Sequence[int]) -> tuple[list[SetSelection], Scored]:
         work = [batch.examples.work[i] for i in rows]  # the examples of `rows` alone, [B] of the micro-batch
         # The policy of an in-pass draw has no other model next to it: see `passes.draw_in_pass`.
         if batch.draw is None:
             return work, self.kind.score(self.model, work, want=self.want, live=self.live)
-        work, scored = score_drawn(
+        work, scores = score_drawn(
             self.model, work, partial(batch.draw.pick, rows), self.budget, lead=batch.draw.lead
         )
-        return work, against_itself(scored, self.want) if self.live is self.model else scored
+        return work, against_itself(scores, self.want) if self.live is self.model else scores

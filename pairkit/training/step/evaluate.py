@@ -59,9 +59,9 @@ def score_sets(
     extra = beside if step_model.live is None else None
     through = step_model if extra is None else replace(step_model, live=extra)
     # Through the same packed and sharded pass as training, so that the two losses can be compared.
-    scored = through.scoring(want)(every.work)
-    of_pass = scored.reference if extra is None else None
-    return ScoredSets(every.work, scored, of_pass or every.reference_logps(CPU))
+    scores = through.scoring(want)(every.work)
+    of_pass = scores.reference if extra is None else None
+    return ScoredSets(every.work, scores, of_pass or every.reference_logps(CPU))
 
 
 def evaluate(step_model: StepModel, split: Split) -> dict[str, float]:
@@ -85,12 +85,12 @@ def evaluation(step_model: StepModel, sets: ScoredSets, figures: Figures | None 
     loss.eval()
     with torch.set_grad_enabled(figures is not None):
         tensors = inputs(sets.work, policy, sets.reference)
-        applied = apply(loss, tensors, None)
+        outcome = apply(loss, tensors, None)
         # One batch of all sets, so each term is normalized by its own weights.
-        value = total(applied.terms, [float(term.weights.sum()) for term in applied.terms])
+        value = total(outcome.terms, [float(term.weights.sum()) for term in outcome.terms])
     loss.train()
     averages = Averages(step_model.kind.logged)
-    averages.add_pass(tensors, applied)
+    averages.add_pass(tensors, outcome)
     if sets.scored.entropy is not None:
         averages.add("entropy", sets.scored.entropy[:, 0])
     metrics = {"loss": float(value.detach())} | averages.means()
@@ -98,7 +98,7 @@ def evaluation(step_model: StepModel, sets: ScoredSets, figures: Figures | None 
         return metrics
     if value.requires_grad:
         value.backward()  # type: ignore[no-untyped-call]
-    figures.add_pass(sets.work, tensors._replace(reference=sets.compared), applied)
+    figures.add_pass(sets.work, tensors._replace(reference=sets.compared), outcome)
     if loss.completions != "first":
         figures.add_candidates(policy.detach(), sets.reference, chosen_known=True)
     return metrics | figures.means()

@@ -137,14 +137,14 @@ def mismatch(sets: Sequence[TokenSet], *, seed: int, max_length: int) -> list[To
             "all sets have the same prompt, but kto scores a prompt with another's completions; "
             "add sets with other prompts"
         )
-    mismatched: dict[int, TokenSet] = {}  # by index, because the cycle yields them in another order
+    combinations: dict[int, TokenSet] = {}  # by index, because the cycle yields them in another order
     for i, j in partners(order, prompts):
         partner = sets[j]
         room = max_length - len(sets[i].prompt)  # tokens
         ends = (partner.columns[0], *partner.columns[1:][-1:])
         columns = tuple(column.cut(room) for column in ends)
-        mismatched[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
-    return [mismatched[i] for i in range(len(sets))]
+        combinations[i] = TokenSet(sets[i].set_id, sets[i].prompt, columns)
+    return [combinations[i] for i in range(len(sets))]
 
 
 def partners(order: Sequence[int], prompts: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -73,10 +73,10 @@ class Figures:
         for tensor in _differentiable(policy):
             tensor.retain_grad()
 
-    def add_pass(self, work: Sequence[SetSelection], tensors: Inputs, applied: Applied) -> None:
+    def add_pass(self, work: Sequence[SetSelection], tensors: Inputs, outcome: Applied) -> None:
         """Add a pass; with gradients if it was watched and has gone backward."""
         self._completions.append(_table(tensors).flatten(1))
-        self._contrasts.append(applied.contrasts.detach().double())
+        self._contrasts.append(outcome.contrasts.detach().double())
         if any(tensor.grad is not None for tensor in _differentiable(tensors.policy)):
             self._still.append(_without_gradient(work, tensors.policy))
 
@@ -100,8 +100,8 @@ class Figures:
         settings = {"beta": self._loss.beta, "weights": self._negatives["weights"]}
         included = bool(self._negatives["include_chosen"])
         drawn_from = policy.mask[:, 1:].any(dim=1)  # [B]
-        given = candidate_weights(policy, reference, include_chosen=included, **settings)
-        self._effective.append(effective_candidates(given[drawn_from]))
+        weights = candidate_weights(policy, reference, include_chosen=included, **settings)
+        self._effective.append(effective_candidates(weights[drawn_from]))
         if chosen_known:
             every = candidate_weights(policy, reference, include_chosen=True, **settings)
             self._chosen.append(every[drawn_from, 0])
@@ -113,9 +113,9 @@ class Figures:
         """
         parts = processes.collect(self._collected()) if processes else [self._collected()]
         # In the order of ranks, so that every process has the same bits.
-        joined = _Collected(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
+        collection = _Collected(*(np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)))
         with np.errstate(all="ignore"):  # a step that diverges has figures that are not finite
-            return dict(_named(joined)) | self._of_state()
+            return dict(_named(collection)) | self._of_state()
 
     def _of_state(self) -> dict[str, float]:
         return {name: value for _, part in self._loss.parts for name, value in part.figures().items()}
@@ -179,8 +179,8 @@ def _differentiable(policy: Logps) -> list[Tensor]:
     return [tensor for tensor in policy.tensors().values() if tensor.requires_grad]
 
 
-def _named(found: _Collected) -> Iterator[tuple[str, float]]:
-    kinds, *rows = found.completions
+def _named(collection: _Collected) -> Iterator[tuple[str, float]]:
+    kinds, *rows = collection.completions
     sides = {"chosen": kinds == CHOSEN, "rejected": (kinds == PAIRED) | (kinds == ALONE)}
     for name, values in zip(ROWS, rows, strict=True):
         if np.isnan(values[kinds != ABSENT]).all():
@@ -190,16 +190,16 @@ def _named(found: _Collected) -> Iterator[tuple[str, float]]:
             continue
         for side, where in sides.items():
             yield from _mean(f"kl_{side}" if name == "kl" else f"{side}_{name}", values[where])
-    if len(found.contrasts):
-        yield "contrastive_logit", float(found.contrasts.mean())
-        yield "contrastive_logit_sd", float(found.contrasts.std())
+    if len(collection.contrasts):
+        yield "contrastive_logit", float(collection.contrasts.mean())
+        yield "contrastive_logit_sd", float(collection.contrasts.std())
         for percentile, value in zip(
-            PERCENTILES, np.percentile(found.contrasts, PERCENTILES).tolist(), strict=True
+            PERCENTILES, np.percentile(collection.contrasts, PERCENTILES).tolist(), strict=True
         ):
             yield f"contrastive_logit_p{percentile}", value
-    yield from _mean("no_gradient", found.still)
-    yield from _mean("effective_candidates", found.effective)
-    yield from _mean("w_chosen", found.chosen)
+    yield from _mean("no_gradient", collection.still)
+    yield from _mean("effective_candidates", collection.effective)
+    yield from _mean("w_chosen", collection.chosen)
 
 
 def _mean(name: str, values: Numbers) -> Iterator[tuple[str, float]]:

@@ -122,8 +122,8 @@ def stochastically_rounded(values: Tensor, random: torch.Generator) -> Tensor:
     """
     bits = values.contiguous().view(torch.int32)
     noise = torch.randint(0, 1 << 16, bits.shape, generator=random, device=bits.device, dtype=torch.int32)
-    rounded = (bits + noise) & -65536  # the lower 16 bits are 0
-    return rounded.view(torch.float32).to(torch.bfloat16)
+    result = (bits + noise) & -65536  # the lower 16 bits are 0
+    return result.view(torch.float32).to(torch.bfloat16)
 
 
 class Unmoved:
@@ -137,12 +137,12 @@ class Unmoved:
 
     def share(self) -> float | None:
         """Return the share of weights with a gradient that are what they were; None without any."""
-        unmoved = asked = 0.0
+        count = total = 0.0
         for weight, before, mask in zip(self._weights, self._before, self._asked, strict=True):
             scale = weight.numel() / before.numel()  # a sampled weight is as many as it stands for
-            unmoved += scale * float(((_sample(weight) == before) & mask).sum())
-            asked += scale * float(mask.sum())
-        return unmoved / asked if asked else None
+            count += scale * float(((_sample(weight) == before) & mask).sum())
+            total += scale * float(mask.sum())
+        return count / total if total else None
 
 
 def unmoved_warning(share: float, rate: float, step: int) -> str | None:

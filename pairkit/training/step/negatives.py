@@ -21,28 +21,28 @@ def draw(
     settings: Mapping[str, Any],
     usable: Examples,
     seeds: Tensor,
-    scored: Scored | None,
+    scores: Scored | None,
 ) -> tuple[list[SetSelection], Scored | None]:
     """Select the completions to train on: completion 0 of each set and its negatives.
 
     Args:
         usable: sets with all completions that the loss can use.
         seeds: int64 `[B]`.
-        scored: log-probs of all of `usable` under the current policy; None where the draw needs none.
+        scores: log-probs of all of `usable` under the current policy; None where the draw needs none.
 
     Returns:
-        The selected completions, and their part of `scored`.
+        The selected completions, and their part of `scores`.
     """
     length, mask = lengths(usable.work)  # [B, K] each
-    policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
-    columns = pick(loss, settings, usable, seeds, policy, scored.reference if scored else None)
+    policy = scores.policy if scores else Logps(torch.zeros(mask.shape), length, mask)
+    columns = pick(loss, settings, usable, seeds, policy, scores.reference if scores else None)
     work = with_columns(usable.work, columns)
-    if scored is None:
+    if scores is None:
         return work, None
     # -1 is at the end of a row only, so that the widest selection holds all that was drawn.
-    drawn = columns[:, : max(len(item.columns) for item in work)]
-    reference = scored.reference.columns(drawn) if scored.reference else None
-    return work, Scored(scored.policy.columns(drawn), reference, None)
+    used_columns = columns[:, : max(len(item.columns) for item in work)]
+    reference = scores.reference.columns(used_columns) if scores.reference else None
+    return work, Scored(scores.policy.columns(used_columns), reference, None)
 
 
 def pick(
@@ -60,8 +60,8 @@ def pick(
             ones by default.
     """
     reference = reference or usable.sums(CPU)
-    drawn = sample_negatives(policy, reference, beta=loss.beta, seeds=seeds, **settings)  # [B, negatives]
-    return torch.cat([torch.zeros_like(drawn[:, :1]), drawn], dim=1)
+    samples = sample_negatives(policy, reference, beta=loss.beta, seeds=seeds, **settings)  # [B, negatives]
+    return torch.cat([torch.zeros_like(samples[:, :1]), samples], dim=1)
 
 
 def with_columns(usable: Sequence[SetSelection], columns: Tensor) -> list[SetSelection]:
@@ -82,15 +82,15 @@ def longest(usable: Sequence[SetSelection], settings: Mapping[str, Any]) -> list
 
     A draw with replacement may take the longest one each time.
     """
-    selected = []
+    selection = []
     for item in usable:
         columns = item.columns[0 if settings["include_chosen"] else 1 :]
         sizes = [len(item.tokens.columns[c].ids) for c in columns]
         longest_first = [columns[i] for i in np.argsort(sizes)[::-1]]
         count = settings["negatives"]
         others = longest_first[:1] * count if settings["replacement"] else longest_first[:count]
-        selected.append(SetSelection(item.tokens, (item.columns[0], *others)))
-    return selected
+        selection.append(SetSelection(item.tokens, (item.columns[0], *others)))
+    return selection
 
 
 def draws(loss: Loss | WeightedSum, settings: Mapping[str, Any], usable: Sequence[SetSelection]) -> bool:

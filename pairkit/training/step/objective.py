@@ -96,9 +96,9 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
         # Noise has no rank of its own; it ranks one below the worst completion of the whole set, not of the
         # selected ones, because a selection must not change a rank.
         below_all = 1 + max((column.rank or 0) for column in item.tokens.columns)
-        picked = [item.tokens.columns[c] for c in item.columns]
-        scores[i, : len(picked)] = [np.nan if column.score is None else column.score for column in picked]
-        ranks[i, : len(picked)] = [column.rank or below_all for column in picked]
+        columns = [item.tokens.columns[c] for c in item.columns]
+        scores[i, : len(columns)] = [np.nan if column.score is None else column.score for column in columns]
+        ranks[i, : len(columns)] = [column.rank or below_all for column in columns]
         # None is no label: only a set that is labeled undesirable differs from the others.
         labels[i] = item.tokens.label is not False
     device = policy.sum.device
@@ -112,7 +112,7 @@ def inputs(work: Sequence[SetSelection], policy: Logps, reference: Logps | None)
     )
 
 
-def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) -> Applied:
+def apply(loss: Loss | WeightedSum, tensors: Inputs, observations: Observed | None) -> Applied:
     """Apply the loss to some sets, each part to its own view of them.
 
     A pairwise loss takes every (chosen, negative) pair as an example of its own, a loss on one completion
@@ -120,11 +120,11 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
     undesirable.
 
     Args:
-        observed: what `observe` returned for these sets; None lets a loss observe what it is called with.
+        observations: what `observe` returned for these sets; None lets a loss observe what it is called with.
     """
     terms: list[Term] = []
     metrics: dict[str, Tensor] = {}
-    margins, labelled = tensors.policy.sum.new_zeros(0), {}
+    margins, label_rewards = tensors.policy.sum.new_zeros(0), {}
     contrasts = margins
     for position, (weight, part) in enumerate(loss.parts):
         owner, columns = _view(part.completions, tensors.policy.mask, tensors.labels)  # [R], [R, C]
@@ -132,7 +132,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
         if part.completions == "first":  # the others compare completions of one prompt
             view = view.dialogues()
         # Observations are by set and completion of the batch, [B, K]; a row looks its own up.
-        grids, statistics = observed[position] if observed is not None else None, None
+        grids, statistics = observations[position] if observations is not None else None, None
         if grids is not None:
             key = _key(part.completions, columns)  # [R]
             statistics = {name: grid[owner, key] for name, grid in grids.items()}  # [R] each
@@ -154,10 +154,10 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observed: Observed | None) 
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
-                labelled[name] = result.rewards[:, 0][alone & side]
+                label_rewards[name] = result.rewards[:, 0][alone & side]
     # A trained reward starts at no reference, whose margins would be rounding.
     tie = TIE * loss.beta if loss.trains == "policy" else 0.0
-    return Applied(terms, margins, tie, labelled, metrics, contrasts)
+    return Applied(terms, margins, tie, label_rewards, metrics, contrasts)
 
 
 def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
@@ -172,14 +172,14 @@ def observe(loss: Loss | WeightedSum, whole: Inputs, seeds: Tensor) -> Observed:
     Returns:
         For each part, its observations of each (set, completion) of the batch.
     """
-    observed: list[Mapping[str, Tensor] | None] = []
+    observations: list[Mapping[str, Tensor] | None] = []
     for _, part in loss.parts:
         # It observes at every call, as official code does: there is nothing to show it before.
         if part.every_call:
-            observed.append(None)
+            observations.append(None)
             continue
-        observed.append(observe_part(part, whole, seeds) if observes(part, "batch") else {})
-    return observed
+        observations.append(observe_part(part, whole, seeds) if observes(part, "batch") else {})
+    return observations
 
 
 def observe_part(part: Loss, whole: Inputs, seeds: Tensor) -> dict[str, Tensor]:
@@ -212,11 +212,12 @@ def unobserved(loss: Loss | WeightedSum) -> Observed:
     return [None if part.every_call else {} for _, part in loss.parts]
 
 
-def rows_of(observed: Observed, rows: Sequence[int], device: torch.device) -> Observed:
+def rows_of(observations: Observed, rows: Sequence[int], device: torch.device) -> Observed:
     """Select the observations of some of the sets."""
     # None and {} stay, because they mean "observes for itself" and "observes nothing".
     return [
-        grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()} for grids in observed
+        grids and {name: grid[list(rows)].to(device) for name, grid in grids.items()}
+        for grids in observations
     ]
 
 
@@ -248,16 +249,16 @@ def _reward_margins(part: Loss, view: Inputs, rewards: Tensor) -> Tensor:
 def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Choose the rows of a loss: of which sets (`[R]`), and which of their completions (`[R, C]`)."""
     if completions == "first":
-        preferred = labels.nonzero()[:, 0]  # [R]: sets that are not labeled undesirable
-        return preferred, torch.zeros_like(preferred)[:, None]  # [R], [R, 1]
+        indices = labels.nonzero()[:, 0]  # [R]: sets that are not labeled undesirable
+        return indices, torch.zeros_like(indices)[:, None]  # [R], [R, 1]
     if completions == "set":
         every, columns = (torch.arange(size, device=mask.device) for size in mask.shape)
         return every, torch.where(mask, columns, -1)  # [R], [R, C]: R is B and C is K
     # One row per (chosen, negative) pair, [R, 2]; of a single labeled completion the partner is masked.
     alone = mask.sum(dim=1) == 1  # [B]
-    listed = mask.clone()  # [B, K]: the second completion of each row
-    listed[:, 0] = alone if completions == "labelled" else False
-    owner, other = listed.nonzero(as_tuple=True)  # [R] each, in the order of sets and completions
+    pair_mask = mask.clone()  # [B, K]: the second completion of each row
+    pair_mask[:, 0] = alone if completions == "labelled" else False
+    owner, other = pair_mask.nonzero(as_tuple=True)  # [R] each, in the order of sets and completions
     # The other is 0 only for a single labeled completion, which has no partner.
     columns = torch.stack([torch.zeros_like(other), torch.where(other == 0, -1, other)], dim=1)
     return owner, columns

@@ -99,8 +99,8 @@ class StepOptimizer:
             own, groups = groups[: len(part.param_groups)], groups[len(part.param_groups) :]
             numbers = [n for group in own for n in group["params"]]
             state = {n - first: content["state"][n] for n in numbers if n in content["state"]}
-            moved = [{**group, "params": [n - first for n in group["params"]]} for group in own]
-            part.load_state_dict({"state": state, "param_groups": moved})
+            parameter_groups = [{**group, "params": [n - first for n in group["params"]]} for group in own]
+            part.load_state_dict({"state": state, "param_groups": parameter_groups})
 
     def _numbered(self) -> Iterator[tuple[int, torch.optim.Optimizer]]:
         """Yield each part with the number of its first weight."""
@@ -138,12 +138,12 @@ def partition(settings: Optimizer, model: nn.Module) -> tuple[list[Tensor], list
     Muon takes matrices between hidden states. Embeddings and the output head, whose rows belong to tokens,
     and experts that are stacked in one tensor are AdamW's.
     """
-    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     of_tokens = set(map(id, _token_weights(model))) if settings.name == "muon" else set()
-    orthogonal = [p for p in trained if settings.name == "muon" and p.ndim == 2 and id(p) not in of_tokens]
-    taken = set(map(id, orthogonal))
-    matrices = [p for p in trained if p.ndim > 1 and id(p) not in taken]
-    return orthogonal, matrices, [p for p in trained if p.ndim <= 1]
+    orthogonal = [p for p in parameters if settings.name == "muon" and p.ndim == 2 and id(p) not in of_tokens]
+    orthogonal_ids = set(map(id, orthogonal))
+    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in orthogonal_ids]
+    return orthogonal, matrices, [p for p in parameters if p.ndim <= 1]
 
 
 def optimizers(

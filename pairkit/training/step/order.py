@@ -81,8 +81,8 @@ class StepOrder:
         """
         if step <= self.first:
             return None
-        ended = self.sets_before(step) // self.sets
-        return ended if ended > self.sets_before(step - 1) // self.sets else None
+        epoch = self.sets_before(step) // self.sets
+        return epoch if epoch > self.sets_before(step - 1) // self.sets else None
 
     @property
     def _length(self) -> int:

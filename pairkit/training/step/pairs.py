@@ -67,13 +67,13 @@ def as_pairs(split: Split, pairs: PairSets) -> Split:
             return None
         return [row[columns] for row, columns in zip(pairs.of_sets(rows), both, strict=True)]
 
-    mismatched = split.mismatched
-    if mismatched is not None:
-        reference = mismatched.reference
-        mismatched = Mismatched(
-            pairs.of_sets(mismatched.sets), None if reference is None else pairs.of_sets(reference)
+    mismatch = split.mismatched
+    if mismatch is not None:
+        reference = mismatch.reference
+        mismatch = Mismatched(
+            pairs.of_sets(mismatch.sets), None if reference is None else pairs.of_sets(reference)
         )
-    return Split(pairs, chosen_and_negative(split.reference), chosen_and_negative(split.heads), mismatched)
+    return Split(pairs, chosen_and_negative(split.reference), chosen_and_negative(split.heads), mismatch)
 
 
 def pair_counts(completions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -57,10 +57,10 @@ class StepPasses(NamedTuple):
     mismatched: bool
 
     def scored(
-        self, usable: Sequence[SetSelection], selected: Sequence[SetSelection]
+        self, usable: Sequence[SetSelection], selection: Sequence[SetSelection]
     ) -> Sequence[SetSelection]:
         """Choose what the scoring pass covers, given all usable completions and the selected ones."""
-        return usable if self.scoring == "all" else selected if self.scoring == "selected" else []
+        return usable if self.scoring == "all" else selection if self.scoring == "selected" else []
 
 
 def usable_completions(loss: Loss | WeightedSum, sets: Iterable[TokenSet]) -> list[SetSelection]:

@@ -69,25 +69,25 @@ def prepare(
     scoring = step_model.scoring(pass_plan.statistics)
     # On the CPU and the same on every process, so that all draw the same completions: a draw that differed by
     # rounding between devices would give two processes different batches.
-    scored = scoring(usable.work) if pass_plan.scoring == "all" else None
+    scores = scoring(usable.work) if pass_plan.scoring == "all" else None
     work = usable.work
-    if figures and scored and step_model.processes.main:  # all processes have the same numbers
-        figures.add_draw(usable, scored.policy, scored.reference)
+    if figures and scores and step_model.processes.main:  # all processes have the same numbers
+        figures.add_draw(usable, scores.policy, scores.reference)
     if pass_plan.draws:
-        work, scored = draw(loss, negatives, usable, seeds, scored)
+        work, scores = draw(loss, negatives, usable, seeds, scores)
     # After the draw, because only what was drawn has to be scored for the statistics.
     if pass_plan.scoring == "selected":
-        scored = scoring(work)
+        scores = scoring(work)
     before += pass_plan.scored(usable.work, work)
     # The log-probs of the reference stay, of all completions; the selection is that of `work`.
     batch = usable.rows(range(len(rows)), work)
     length, mask = lengths(work)
     # Weights of terms do not depend on log-probs, so zeros serve where nothing was scored.
-    policy = scored.policy if scored else Logps(torch.zeros(mask.shape), length, mask)
-    observed = unobserved(loss)
+    policy = scores.policy if scores else Logps(torch.zeros(mask.shape), length, mask)
+    observations = unobserved(loss)
     if pass_plan.observes:
-        reference = (scored.reference if scored else None) or batch.reference_logps(CPU)
-        observed = observe(loss, inputs(work, policy, reference), seeds)
+        reference = (scores.reference if scores else None) or batch.reference_logps(CPU)
+        observations = observe(loss, inputs(work, policy, reference), seeds)
     # Weights of the whole batch, before its first backward: every micro-batch is divided by the same sums.
     routing = None
     if step_model.routers:
@@ -96,8 +96,8 @@ def prepare(
             step_model.routers, model, live, work, step_model.budget, step_model.processes
         )
         before += work
-    weights = term_weights(loss, work, policy, observed)
-    return Batch(batch, observed, weights, scored=before, routing=routing)
+    weights = term_weights(loss, work, policy, observations)
+    return Batch(batch, observations, weights, scored=before, routing=routing)
 
 
 def _pick(
@@ -123,17 +123,17 @@ def _pick(
 
 
 def _observe_mismatched(
-    step_model: StepModel, mismatched: Mismatched, rows: Sequence[int]
+    step_model: StepModel, mismatch: Mismatched, rows: Sequence[int]
 ) -> list[SetSelection]:
     """Show prompts of the batch with completions of others to the losses that measure them."""
-    work = [SetSelection.all(mismatched.sets[i]) for i in rows]
+    work = [SetSelection.all(mismatch.sets[i]) for i in rows]
     # Sums are enough: kto's reference point is a mean of log-ratios of whole completions, nats.
-    scored = step_model.scoring(frozenset())(work)
-    reference = scored.reference
-    if reference is None and mismatched.reference is not None:
-        reference = as_logps(work, [mismatched.reference[i] for i in rows], CPU)
+    scores = step_model.scoring(frozenset())(work)
+    reference = scores.reference
+    if reference is None and mismatch.reference is not None:
+        reference = as_logps(work, [mismatch.reference[i] for i in rows], CPU)
     # All processes see all of them, and so keep the same statistics without exchanging any.
     for _, part in step_model.loss.parts:
         if observes(part, "mismatched"):
-            part.observe(scored.policy, reference)
+            part.observe(scores.policy, reference)
     return work

@@ -109,20 +109,20 @@ class Routers:
                 f"router_aux_loss: {len(self._logits)} of {len(self._modules)} routers ran in a pass; "
                 "set it to null"
             )
-        sent, probabilities, rows = [], [], 0.0
+        assignments, probabilities, rows = [], [], 0.0
         for logits in self._logits:
             shares = logits.flatten(0, -2).float().softmax(-1)  # [tokens, E]
             chosen = shares.topk(self._most, dim=-1).indices  # [tokens, experts per token]
-            used = torch.ones(len(shares), device=shares.device)
+            token_mask = torch.ones(len(shares), device=shares.device)
             if self._counts is not None:
-                used = self._counts.to(shares)
+                token_mask = self._counts.to(shares)
             counts = torch.zeros(shares.shape[1], dtype=torch.float64, device=shares.device)
-            weights = used.double()[:, None].expand_as(chosen)
-            sent.append(counts.scatter_add_(0, chosen.flatten(), weights.flatten()))
-            probabilities.append((shares * used[:, None]).sum(0))
-            rows += float(used.sum())
+            weights = token_mask.double()[:, None].expand_as(chosen)
+            assignments.append(counts.scatter_add_(0, chosen.flatten(), weights.flatten()))
+            probabilities.append((shares * token_mask[:, None]).sum(0))
+            rows += float(token_mask.sum())
         self._logits = []  # their graph is freed with the backward
-        return Sums(torch.stack(sent).sum(0), torch.stack(probabilities).sum(0), rows)
+        return Sums(torch.stack(assignments).sum(0), torch.stack(probabilities).sum(0), rows)
 
     def term(self, routing: Routing) -> Tensor:
         """Return this pass's share of the loss, with its coefficient."""

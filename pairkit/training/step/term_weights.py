@@ -14,7 +14,7 @@ from pairkit.training.step.objective import Observed, apply, inputs
 
 
 def term_weights(
-    loss: Loss | WeightedSum, work: Sequence[SetSelection], blank: Logps, observed: Observed
+    loss: Loss | WeightedSum, work: Sequence[SetSelection], blank: Logps, observations: Observed
 ) -> list[float]:
     """Sum each term's weights over these sets.
 
@@ -29,12 +29,12 @@ def term_weights(
     logps = replace(blank, sum=zeros, token_kl=zeros, alignment=zeros, head_sum=zeros)
     # The same zeros, because a loss that needs a reference refuses to run without one.
     reference = logps if "reference" in loss.needs else None
-    applied = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observed])
-    return [float(term.weights.sum()) for term in applied.terms]
+    outcome = apply(loss, inputs(work, logps, reference), [grids or {} for grids in observations])
+    return [float(term.weights.sum()) for term in outcome.terms]
 
 
 def fixed_weights(
-    loss: Loss | WeightedSum, work: Sequence[SetSelection], observed: Observed
+    loss: Loss | WeightedSum, work: Sequence[SetSelection], observations: Observed
 ) -> list[float] | None:
     """Return `term_weights` if they do not depend on the lengths of the negatives, None if they do.
 
@@ -45,7 +45,9 @@ def fixed_weights(
     # 2n + 1 and not 2n, because a ratio of two negatives' lengths has to change too.
     longer = torch.cat([length[:, :1], 2 * length[:, 1:] + 1], dim=1)
     zeros = torch.zeros(mask.shape)
-    weights, others = (term_weights(loss, work, Logps(zeros, n, mask), observed) for n in (length, longer))
+    weights, others = (
+        term_weights(loss, work, Logps(zeros, n, mask), observations) for n in (length, longer)
+    )
     return weights if weights == others else None  # exactly: equal inputs round alike
 
 

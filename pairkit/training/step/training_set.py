@@ -31,8 +31,8 @@ def observe_training_set(step_model: StepModel, split: Split, order: StepOrder, 
     every = examples(split, range(len(split.sets)), usable_completions(step_model.loss, split.sets))
     with torch.no_grad():
         # On the CPU and the same on every process, as the scoring pass of a step.
-        scored = step_model.scoring(want)(every.work)
-        whole = inputs(every.work, scored.policy, scored.reference or every.reference_logps(CPU))
+        scores = step_model.scoring(want)(every.work)
+        whole = inputs(every.work, scores.policy, scores.reference or every.reference_logps(CPU))
         seeds = draw_seeds([item.tokens for item in every.work], order.seed, step)
         for part in due:
             before = part.state_dict()

@@ -47,34 +47,34 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
         return [best, *below]
-    scored = [c for c in below if c["score"] is not None]
-    if best["score"] is None or not scored:
+    negatives = [c for c in below if c["score"] is not None]
+    if best["score"] is None or not negatives:
         raise Unusable("unscored", "fewer than two completions have a score, which the loss needs")
-    return [best, *scored]
+    return [best, *negatives]
 
 
-def _instead(wanted: Wanted, needed: str) -> str:
+def _instead(wanted: Wanted, requirement: str) -> str:
     """Name a loss that trains the same kind of model and compares no completions."""
-    return "--loss reward_mse learns scores" if wanted in ORDERED else f"--loss sft needs {needed}"
+    return "--loss reward_mse learns scores" if wanted in ORDERED else f"--loss sft needs {requirement}"
 
 
 def _rated(completions: Sequence[Completion]) -> list[Completion]:
-    rated = [c for c in completions if c["score"] is not None]
-    if not rated:
+    candidates = [c for c in completions if c["score"] is not None]
+    if not candidates:
         raise Unusable("unscored", "no completion has a score, which the loss needs")
-    return rated
+    return candidates
 
 
 def _ordered(completions: Sequence[Completion], *, scored: bool) -> list[Completion]:
     """Return what is ranked, and noise; the best one ranks above another."""
-    ranked = [c for c in completions if c["origin"] == "noise" or c["rank"] is not None]
+    candidates = [c for c in completions if c["origin"] == "noise" or c["rank"] is not None]
     if not scored:
-        return ranked
-    rated = [c for c in ranked if c["score"] is not None]
-    ranks = {c["rank"] for c in rated}
+        return candidates
+    scored_candidates = [c for c in candidates if c["score"] is not None]
+    ranks = {c["rank"] for c in scored_candidates}
     if len(ranks) < 2:
         raise Unusable("unscored", "fewer than two completions of different rank have a score")
-    return rated
+    return scored_candidates
 
 
 def label(completions: Sequence[Completion]) -> bool | None:

@@ -55,21 +55,21 @@ def comparison_batches(
         chosen = [_chosen(row, wanted) for row in table.to_pylist()]
         usable = [(row, some) for row, some in chosen if not isinstance(some, Refused)]
         # One call per table, because fast tokenizers work on many texts in parallel.
-        encoded = iter(
+        encodings = iter(
             format.encoder.sets(
                 [row["prompt"] for row, _ in usable],
                 [shown_texts(pa.array(some, COMPLETION), SHOWN[thoughts]) for _, some in usable],
             )
         )
         rows: list[TokenSet | Refused] = []
-        noted: list[Mapping[str, int]] = []
+        row_counts: list[Mapping[str, int]] = []
         for row, some in chosen:
             counts: Counter[str] = Counter()
             rows.append(
-                some if isinstance(some, Refused) else _set(row["set_id"], some, next(encoded), counts)
+                some if isinstance(some, Refused) else _set(row["set_id"], some, next(encodings), counts)
             )
-            noted.append(+counts)  # without zeros
-        yield record_batch(rows, noted=noted)
+            row_counts.append(+counts)  # without zeros
+        yield record_batch(rows, noted=row_counts)
         advance(table.num_rows)
 
 
@@ -78,22 +78,22 @@ def _chosen(
 ) -> tuple[Mapping[str, Any], Sequence[Completion] | Refused]:
     try:
         return row, choose(row["completions"], wanted)
-    except Unusable as refused:
-        return row, Refused(row["set_id"], refused.reason, refused.detail)
+    except Unusable as refusal:
+        return row, Refused(row["set_id"], refusal.reason, refusal.detail)
 
 
 def _set(
-    set_id: str, completions: Sequence[Completion], encoded: Encoded, counts: Counter[str]
+    set_id: str, completions: Sequence[Completion], encoding: Encoded, counts: Counter[str]
 ) -> TokenSet | Refused:
-    kept: dict[bytes, Column] = {}
-    for completion, ids in zip(completions, encoded.completions, strict=True):
+    by_ids: dict[bytes, Column] = {}
+    for completion, ids in zip(completions, encoding.completions, strict=True):
         column = Column(ids.astype(np.int32), completion["rank"], completion["score"], completion["origin"])
         # The first is the best, because completions are stored best first.
-        kept.setdefault(ids.tobytes(), column)
-    columns = tuple(kept.values())
+        by_ids.setdefault(ids.tobytes(), column)
+    columns = tuple(by_ids.values())
     counts[SAME] += len(completions) - len(columns)
     if len({(column.origin == "noise", column.rank) for column in columns}) < 2:
         return Refused(set_id, SAME, "the completions of different rank are the same tokens to the model")
-    counts[CUT_PROMPTS] += encoded.source_truncated
-    counts[CUT_COMPLETIONS] += encoded.truncated
-    return TokenSet(set_id, encoded.source.astype(np.int32), columns)
+    counts[CUT_PROMPTS] += encoding.source_truncated
+    counts[CUT_COMPLETIONS] += encoding.truncated
+    return TokenSet(set_id, encoding.source.astype(np.int32), columns)

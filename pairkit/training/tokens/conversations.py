@@ -61,14 +61,14 @@ def conversation_batches(
         thoughts: whether the thoughts of completions are a part of the conversation, or left out.
     """
     for table in tables:
-        written = [_write(row, format, wanted, SHOWN[thoughts]) for row in table.to_pylist()]
-        usable = [item for item in written if isinstance(item, _Written)]
+        items = [_write(row, format, wanted, SHOWN[thoughts]) for row in table.to_pylist()]
+        usable = [item for item in items if isinstance(item, _Written)]
         # One call per table, because fast tokenizers work on many texts in parallel.
         ids = iter(format.encode_prompts([text for item in usable for text in item.conversations]))
         rows: list[TokenSet | Refused] = []
         wholes: list[Whole | None] = []
-        noted: list[Mapping[str, int]] = []
-        for item in written:
+        row_counts: list[Mapping[str, int]] = []
+        for item in items:
             counts: Counter[str] = Counter()
             row: TokenSet | Refused = item if isinstance(item, Refused) else _set(item, ids, wanted, counts)
             if isinstance(row, TokenSet) and (longest := _longest(row)) > max_length:
@@ -77,8 +77,8 @@ def conversation_batches(
             rows.append(row)
             sizes = tuple(len(column.ids) for column in row.columns) if isinstance(row, TokenSet) else ()
             wholes.append(Whole(len(row.prompt), sizes) if isinstance(row, TokenSet) else None)
-            noted.append(counts)
-        yield record_batch(rows, wholes, noted)
+            row_counts.append(counts)
+        yield record_batch(rows, wholes, row_counts)
         advance(table.num_rows)
 
 
@@ -98,8 +98,8 @@ def _write(
             )
             for text in texts
         ]
-    except (Unusable, PromptRefused) as refused:
-        return Refused(row["set_id"], refused.reason, refused.detail)
+    except (Unusable, PromptRefused) as refusal:
+        return Refused(row["set_id"], refusal.reason, refusal.detail)
     except ModelError as error:  # as the ranker takes it
         return Refused(row["set_id"], "template_refused", str(error))
     return _Written(row["set_id"], completions, conversations)

@@ -8,11 +8,11 @@ from pairkit.models.chat.format import ChatFormat
 from pairkit.training.tokens.writing import RECORDED, REPEATED, RETOKENIZED, SAME
 
 
-def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
+def notes(format: ChatFormat, counts: Mapping[str, int]) -> tuple[str, ...]:
     """Return a line for everything that is worth one.
 
     Args:
-        noted: `Tokenized.noted` of the training sets.
+        counts: `Tokenized.noted` of the training sets.
     """
     lines = []
     lead = format.turn().lead
@@ -31,16 +31,16 @@ def notes(format: ChatFormat, noted: Mapping[str, int]) -> tuple[str, ...]:
             "the template may write today's date: tokens keep the day on which they were made (stored ones "
             "too); template.file with a date of its own fixes it"
         )
-    if count := noted.get(REPEATED):
+    if count := counts.get(REPEATED):
         lines.append(
             f"{count:,} completions repeat the thought mark that ends the prompt; it is written once"
         )
-    if count := noted.get(RECORDED):
+    if count := counts.get(RECORDED):
         lines.append(
             f"{count:,} completions have the ids that were sampled, which differ from those of their text"
         )
-    if count := noted.get(RETOKENIZED):
+    if count := counts.get(RETOKENIZED):
         lines.append(f"{count:,} completions have ids of another tokenizer or template; their text is used")
-    if count := noted.get(SAME):
+    if count := counts.get(SAME):
         lines.append(f"{count:,} rejected completions have the tokens of the chosen one and are not used")
     return tuple(lines)

@@ -69,9 +69,9 @@ def record_batch(
     Raises:
         ValueError: a mask and its ids differ in length.
     """
-    used = [row if isinstance(row, TokenSet) else None for row in rows]
-    refused = [row if isinstance(row, Refused) else None for row in rows]
-    columns = [column for item in used if item for column in item.columns]
+    token_sets = [row if isinstance(row, TokenSet) else None for row in rows]
+    refusals = [row if isinstance(row, Refused) else None for row in rows]
+    columns = [column for item in token_sets if item for column in item.columns]
     fields = [
         _id_lists([column.ids for column in columns]),
         pa.array([column.rank for column in columns], pa.int32()),
@@ -79,18 +79,20 @@ def record_batch(
         pa.array([column.origin for column in columns], pa.string()),
         _mask_lists([(column.ids, column.scored) for column in columns]),
     ]
-    counts = [len(item.columns) if item else 0 for item in used]  # [rows], 0 for a refused set
+    counts = [len(item.columns) if item else 0 for item in token_sets]  # [rows], 0 for a refused set
     structs = pa.StructArray.from_arrays(fields, fields=list(_COLUMN))
     arrays = [
         pa.array([row.set_id for row in rows], pa.string()),
-        _id_lists([item.prompt if item else np.empty(0, np.int32) for item in used]),
-        _mask_lists([(item.prompt, item.turns) if item else (np.empty(0, np.int32), None) for item in used]),
+        _id_lists([item.prompt if item else np.empty(0, np.int32) for item in token_sets]),
+        _mask_lists(
+            [(item.prompt, item.turns) if item else (np.empty(0, np.int32), None) for item in token_sets]
+        ),
         pa.LargeListArray.from_arrays(_offsets(counts), structs),
-        pa.array([item.label if item else None for item in used], pa.bool_()),
+        pa.array([item.label if item else None for item in token_sets], pa.bool_()),
         pa.array([whole and whole._asdict() for whole in wholes or [None] * len(rows)], _WHOLE),
         pa.array([_notes(counts) for counts in noted or [{}] * len(rows)], _NOTED),
-        pa.array([row.reason if row else None for row in refused], pa.string()),
-        pa.array([row.detail if row else None for row in refused], pa.string()),
+        pa.array([row.reason if row else None for row in refusals], pa.string()),
+        pa.array([row.detail if row else None for row in refusals], pa.string()),
     ]
     return pa.record_batch(arrays, schema=SCHEMA)
 
@@ -105,13 +107,13 @@ def _id_lists(lists: Sequence[Ids]) -> pa.Array:
     return pa.LargeListArray.from_arrays(_offsets([len(ids) for ids in lists]), pa.array(flat))
 
 
-def _mask_lists(masked: Sequence[tuple[Ids, Mask | None]]) -> pa.Array:
-    for ids, mask in masked:
+def _mask_lists(entries: Sequence[tuple[Ids, Mask | None]]) -> pa.Array:
+    for ids, mask in entries:
         if mask is not None and len(mask) != len(ids):
             raise ValueError(f"a mask has {len(mask)} entries for {len(ids)} ids")
-    masks = [np.empty(0, np.bool_) if mask is None else mask for _, mask in masked]
+    masks = [np.empty(0, np.bool_) if mask is None else mask for _, mask in entries]
     flat = pa.array(np.concatenate([np.empty(0, np.bool_), *masks]))
-    missing = pa.array([mask is None for _, mask in masked], pa.bool_())
+    missing = pa.array([mask is None for _, mask in entries], pa.bool_())
     return pa.LargeListArray.from_arrays(_offsets([len(mask) for mask in masks]), flat, mask=missing)
 
 
@@ -178,9 +180,9 @@ class _Batch:
         return max(int(ids.max(initial=-1)) for ids in (self._prompts, self._ids))
 
 
-def _mask(stored: pa.LargeListScalar) -> Mask | None:
+def _mask(value: pa.LargeListScalar) -> Mask | None:
     # As bytes, because Arrow packs eight booleans into one and no numpy array can view them.
-    return np.from_dlpack(stored.values.cast(pa.uint8())).astype(np.bool_) if stored.is_valid else None
+    return np.from_dlpack(value.values.cast(pa.uint8())).astype(np.bool_) if value.is_valid else None
 
 
 class TokenSets(MadeWhenRead[TokenSet]):
@@ -255,8 +257,8 @@ class Tokenized:
     def labels(self) -> tuple[int, int]:
         """Count the sets of one completion that are labeled desirable, and undesirable."""
         totals = [pc.sum(batch["label"]).as_py() or 0 for batch in self.batches]
-        labelled = [len(batch) - batch["label"].null_count for batch in self.batches]
-        return sum(totals), sum(labelled) - sum(totals)
+        counts = [len(batch) - batch["label"].null_count for batch in self.batches]
+        return sum(totals), sum(counts) - sum(totals)
 
     def counts(self) -> dict[str, Any]:
         """Count the used sets, and the refused ones by reason, and add up what was noted of them."""

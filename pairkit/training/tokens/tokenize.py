@@ -105,15 +105,15 @@ def token_batches(
     """
     limits = _Limits(max_length, max_prompt_length, wanted)
     for table in tables:
-        written = [_write(row, format, wanted, thoughts, assistant_turns) for row in table.to_pylist()]
-        usable = [item for item in written if isinstance(item, _Written)]
+        items = [_write(row, format, wanted, thoughts, assistant_turns) for row in table.to_pylist()]
+        usable = [item for item in items if isinstance(item, _Written)]
         # One call per table, because fast tokenizers work on many texts in parallel.
         prompts = iter(format.encode_prompts([item.prompt for item in usable]))
         parts = [each for item in usable for texts in _texts(item) for each in texts]
         texts = iter(format.encode_following([each.text for each in parts if each.ids is None]))
         rows: list[TokenSet | Refused] = []
         wholes: list[Whole | None] = []
-        for item in written:
+        for item in items:
             if isinstance(item, Refused):
                 rows.append(item)
                 wholes.append(None)
@@ -121,16 +121,16 @@ def token_batches(
             prompt = _prompt(next(prompts), _joined(format, item.history, texts))
             columns = [(c, _joined(format, column, texts)) for c, column in item.columns]
             # Where all are wanted each is scored for itself: equal ones are no loss.
-            left = columns if wanted == "all" else _different(columns, item.counts)
-            if not left:
+            remaining = columns if wanted == "all" else _different(columns, item.counts)
+            if not remaining:
                 rows.append(Refused(item.set_id, SAME, "chosen and rejected are the same tokens"))
                 wholes.append(None)
                 continue
-            row, whole = limits.cut(item.set_id, prompt, left, format.tokenizer.bos_token_id)
+            row, whole = limits.cut(item.set_id, prompt, remaining, format.tokenizer.bos_token_id)
             rows.append(row)
             wholes.append(whole)
-        noted = [{} if isinstance(item, Refused) else item.counts for item in written]
-        yield record_batch(rows, wholes, noted)
+        row_counts = [{} if isinstance(item, Refused) else item.counts for item in items]
+        yield record_batch(rows, wholes, row_counts)
         advance(table.num_rows)
 
 
@@ -153,8 +153,8 @@ def _write(
         columns = [(c, [part(format, prompt, c, thoughts, counts)]) for c in completions]
         if wanted == "first":  # nothing shares the prompt
             columns, history = [(c, [*history, *column]) for c, column in columns], []
-    except (Unusable, PromptRefused) as refused:
-        return Refused(row["set_id"], refused.reason, refused.detail)
+    except (Unusable, PromptRefused) as refusal:
+        return Refused(row["set_id"], refusal.reason, refusal.detail)
     return _Written(row["set_id"], text, history, columns, counts)
 
 
@@ -182,24 +182,24 @@ def _prompt(beginning: list[int], history: _Ids) -> _Ids:
 def _joined(format: ChatFormat, parts: Sequence[Part], texts: Iterator[list[int]]) -> _Ids:
     """Join the parts of a column; `texts` yields the ids of those whose ids are not known."""
     ids: list[int] = []
-    scored: list[bool] = []
+    mask: list[bool] = []
     for each in parts:
         own = list(each.ids) if each.ids is not None else next(texts)
         hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, *each.thought)
         own += each.end
         ids += own
-        scored += [each.scored and position >= hidden for position in range(len(own))]
-    return _Ids(ids, None if all(scored) else scored)
+        mask += [each.scored and position >= hidden for position in range(len(own))]
+    return _Ids(ids, None if all(mask) else mask)
 
 
 def _different(columns: list[tuple[Completion, _Ids]], counts: Counter[str]) -> list[tuple[Completion, _Ids]]:
     """Leave out, and count, negatives with the ids of the chosen completion; nothing remains without any."""
     chosen, *negatives = columns
-    kept = [negative for negative in negatives if negative[1].ids != chosen[1].ids]
-    if len(kept) == len(negatives):
+    remaining = [negative for negative in negatives if negative[1].ids != chosen[1].ids]
+    if len(remaining) == len(negatives):
         return columns
-    counts[SAME] += len(negatives) - len(kept)
-    return [chosen, *kept] if kept else []
+    counts[SAME] += len(negatives) - len(remaining)
+    return [chosen, *remaining] if remaining else []
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,12 @@ class _Limits:
         self, set_id: str, prompt: _Ids, columns: Sequence[tuple[Completion, _Ids]], bos: int | None
     ) -> tuple[TokenSet | Refused, Whole | None]:
         """Return a set within the limits, or why it cannot be used, and its sizes before."""
-        kept = _kept(prompt.ids, bos, self.max_prompt_length)
-        room = self.max_length - len(kept)  # tokens
-        made = tuple(_column(column, completion, room) for completion, column in columns)
-        marked = label([c for c, _ in columns]) if self.wanted == "labelled" else None
-        ids = np.asarray(prompt.ids, np.int32)[kept]
-        row = checked(TokenSet(set_id, ids, made, marked, _turns(prompt, kept)))
+        positions = _kept(prompt.ids, bos, self.max_prompt_length)
+        room = self.max_length - len(positions)  # tokens
+        token_columns = tuple(_column(column, completion, room) for completion, column in columns)
+        set_label = label([c for c, _ in columns]) if self.wanted == "labelled" else None
+        ids = np.asarray(prompt.ids, np.int32)[positions]
+        row = checked(TokenSet(set_id, ids, token_columns, set_label, _turns(prompt, positions)))
         if isinstance(row, Refused):
             return row, None
         whole = Whole(len(prompt.ids), tuple(len(column.ids) for _, column in columns))
@@ -227,9 +227,9 @@ class _Limits:
 
 
 def _column(column: _Ids, completion: Completion, room: int) -> Column:
-    scored = None if column.scored is None else np.asarray(column.scored[:room], np.bool_)
+    mask = None if column.scored is None else np.asarray(column.scored[:room], np.bool_)
     ids = np.asarray(column.ids[:room], np.int32)
-    return Column(ids, completion["rank"], completion["score"], completion["origin"], scored)
+    return Column(ids, completion["rank"], completion["score"], completion["origin"], mask)
 
 
 def _kept(ids: list[int], bos: int | None, limit: int) -> npt.NDArray[np.int64]:
@@ -242,10 +242,10 @@ def _kept(ids: list[int], bos: int | None, limit: int) -> npt.NDArray[np.int64]:
     return np.concatenate([places[:leading], places[len(ids) - limit + leading :]])
 
 
-def _turns(prompt: _Ids, kept: npt.NDArray[np.int64]) -> Mask | None:
+def _turns(prompt: _Ids, positions: npt.NDArray[np.int64]) -> Mask | None:
     """Return `TokenSet.turns` of a cut prompt; None where nothing of the turns is left."""
     if prompt.scored is None:
         return None
-    turns = np.asarray(prompt.scored, np.bool_)[kept]
+    turns = np.asarray(prompt.scored, np.bool_)[positions]
     turns[:1] = False  # nothing comes before it that could predict it
     return turns if turns.any() else None

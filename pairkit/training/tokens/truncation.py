@@ -46,15 +46,15 @@ class Truncation(NamedTuple):
         """Describe what was cut in one line; None where nothing was."""
         if not self.prompts_cut and not self.completions_cut:
             return None
-        lost = ""
+        remark = ""
         if self.identical_pairs:
-            lost = f"; {self.identical_pairs:,} pairs have the same tokens after it and are not used"
+            remark = f"; {self.identical_pairs:,} pairs have the same tokens after it and are not used"
         advice = ""
         if self.one_percent_length > max_length:
             advice = f"; max_length={self.one_percent_length} would cut 1 % of the texts"
         return (
             f"max_length={max_length} cuts {self.completions_cut:,} of {self.completions:,} completions and "
-            f"{self.prompts_cut:,} of {self.prompts:,} prompts{lost}{advice}"
+            f"{self.prompts_cut:,} of {self.prompts:,} prompts{remark}{advice}"
         )
 
 
@@ -90,12 +90,12 @@ def truncation(tokenized: Tokenized, max_length: int, max_prompt_length: int | N
     """
     prompt, columns, completion, identical = _sizes(tokenized)
     limit = prompt_limit(max_length, max_prompt_length)
-    kept = np.repeat(np.minimum(prompt, limit), columns)  # [completions], tokens
+    prompt_lengths = np.repeat(np.minimum(prompt, limit), columns)  # [completions], tokens
     return Truncation(
         len(prompt),
         int((prompt > limit).sum()),
         len(completion),
-        int((kept + completion > max_length).sum()),
+        int((prompt_lengths + completion > max_length).sum()),
         int(identical.sum()),
         _length_that_cuts(np.repeat(prompt, columns), completion, max_prompt_length),
     )
@@ -112,11 +112,11 @@ def _length_that_cuts(prompt: Counts, completion: Counts, max_prompt_length: int
         return 0
     if max_prompt_length is None:
         # The smallest L that leaves a text whole: both fit, and the prompt is within 7/8 of L.
-        needed = np.maximum(prompt + completion, -(-prompt * 8 // 7))
+        lengths = np.maximum(prompt + completion, -(-prompt * 8 // 7))
     else:
-        needed = np.minimum(prompt, max_prompt_length) + completion
-    allowed = math.floor(SHARE * len(needed))  # texts that may be cut
-    return int(np.sort(needed)[len(needed) - 1 - allowed])
+        lengths = np.minimum(prompt, max_prompt_length) + completion
+    count = math.floor(SHARE * len(lengths))  # texts that may be cut
+    return int(np.sort(lengths)[len(lengths) - 1 - count])
 
 
 def _sizes(tokenized: Tokenized) -> tuple[Counts, Counts, Counts, Counts]:

@@ -76,7 +76,7 @@ def part(
         counts.update({REPEATED: 1} if own != completion["text"] else {})
         thought_end = 0
         text, end = format.completion(own), format.end_ids(tools=prompt.tools, kwargs=prompt.kwargs)
-    kept = text
+    original = text
     if thoughts == "strip":
         text = text._replace(text=format.marks.answer(text.text, prompt.opened))
         if _only_thought(format, completion, text):
@@ -85,46 +85,46 @@ def part(
     if thought and not thought[0] and completion["finish_reason"] != "length":
         remedy = "set thoughts=train"
         if prompt.opened:  # by the prompt and not by the completion, which may have no thought at all
-            closed = format.opening_advice(tools=prompt.tools, kwargs=prompt.kwargs)
-            remedy = f"{closed} if it has none, or set thoughts=train"
+            advice = format.opening_advice(tools=prompt.tools, kwargs=prompt.kwargs)
+            remedy = f"{advice} if it has none, or set thoughts=train"
         raise Unusable(
             "thought_not_closed",
             "a completion that ended by itself never closes its thought, so that thoughts=mask would leave "
             f"its answer out; {remedy}",
         )
     ids = None
-    if completion.get("token_ids") is not None and text == kept:
-        known = completion["tokenizer"] == format.fingerprint
-        counts[RECORDED if known else RETOKENIZED] += 1
-        ids = tuple(completion["token_ids"]) if known else None
+    if completion.get("token_ids") is not None and text == original:
+        same_tokenizer = completion["tokenizer"] == format.fingerprint
+        counts[RECORDED if same_tokenizer else RETOKENIZED] += 1
+        ids = tuple(completion["token_ids"]) if same_tokenizer else None
     # Recorded ids have their own end, and one that the model never wrote would teach it to stop there.
     tail = tuple(end) if completion["finish_reason"] != "length" and ids is None else ()
     return Part(text, end=tail, ids=ids, thought=thought)
 
 
 def masked(
-    format: ChatFormat, text: Rendered, opened: str, header: int = 0, after: int = 0
+    format: ChatFormat, text: Rendered, opening: str, header: int = 0, after: int = 0
 ) -> tuple[str, int] | None:
     """Return `Part.thought` of a text whose first `header` characters come before what the model writes.
 
     Args:
-        opened, after: as `Marks.closing` takes them.
+        opening, after: as `Marks.closing` takes them.
     """
-    closing = format.marks.closing(text.text[header:], opened, after)
+    closing = format.marks.closing(text.text[header:], opening, after)
     if not closing:
         return None
     stop, mark = closing
     return mark, text._replace(text=text.text[: header + stop]).plain.count(mark) if mark else 0
 
 
-def _only_thought(format: ChatFormat, completion: Completion, left: Rendered) -> bool:
-    """Whether a completion has nothing `left` without its thought."""
+def _only_thought(format: ChatFormat, completion: Completion, remaining: Rendered) -> bool:
+    """Whether a completion has nothing `remaining` without its thought."""
     if completion.get("tool_calls") is not None or not (
         completion["text"].strip() or completion.get("reasoning_content")
     ):
         return False
     # A template may write marks for an answer that is empty.
-    return not completion["text"].strip() or not format.marks.own.sub("", left.text).strip()
+    return not completion["text"].strip() or not format.marks.own.sub("", remaining.text).strip()
 
 
 def _structured(format: ChatFormat, prompt: Prompt, completion: Completion, thoughts: Thoughts) -> Answer:
@@ -135,8 +135,8 @@ def _structured(format: ChatFormat, prompt: Prompt, completion: Completion, thou
         "tool_calls": completion.get("tool_calls"),
     }
     answer = format.answer(prompt.messages, message, tools=prompt.tools, kwargs=prompt.kwargs)
-    called = completion.get("tool_calls") is not None
-    if completion["finish_reason"] != "length" or completion["text"].strip() or called:
+    has_calls = completion.get("tool_calls") is not None
+    if completion["finish_reason"] != "length" or completion["text"].strip() or has_calls:
         return answer
     # Cut in its thought: what the template writes after it the model has not written.
     return answer._replace(text=answer.text._replace(text=answer.text.text[: answer.thought_end]))
