@@ -123,7 +123,7 @@ def test_a_killed_worker_costs_nothing(
     killed = workers("finish_units") + workers("IDLE")
     for worker in killed:
         os.kill(worker.pid, signal.SIGKILL)
-    assert process.wait(120) == 0
+    assert process.wait(120) == 0, process.communicate()
     assert killed
     assert hashes(out) == expected
 
@@ -135,7 +135,7 @@ def test_a_lost_node_costs_nothing(
     with two_nodes() as cluster:
         process = forks.start(*words(source, out, "--executor", "ray", "--ray-address", cluster.address))
         wait_until(lambda: process.poll() is not None or (out / ".build/shards/00000").exists())
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         cluster.remove_node(other_node(cluster), allow_graceful=False)
-        assert process.wait(200) == 0
+        assert process.wait(200) == 0, process.communicate()
     assert hashes(out) == expected

@@ -113,7 +113,7 @@ def test_a_killed_process_asks_again_only_what_was_in_flight(
     killed = workers("MapWorker")
     assert killed
     os.kill(killed[0].pid, signal.SIGKILL)
-    assert process.wait(200) == 0
+    assert process.wait(200) == 0, process.communicate()
     assert hashes(out) == hashes(whole)
     assert 3 * PROMPTS <= server.stats()["tries"] - before <= 3 * PROMPTS + 64
 
