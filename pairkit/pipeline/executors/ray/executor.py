@@ -204,9 +204,15 @@ class Cooperation:
         blocks: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
         with ray.data.DataContext.current(_context()):
             # A byte, which the next step does not ask for: Ray would else join the two into one task, which
-            # would then be the only one of that step.
+            # would then be the only one of that step. One at a time, because Ray calculates from the byte how
+            # many would fit into the cluster, and asks for room for all of them: a list that no memory holds.
             data = ray.data.from_items([0], override_num_blocks=1).map_batches(
-                numbers, num_cpus=0, memory=1, fn_kwargs={"feed": feed, "first": first}, **blocks
+                numbers,
+                num_cpus=0,
+                memory=1,
+                concurrency=1,
+                fn_kwargs={"feed": feed, "first": first},
+                **blocks,
             )
             for number, stage in enumerate(stages):
                 at_once = _at_once(stage)

@@ -68,6 +68,24 @@ def test_two_nodes_write_the_same_bytes(
     assert hashes(tmp_path / "out") == expected
 
 
+def test_a_cluster_is_asked_for_room_for_what_can_run(
+    source: Path, cluster: RaySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Data asks for as many processes as it thinks could run, on a busy cluster and every few seconds."""
+    from ray.data._internal.cluster_autoscaler import RateBasedClusterAutoscaler as Autoscaler
+
+    real, asked = Autoscaler.try_trigger_scaling, []
+
+    def at_once(self: Any) -> None:
+        self._min_gap_between_autoscaling_requests = 0
+        asked.append(len(real(self)))
+
+    monkeypatch.setattr(Autoscaler, "try_trigger_scaling", at_once)
+    monkeypatch.setattr(Autoscaler, "_is_cluster_utilization_low", lambda *_: False)
+    build(recipe(source), tmp_path / "out", cluster=cluster)
+    assert 0 < max(asked) < 50
+
+
 def test_a_limit_of_rows_and_quarantined_rows_are_the_same(cluster: RaySettings, tmp_path: Path) -> None:
     source = tmp_path / "own.jsonl"
     good = '{"prompt": "%d?", "chosen": "yes", "rejected": "no"}\n'
