@@ -10,7 +10,10 @@ import pairkit
 
 PACKAGE = Path(pairkit.__file__).parent
 # Calls of classes that are no `Auto...`: of pairkit, or of a configuration that is loaded already.
-OWN = {"peft.PeftConfig.from_pretrained", "type(config).from_pretrained", "ArmoRM.from_pretrained"}
+OWN = {
+    "peft.PeftConfig.from_pretrained", "type(config).from_pretrained", "ArmoRM.from_pretrained",
+    "StaticModel.from_pretrained",  # of model2vec: a table of vectors, in safetensors
+}  # fmt: skip
 FORBIDDEN = {
     "input", "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads",
     "pickle.Unpickler", "joblib.load", "numpy.load", "yaml.load", "yaml.unsafe_load",

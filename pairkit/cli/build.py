@@ -218,11 +218,11 @@ def build(
 
     \b
       pairkit build --source ultrafeedback
-      pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad
+      pairkit build --source files --path my.jsonl --map chosen=good,rejected=bad --out s3://bucket/sets
       pairkit build --recipe gsm8k generate.engine=openai generate.model=gpt-5-mini calls.batch=true --dry-run
       pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
-      pairkit build --recipe nectar --executor ray --ray-address auto --out s3://bucket/sets
-      pairkit build sources='[{source: ultrafeedback, weight: 0.7}, {source: nectar, weight: 0.3}]'
+      pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
+      pairkit build sources='[{source: ultrafeedback, weight: 2}, {source: nectar, weight: 1}]' --executor ray
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe

@@ -39,7 +39,7 @@ def built(data: Any, *, write: bool) -> Any:
 
 def _built(data: str, write: bool) -> str:
     """Return a dataset as it is, or the directory in which it was built."""
-    from pairkit.dataset.on_hub import download, hub_id
+    from pairkit.dataset.remote.on_hub import download, hub_id
     from pairkit.schema import MANIFEST
 
     named = hub_id(data)

@@ -313,7 +313,7 @@ def _newest() -> Path:
 def _named_model(data: Any) -> str | None:
     """Return the model that generated the dataset's completions; None if a model did not, or several did."""
     from pairkit.dataset.layout import read_manifest
-    from pairkit.dataset.on_hub import folder_of
+    from pairkit.dataset.remote.on_hub import folder_of
 
     if not isinstance(data, str):
         return None

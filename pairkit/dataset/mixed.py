@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from pydantic import PositiveFloat, model_validator
 
 from pairkit import mixture
-from pairkit.dataset import on_hub, reader
+from pairkit.dataset import reader
 from pairkit.dataset.reader import ROWS, BuiltData
+from pairkit.dataset.remote import on_hub
 from pairkit.errors import InputError, RecipeError
 from pairkit.mixture import Order, Part
 from pairkit.recipes import Strict

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairkit.dataset.layout import read_manifest, was_edited
-from pairkit.dataset.on_store import local_folder
+from pairkit.dataset.remote.on_store import local_folder
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import sha256, undamaged
 from pairkit.hashing import sha256_of

@@ -11,7 +11,7 @@ from support.gate import Gate
 from support.stores import KEY, SECRET, Moto, recipe, rows
 
 import pairkit
-from pairkit.dataset.on_store import MARKER
+from pairkit.dataset.remote.on_store import MARKER
 from pairkit.errors import InputError, OutputError
 from pairkit.pipeline.build import build
 from pairkit.pipeline.distributed.to_store import build_to_store, staging_of

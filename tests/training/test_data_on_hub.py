@@ -16,7 +16,7 @@ import pytest
 from support.hub_server import TOKEN, Hub, environment, serving
 from support.tiny import model_folder, random_sets, write_data
 
-from pairkit.dataset.on_hub import hub_id
+from pairkit.dataset.remote.on_hub import hub_id
 
 SMALL = ("--max-steps", "2", "max_length=96", "sets_per_step=4", "trackers=[]")
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pairkit.dataset.on_store import Held, survey
-from pairkit.dataset.upload import check_sizes, check_writable, refuse, upload
+from pairkit.dataset.remote.on_store import Held, survey
+from pairkit.dataset.remote.upload import check_sizes, check_writable, refuse, upload
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
 from pairkit.files import OnExisting, stoppable
 from pairkit.ownership import owned_name

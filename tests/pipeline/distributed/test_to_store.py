@@ -12,7 +12,7 @@ from support.stores import memory, recipe, rows
 
 import pairkit
 from pairkit.dataset import upload as uploading
-from pairkit.dataset.on_store import MARKER
+from pairkit.dataset.remote.on_store import MARKER
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
 from pairkit.pipeline.build import build
 from pairkit.pipeline.distributed.to_store import build_to_store, staging_of

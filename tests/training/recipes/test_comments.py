@@ -79,7 +79,7 @@ class Folders:
         self.data.add(str(line.flags["out"] or f"runs/data/{name}"))
 
     def train(self, line: Line) -> None:
-        assert line.flags["data"] in self.data
+        assert {*line.flags["data"]} <= self.data
         recipe = recipe_of(line.flags["recipe"])
         assert isinstance(recipe, TrainRecipe)
         self.has(recipe.model)

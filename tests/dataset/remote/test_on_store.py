@@ -12,7 +12,7 @@ from support.stores import memory, recipe, rows
 
 import pairkit
 from pairkit.dataset.export import export
-from pairkit.dataset.on_store import local_folder
+from pairkit.dataset.remote.on_store import local_folder
 from pairkit.errors import InputError
 from pairkit.pipeline.distributed.to_store import build_to_store
 from pairkit.schema import MANIFEST

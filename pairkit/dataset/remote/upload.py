@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.dataset.layout import LOG
-from pairkit.dataset.on_store import MARKER, Held, listed_files, survey
+from pairkit.dataset.remote.on_store import MARKER, Held, listed_files, survey
 from pairkit.errors import ExistingOutputError, OutputError
 from pairkit.files import parsed
 from pairkit.progress import progress

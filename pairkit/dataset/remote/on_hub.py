@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pairkit.dataset.on_store import local_folder
+from pairkit.dataset.remote.on_store import local_folder
 from pairkit.errors import InputError
 from pairkit.progress import shell_quoted
 from pairkit.schema import MANIFEST

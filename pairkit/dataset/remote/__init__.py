@@ -1,0 +1,1 @@
+"""Built datasets elsewhere: on the Hugging Face Hub and on object stores."""
