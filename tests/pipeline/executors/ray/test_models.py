@@ -20,6 +20,7 @@ from support.published import hashes
 from support.ray_cluster import wait_until, workers
 from support.tiny import dice_model
 
+from pairkit.engines.openai.engine import QUEUE_FACTOR
 from pairkit.engines.recipe import Budget
 from pairkit.errors import BudgetError, EngineError, ModelError
 from pairkit.pipeline.build import build
@@ -29,6 +30,8 @@ from pairkit.pipeline.recipe import BuildRecipe, load
 pytestmark = pytest.mark.ray
 
 PROMPTS = 120
+# Calls that one of two processes has been given, and whose answers it may not have stored when it is killed.
+GIVEN = QUEUE_FACTOR * 64 // 2
 FIELDS: dict[str, Any] = {"unit_rows": 20, "calls": {"timeout": 100, "attempts": 4}}
 
 
@@ -115,7 +118,7 @@ def test_a_killed_process_asks_again_only_what_was_in_flight(
     os.kill(killed[0].pid, signal.SIGKILL)
     assert process.wait(200) == 0, process.communicate()
     assert hashes(out) == hashes(whole)
-    assert 3 * PROMPTS <= server.stats()["tries"] - before <= 3 * PROMPTS + 64
+    assert 3 * PROMPTS <= server.stats()["tries"] - before <= 3 * PROMPTS + GIVEN
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -135,7 +138,7 @@ def test_a_stopped_driver_asks_again_only_what_was_in_flight(
         assert calls(tmp_path / "calls.sqlite") == tries
     build(recipe(server.url, PROMPTS, **FIELDS), out, cluster=two(cluster))
     assert hashes(out) == hashes(whole)
-    assert server.stats()["tries"] - before <= 3 * PROMPTS + (0 if how == signal.SIGINT else 64)
+    assert server.stats()["tries"] - before <= 3 * PROMPTS + (0 if how == signal.SIGINT else 2 * GIVEN)
 
 
 def started(forks: Server, server: Loopback, out: Path, cluster: RaySettings) -> Any:
