@@ -47,6 +47,13 @@ def words(source: Path, out: Path, *more: str) -> list[str]:
             *more, *fields]  # fmt: skip
 
 
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def stop_after(monkeypatch: pytest.MonkeyPatch, units: int) -> None:
     """Interrupt the driver when it has this many units."""
     real, done = ShardWriter.add, []
@@ -124,7 +131,7 @@ def test_a_killed_driver_loses_what_was_in_flight_and_leaves_no_process(
     assert others
     process.kill()
     process.wait(30)
-    wait_until(lambda: not [each for each in others if each.is_running() and each.status() != "zombie"])
+    wait_until(lambda: not any(map(runs, others)))
     done = sorted(path.name for path in (out / ".build/shards").glob("?????"))
     assert len(done) >= 2
     build(recipe(source), out)
