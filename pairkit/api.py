@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pairkit.files import OnExisting
     from pairkit.hub.card_on_hub import HubCard
     from pairkit.hub.push import Pushed
+    from pairkit.pipeline.executors.ray.settings import RaySettings
     from pairkit.pipeline.recipe import BuildRecipe
     from pairkit.training.recipe import TrainRecipe
 
@@ -32,6 +33,7 @@ def build(
     workers: int | None = None,
     cache: Location | None = None,
     retry_failed: bool = False,
+    cluster: RaySettings | Mapping[str, Any] | None = None,
     allow_code: Iterable[str] = (),
     allow_key: Iterable[str] = (),
     **fields: Any,
@@ -46,6 +48,8 @@ def build(
         workers: units worked on at a time; None = one per CPU core, four at most.
         cache: the file of answered model calls; None = calls.sqlite next to `out`.
         retry_failed: repeat model calls that failed before.
+        cluster: the Ray cluster that runs the stages, as {"address": "auto", "engines": 8}: the fields of
+            `pairkit build --executor ray` without `ray_`; None = this process.
         allow_code: modules whose functions a YAML file may name. What a recipe object, a mapping or `fields`
             name is the caller's own code and needs no permission.
         allow_key: keys that a YAML file may have sent to a server, as "VARIABLE@URL"; the caller's
@@ -84,7 +88,7 @@ def build(
     else:
         build_recipe = load(None, _content(recipe), overrides)
     with _code_of_file(from_file, allow_code, overrides):
-        calls = None if cache is None else Path(cache)
+        calls, nodes = None if cache is None else Path(cache), _cluster(cluster)
         if is_address(out):
             build_to_store(
                 build_recipe,
@@ -93,6 +97,7 @@ def build(
                 workers=workers,
                 cache=calls,
                 retry_failed=retry_failed,
+                cluster=nodes,
             )
         else:
             run(
@@ -102,6 +107,7 @@ def build(
                 workers=workers,
                 cache=calls,
                 retry_failed=retry_failed,
+                cluster=nodes,
             )
     return reader.load(out)
 
@@ -336,6 +342,15 @@ def _code_of_file(
     from pairkit.trust import only_trusted
 
     return only_trusted(fields, allow_code) if from_file else nullcontext()
+
+
+def _cluster(settings: RaySettings | Mapping[str, Any] | None) -> RaySettings | None:
+    from pairkit.pipeline.executors.ray.settings import RaySettings
+    from pairkit.recipes import validate
+
+    if settings is None or isinstance(settings, RaySettings):
+        return settings
+    return validate(RaySettings, settings)
 
 
 def _check_on_existing(value: str) -> None:

@@ -7,6 +7,7 @@
     ├── ModelError (ValueError)            a model or tokenizer that does not support the request
     ├── HubError (ConnectionError)         the hub is unreachable or refuses a request
     ├── EngineError (ConnectionError)      an engine failed: server unreachable, requests refused, vLLM died
+    ├── ClusterError (ConnectionError)     a Ray cluster cannot be joined, does not fit, or failed
     ├── BudgetError (RuntimeError)         the budget of requests, tokens or money is spent
     ├── OutputError (OSError)              the output cannot be written
     ├── ExistingOutputError (FileExistsError)  the output directory already contains something else
@@ -68,6 +69,10 @@ class HubError(PairkitError, ConnectionError):
 
 class EngineError(PairkitError, ConnectionError):
     """A failed engine: the server is unreachable or refuses all requests, or vLLM died."""
+
+
+class ClusterError(PairkitError, ConnectionError):
+    """A Ray cluster that cannot be joined, has other software or too few resources, or has failed."""
 
 
 class BudgetError(PairkitError, RuntimeError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,17 @@ from pairkit.cli.options import (
 from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
 from pairkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pairkit.pipeline.executors.ray.settings import RaySettings
+
+
+class Executor(StrEnum):
+    """The values of `--executor`."""
+
+    local = "local"
+    ray = "ray"
+
 
 _flag = partial(field_flag, BUILD)
 _LONGEST = 200  # bytes of the name of a directory; file systems take 255, and names of other files are longer
@@ -155,6 +167,35 @@ def build(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry requests that failed in an earlier build.")
     ] = False,
+    executor: Annotated[
+        Executor, typer.Option(help="What runs the stages: this process, or Ray Data on a cluster.")
+    ] = Executor.local,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Ray cluster to join.  [default: one of this machine, started and ended with the build]",
+        ),
+    ] = None,
+    ray_engines: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processes with the model of a stage.  [default: as many as there are GPUs for, else 1]",
+        ),
+    ] = None,
+    ray_gpus_per_engine: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="GPUs of each of these processes.  [default: 1 if the cluster has any]",
+        ),
+    ] = None,
+    ray_dashboard: Annotated[
+        bool, typer.Option("--ray-dashboard", help="Start Ray's dashboard with the cluster of this machine.")
+    ] = False,
     allow_code: AllowCodeFlag = None,
     allow_key: AllowKeyFlag = None,
     trust_remote_code: TrustFlag = False,
@@ -182,11 +223,12 @@ def build(
       pairkit build --recipe gsm8k generate.engine=openai generate.model=gpt-5-mini calls.batch=true --dry-run
       pairkit build --recipe ultrafeedback --dry-run --limit 1000 dedup.threshold=0.8 filter.margin.min=1
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
-      pairkit build sources='[{source: ultrafeedback, weight: 0.7}, {source: nectar, weight: 0.3}]'
+      pairkit build sources='[{source: ultrafeedback, weight: 2}, {source: nectar, weight: 1}]' --executor ray
     """
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
     from pairkit.pipeline.distributed import parts, to_store
+    from pairkit.pipeline.executors.ray.settings import check_recipe
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.recipes import merge
     from pairkit.stores.address import is_address
@@ -195,6 +237,8 @@ def build(
     own = None if part is None else parts.parse(part)
     if own is not None and merge_:
         raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")
+    if own is not None and executor == Executor.ray:
+        raise UsageError("--part is a job of its own on one machine: leave it out, or --executor ray")
     # By their place in the recipe, so that they merge with it like any other mapping.
     flags = {
         "source": {
@@ -232,6 +276,15 @@ def build(
     if staging is not None and not on_store:
         raise UsageError("--staging is for an --out on a store; leave it out")
     folder = (staging or to_store.staging_of(out)) if on_store else Path(out)
+    cluster = _cluster(
+        executor,
+        address=ray_address,
+        engines=ray_engines,
+        gpus_per_engine=ray_gpus_per_engine,
+        dashboard=ray_dashboard or None,
+    )
+    if cluster is not None:
+        check_recipe(resolved)
     # Before anything is opened for writing.
     if dry_run:
         where = to_store.describe_output(resolved, out, staging) if on_store else None
@@ -263,6 +316,7 @@ def build(
             cache=cache,
             retry_failed=retry_failed,
             results=results,
+            cluster=cluster,
         )
     else:
         manifest = pipeline.build(
@@ -273,10 +327,25 @@ def build(
             cache=cache,
             retry_failed=retry_failed,
             results=results,
+            cluster=cluster,
         )
     if merge_:
         parts.remove_parts(folder)
     say(describe.summary(manifest, out))
+
+
+def _cluster(executor: Executor, **flags: Any) -> RaySettings | None:
+    """Return the settings of `--executor ray`. Raises `UsageError` for flags that nothing would read."""
+    from pairkit.pipeline.executors.ray.settings import RaySettings
+    from pairkit.recipes import validate
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if executor == Executor.ray:
+        return validate(RaySettings, given)
+    if given:
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--ray-{name} is for --executor ray: add it, or leave --ray-{name} out")
+    return None
 
 
 def _ranks(text: str | None) -> list[int] | None:

@@ -12,15 +12,21 @@ if TYPE_CHECKING:
 
     from pairkit.engines.base import BatchEngine, Engine, PlannedEngine, Unloaded
     from pairkit.engines.cache import Cache
+    from pairkit.engines.openai.account import Account
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 
 def open_engine(
-    recipe: EngineRecipe, calls: CallSettings | None = None, *, name: str | None = None
+    recipe: EngineRecipe,
+    calls: CallSettings | None = None,
+    *,
+    name: str | None = None,
+    account: Account | None = None,
 ) -> Engine:
     """Open the engine of a recipe, its model loaded.
 
-    `name` is recorded as the author of its completions (None: the recipe's `model`).
+    `name` is recorded as the author of its completions (None: the recipe's `model`). `account` is where calls
+    to a server are paid from (None: one of its own, with the budget of `calls`).
 
     Raises `ModelError` for a model that cannot be loaded, `MissingExtraError` for an engine that is not
     installed, `RecipeError` for a missing API key.
@@ -30,7 +36,9 @@ def open_engine(
     from pairkit.imports import import_own
 
     open_named = import_own(ENGINES[recipe.engine].opens)
-    engine: Engine = open_named(recipe, calls or CallSettings(), name=name)
+    # A model in this process is paid by nobody.
+    shared = {} if account is None or ENGINES[recipe.engine].local else {"account": account}
+    engine: Engine = open_named(recipe, calls or CallSettings(), name=name, **shared)
     return engine
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS calls "
     "(key BLOB PRIMARY KEY, failed INTEGER, results TEXT, hash BLOB) WITHOUT ROWID"
 )
+# Rows that are read at a time to be stored elsewhere.
+_ROWS = 1000
+# Key, whether it failed, results, hash.
+Row = tuple[bytes, int, str, bytes | None]
 _ADD_HASH = "ALTER TABLE calls ADD COLUMN hash BLOB"
 
 
@@ -75,6 +79,17 @@ class Cache:
             "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, failed, text, _hash(key, failed, text))
         )
 
+    def add(self, rows: Iterable[Row]) -> int:
+        """Store rows of another file, and return how many of them were as they had been written."""
+        number = 0
+        for key, failed, results, digest in rows:
+            if _stored(key, failed, results, digest) is None:
+                self.damaged += 1
+                continue
+            self._run("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, failed, results, digest))
+            number += 1
+        return number
+
     def close(self) -> None:
         """Close the file, and log how many of its answers had been changed."""
         if self._open is not None:
@@ -94,6 +109,14 @@ class Cache:
             raise OutputError(f"{self.path}: the response cache failed: {error}") from error
         except sqlite3.Error as error:
             raise OutputError(f"{self.path}: {_damage(error)}") from error
+
+
+def rows_of(path: Path) -> Iterator[list[Row]]:
+    """Yield the rows of a file that nobody writes to, some at a time. Raises `sqlite3.Error`."""
+    with closing(sqlite3.connect(path)) as connection:
+        cursor = connection.execute("SELECT key, failed, results, hash FROM calls ORDER BY key")
+        while rows := cursor.fetchmany(_ROWS):
+            yield rows
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:

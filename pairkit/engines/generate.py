@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import polars as pl
@@ -37,6 +38,8 @@ from pairkit.texts import REFUSAL
 SETS_OPEN = 10_000
 # Tries, the first included, before `regenerate` drops a completion that is cut every time.
 REGENERATE_TRIES = 3
+# After the last table.
+_END: Any = object()
 
 
 class GenerateRecipe(EngineRecipe):
@@ -126,7 +129,7 @@ def generate(
 
 
 def generate_tables(
-    tables: Iterable[pa.Table],
+    tables: Iterable[pa.Table | None],
     engine: Engine,
     settings: SampleSettings,
     *,
@@ -136,14 +139,32 @@ def generate_tables(
     """Generate completions for every set of `SETS` tables; yield a result per table, in order.
 
     The engine is given the next table's requests before the last answers of this one have arrived, so that
-    it is never idle between tables. A completion's randomness is a function of (seed, set_id, sample index)
-    alone. Sets whose request the engine cannot serve go to quarantine with the engine's reason. The sets'
-    own completions are replaced, unless `keep_source`. `advance` is called per set, with the number of its
-    completions. Counts: `completions`; those that ended by `stop` or `length`, or were `refused` by the
-    provider; `empty` ones (no text and no tool call); `refusals` (texts that begin like one); `recorded_ids`
-    (completions whose text gives other ids than were sampled, so that those are kept); `truncated_dropped`;
-    `regenerated`. Only where there are any: `repeated` (the same as an earlier one of the prompt) and the
-    names of `REMARKS`. Raises `RecipeError` for a mix whose parts an answer shows to be sampled alike.
+    it is never idle between tables; None among them is no table, but that none is ready at the moment. A
+    completion's randomness is a function of (seed, set_id, sample index) alone. Sets whose request the engine
+    cannot serve go to quarantine with the engine's reason. The sets' own completions are replaced, unless
+    `keep_source`. `advance` is called per set, with the number of its completions. Counts: `completions`;
+    those that ended by `stop` or `length`, or were `refused` by the provider; `empty` ones (no text and no
+    tool call); `refusals` (texts that begin like one); `recorded_ids` (completions whose text gives other ids
+    than were sampled, so that those are kept); `truncated_dropped`; `regenerated`. Only where there are any:
+    `repeated` (the same as an earlier one of the prompt) and the names of `REMARKS`. Raises `RecipeError` for
+    a mix whose parts an answer shows to be sampled alike.
+    """
+    stream = generate_stream(tables, engine, settings, cache=cache, advance=advance)
+    with closing(stream):
+        yield from (result for result in stream if result is not None)
+
+
+def generate_stream(
+    tables: Iterable[pa.Table | None],
+    engine: Engine,
+    settings: SampleSettings,
+    *,
+    cache: Cache | None = None,
+    advance: Advance = no_progress,
+) -> Generator[StageResult | None]:
+    """Generate as `generate_tables` does; after a None among the tables, yield the results so far and None.
+
+    So of several streams that feed each other, none waits for a table that only another one's result brings.
     """
     mixed = varied(settings.mix)
     remaining = iter(tables)
@@ -152,10 +173,14 @@ def generate_tables(
     owners: dict[int, tuple[_Table, int]] = {}
     with Asking(engine, cache) as asking:
         while opened or not exhausted:
+            ready = True
             # Read only while the engine has room, because the tables that are open are in memory.
             while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
-                sets = next(remaining, None)
+                sets = next(remaining, _END)
                 if sets is None:
+                    ready = False
+                    break
+                if sets is _END:
                     exhausted = True
                 else:
                     opened.append(_Table(sets, settings, engine.name))
@@ -174,6 +199,8 @@ def generate_tables(
             # In order, because the build writes units in order: a finished table may have to wait.
             while opened and not opened[0].left:
                 yield opened.popleft().done()
+            if not ready:
+                yield None
 
 
 class _Prompt(NamedTuple):

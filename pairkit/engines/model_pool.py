@@ -23,7 +23,7 @@ from pydantic import Field, PositiveInt, model_validator
 from pairkit.engines.base import REMARKS, Engine, sample_seed
 from pairkit.engines.cache import Cache
 from pairkit.engines.columns import drop_completions
-from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_tables
+from pairkit.engines.generate import GenerateRecipe, SampleSettings, generate_stream
 from pairkit.engines.tolerant import TolerantEngine
 from pairkit.errors import EngineError
 from pairkit.models.names import public_name
@@ -153,7 +153,7 @@ class _Open:
 
 
 def pool_tables(
-    tables: Iterable[pa.Table],
+    tables: Iterable[pa.Table | None],
     members: Sequence[Member],
     *,
     pick: int | None,
@@ -164,12 +164,15 @@ def pool_tables(
 ) -> Generator[StageResult]:
     """Complete every set of `SETS` tables by the models of a pool; yield a result per table, in order.
 
+    None among them is no table, but that none is ready at the moment.
+
     Counts are those of `generate_tables`, summed, and `completions:NAME` of each model. Raises `EngineError`
     where no model can be reached any more, and what `generate_tables` raises.
     """
     names = [member.engine.name for member in members]
-    stream: Iterator[_Open] = (
-        _Open(sets, picked(sets["set_id"].to_pylist(), names, pick, seed)) for sets in tables
+    stream: Iterator[_Open | None] = (
+        None if sets is None else _Open(sets, picked(sets["set_id"].to_pylist(), names, pick, seed))
+        for sets in tables
     )
     with ExitStack() as opened:
         for number, member in enumerate(members):
@@ -177,6 +180,8 @@ def pool_tables(
             # Closed from the last model to the first, so that none asks for units that nobody takes.
             stream = opened.enter_context(closing(made))
         for table in stream:
+            if table is None:
+                continue
             _check_some(members)
             result = _together(table, names, keep_source)
             for number in pc.list_value_length(result.sets["completions"]).to_pylist():
@@ -191,17 +196,25 @@ def _check_some(members: Sequence[Member]) -> None:
         raise EngineError(f"none of the {len(engines)} models can be reached; the last: {failures[-1]}")
 
 
-def _completed(stream: Iterator[_Open], number: int, member: Member, cache: Cache | None) -> Generator[_Open]:
-    """Yield the tables of a stream with the results of one more model."""
+def _completed(
+    stream: Iterator[_Open | None], number: int, member: Member, cache: Cache | None
+) -> Generator[_Open | None]:
+    """Yield the tables of a stream with the results of one more model; None where none is ready."""
     pending: deque[_Open] = deque()
 
-    def asked() -> Iterator[pa.Table]:
+    def asked() -> Iterator[pa.Table | None]:
         for table in stream:
+            if table is None:
+                yield None
+                continue
             pending.append(table)
             yield drop_completions(table.sets.filter(pa.array(table.models[:, number])))
 
-    with closing(generate_tables(asked(), member.engine, member.settings, cache=cache)) as results:
+    with closing(generate_stream(asked(), member.engine, member.settings, cache=cache)) as results:
         for result in results:
+            if result is None:
+                yield None
+                continue
             table = pending.popleft()
             table.results.append(result)
             yield table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pairkit.engines import open_batches, open_engine
 from pairkit.engines.base import BatchEngine, Engine
 from pairkit.engines.cache import Cache
+from pairkit.engines.openai.account import Account
 from pairkit.engines.recipe import CallSettings
 from pairkit.engines.table import ENGINES
 from pairkit.models.names import public_name
@@ -16,7 +18,10 @@ from pairkit.models.names import public_name
 
 @dataclass
 class EnginePool:
-    """The cache of calls, and the engines that are closed when the build ends. It belongs to one worker."""
+    """The cache of calls, and the engines that are closed when the build ends. It belongs to one worker.
+
+    `accounts` returns where the calls of a block are paid from, if several workers share an account.
+    """
 
     calls: CallSettings
     cache: Cache | None
@@ -24,6 +29,7 @@ class EnginePool:
     engines: list[Engine] = field(default_factory=list)
     # By the identity of the block, because blocks hold mappings and cannot be hashed.
     batching: dict[int, BatchEngine] = field(default_factory=dict)
+    accounts: Callable[[Any], Account | None] | None = None
 
     def batches(self, recipe: Any) -> BatchEngine | None:
         """Open the engine of a block for batches; None for an engine that has none."""
@@ -45,7 +51,8 @@ class EnginePool:
         # The same one, so that what batches have spent counts.
         if id(recipe) in self.batching:
             return self.batching[id(recipe)].direct
-        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model))
+        shared = {} if self.accounts is None else {"account": self.accounts(recipe)}
+        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model), **shared)
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine
@@ -64,14 +71,18 @@ class EnginePool:
 
     def note(self) -> str:
         """Return the same for the progress bar."""
-        spent = self.usage()
-        # One number for a person: the log has the two apart.
-        tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
-        parts = [
-            f"{spent[name]:,.0f} {what}"
-            for name, what in (("requests", "requests"), ("retries", "retries"), ("cached", "from the cache"))
-            if spent.get(name)
-        ]
-        parts += [f"{tokens:,.0f} tokens"] if tokens else []
-        parts += [f"cost {spent['cost']:,.4g}"] if "cost" in spent else []
-        return ", ".join(parts)
+        return usage_note(self.usage())
+
+
+def usage_note(spent: Mapping[str, float]) -> str:
+    """Return in words what `EnginePool.usage` returns."""
+    # One number for a person: the log has the two apart.
+    tokens = spent.get("prompt_tokens", 0) + spent.get("completion_tokens", 0)
+    parts = [
+        f"{spent[name]:,.0f} {what}"
+        for name, what in (("requests", "requests"), ("retries", "retries"), ("cached", "from the cache"))
+        if spent.get(name)
+    ]
+    parts += [f"{tokens:,.0f} tokens"] if tokens else []
+    parts += [f"cost {spent['cost']:,.4g}"] if "cost" in spent else []
+    return ", ".join(parts)

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pairkit.engines.cache import Cache
-from pairkit.engines.pool import EnginePool
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
 from pairkit.files import OnExisting, stoppable
 from pairkit.hashing import sha256_of
+from pairkit.imports import import_own
 from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
     closed_shards,
     describe,
     directory,
     failed_judges,
-    model_stages,
     readings,
     require_completions,
     shards,
     unit_store,
     validate,
 )
-from pairkit.pipeline.batches.passes import answer_in_batches
+from pairkit.pipeline.batches.passes import Units
 from pairkit.pipeline.changes import Identity, differences
 from pairkit.pipeline.directory import CACHE, BuildDirectory
+from pairkit.pipeline.executors import local
+from pairkit.pipeline.executors.ray.settings import RaySettings
+from pairkit.pipeline.executors.work import Executor, Opens, Work
 from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.prepass import keep_list
@@ -39,8 +39,7 @@ from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
-from pairkit.pipeline.stages import finish, identified, screened
-from pairkit.pipeline.threads import ahead, mapped
+from pairkit.pipeline.stages import identified, screened
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
 from pairkit.schema import StageResult
@@ -59,6 +58,7 @@ def build(
     cache: Path | None = None,
     retry_failed: bool = False,
     results: Path | None = None,
+    cluster: RaySettings | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe` in the directory `out` and return its manifest.
 
@@ -74,11 +74,16 @@ def build(
     The results of stages that ask a model are looked for, and stored, in the folder `results` (None: in `out`
     until the build is finished).
 
+    With `cluster`, Ray runs the stages on the nodes of a cluster, and `workers` is not used. A build that
+    another executor began continues; without models the bytes are the same.
+
     Raises `RecipeError` for a recipe that cannot be built, `InputError` for input that cannot be read or
     holds no usable set, `ExistingOutputError` if `out` holds something else, `OutputError` if it cannot be
     written to, `Interrupted` after SIGINT, `ModelError`, `EngineError`, `BudgetError` and
-    `MissingExtraError` if a model cannot be asked.
+    `MissingExtraError` if a model cannot be asked, `ClusterError` if a cluster cannot be used.
     """
+    if cluster is not None:
+        cluster.check(recipe)
     # Before the directory is touched, because wrong input or a wrong recipe must leave nothing there.
     opened = open_input(recipe.input, out)
     inputs = Inputs(opened)
@@ -99,20 +104,11 @@ def build(
         with _stopping(claimed, keys):
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
-            with _engine_pool(recipe, cache or out.parent / CACHE, retry_failed=retry_failed) as pool:
-                kept = results or claimed.results_folder
-                total = _write_shards(
-                    claimed,
-                    recipe,
-                    opened,
-                    inputs,
-                    closed,
-                    keys,
-                    kept,
-                    workers or default_workers(),
-                    pool,
-                    identity,
-                )
+            next_unit = shards.together(closed).next_unit
+            calls, kept = cache or out.parent / CACHE, results or claimed.results_folder
+            work = Work(recipe, keys, kept, next_unit, calls, retry_failed)
+            opens = partial(_executor, cluster=cluster, workers=workers)
+            total = _write_shards(claimed, opened, inputs, closed, work, opens, identity)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
@@ -131,39 +127,30 @@ def build(
         return manifest
 
 
-@contextmanager
-def _engine_pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
-    """Open what models are asked with; engines and the cache are closed at the end."""
-    # Only these make calls: a build without them creates no file for a cache.
-    engines = recipe.generate is not None or any(hasattr(block, "engine") for block in recipe.rankings)
-    with ExitStack() as opened:
-        calls = Cache(cache, retry_failed=retry_failed) if engines else None
-        if calls is not None:
-            # Registered first and so closed last: engines end while the cache can still take their answers.
-            opened.callback(calls.close)
-        yield EnginePool(recipe.calls, calls, opened)
-
-
-def default_workers() -> int:
-    """Return one per CPU core of this process, at most four: the writer is then the bottleneck."""
-    # Not cpu_count(): a container or taskset may allow fewer cores than the machine has.
-    return min(4, len(os.sched_getaffinity(0)))
+def _executor(
+    work: Work, units: Units, *, cluster: RaySettings | None, workers: int | None
+) -> AbstractContextManager[Executor]:
+    """Open what runs the stages: an `Opens` once the others are bound."""
+    if cluster is None:
+        return local.opened(work, units, workers=workers or local.default_workers())
+    # Imported when it is needed, because Ray is an extra.
+    opened: AbstractContextManager[Executor] = import_own("pairkit.pipeline.executors.ray.executor:opened")(
+        work, settings=cluster
+    )
+    return opened
 
 
 def _write_shards(
     out: BuildDirectory,
-    recipe: BuildRecipe,
     opened: Opened,
     inputs: Inputs,
     closed: Sequence[Contents],
-    keys: Mapping[str, str],
-    results: Path,
-    workers: int,
-    pool: EnginePool,
+    work: Work,
+    opens: Opens,
     identity: Identity,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
-    folders = out.shards()
+    recipe, folders = work.recipe, out.shards()
     total = shards.together(closed)
     # The last shard is closed, so only publication was stopped: open no source and no model.
     if total.last:
@@ -181,19 +168,13 @@ def _write_shards(
     def numbered(rows: Iterable[StageResult]) -> Iterator[Unit]:
         return screened(identified(rows, shards.occurrences(folders)), screen)
 
-    first = total.next_unit
     # By units and not by rows, because a unit is the smallest part that is written at once.
-    raw = partial(opened.batches, start=first, rows=recipe.unit_rows)
-    if recipe.calls.batch:
-        answer_in_batches(lambda: numbered(raw()), recipe, keys, results, first, pool)
-    read = ahead(numbered(inputs.reading(raw())), workers)
-    # Closed by `closing` and in this order, because a generator left to the collector keeps its threads alive
-    # while the error is reported; the innermost consumer goes first, so nobody waits for a closed one.
+    raw = partial(opened.batches, start=total.next_unit, rows=recipe.unit_rows)
+    # The threads last, because they write what the executor yields.
     with (
+        opens(work, lambda: numbered(raw())) as executor,
         progress(f"Building {out.out}", opened.total_rows, unit="rows", done=rows) as advance,
-        closing(read),
-        closing(model_stages.ask_models(read, recipe, keys, results, first, pool, advance)) as units,
-        closing(mapped(lambda unit: finish(unit, recipe), units, workers)) as finished,
+        closing(executor.finished(numbered(inputs.reading(raw())), advance)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
         made = _shards(out, recipe, inputs, finished, len(folders), total.next_unit, threads, advance)
@@ -202,7 +183,7 @@ def _write_shards(
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
             # Usage with each shard, because a process that is killed logs nothing at its end.
-            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **pool.usage())
+            out.log(event="shard", time=time.time(), rows=total.counts["source.rows"], **executor.usage())
     return total
 
 

@@ -49,13 +49,22 @@ class ModelStage:
     block: Any
     seed: int
 
-    def open(self, pool: EnginePool) -> Callable[[pa.Table], StageResult]:
-        """Open the engine or load the model, and return the stage as a function of a table."""
+    @property
+    def blocks(self) -> tuple[Any, ...]:
+        """The block of each of its models: a pool has several."""
+        return self.block.models if isinstance(self.block, PoolRecipe) else (self.block,)
+
+    def open(self, pool: EnginePool) -> Callable[[Iterable[pa.Table | None]], Iterator[StageResult]]:
+        """Open the engine or load the model; return what runs the stage on a stream of tables.
+
+        Results come in the order of the tables. None in the stream is no table: none is ready at the moment,
+        and results that are should not wait for one.
+        """
         if self.name == "generate":
             generation = open_generation(self.block, self.seed, pool)
-            return lambda sets: next(generation([sets], no_progress))
+            return lambda tables: generation(tables, no_progress)
         ranker = table.load(self.block, pool, self.seed)
-        return lambda sets: score(sets, ranker, no_progress)
+        return lambda tables: (score(sets, ranker, no_progress) for sets in tables if sets is not None)
 
 
 def model_stages(recipe: BuildRecipe) -> list[ModelStage]:
@@ -69,7 +78,7 @@ def model_stages(recipe: BuildRecipe) -> list[ModelStage]:
 
 def open_generation(
     block: GenerateRecipe | PoolRecipe, seed: int, pool: EnginePool
-) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
+) -> Callable[[Iterable[pa.Table | None], Advance], Generator[StageResult]]:
     """Open the engine of a `generate:` block; return what completes a stream of tables with it."""
     # Opened here and not in the generator, which would run nothing before its first table is asked for.
     if isinstance(block, PoolRecipe):
@@ -77,7 +86,7 @@ def open_generation(
     engine = pool.engine(block)
     settings = _settings(block, seed)
 
-    def generation(tables: Iterable[pa.Table], advance: Advance) -> Generator[StageResult]:
+    def generation(tables: Iterable[pa.Table | None], advance: Advance) -> Generator[StageResult]:
         return generate_tables(tables, engine, settings, cache=pool.cache, advance=advance)
 
     return generation
@@ -91,7 +100,7 @@ def _settings(block: GenerateRecipe, seed: int) -> SampleSettings:
 
 def _open_pool(
     block: PoolRecipe, seed: int, pool: EnginePool
-) -> Callable[[Iterable[pa.Table], Advance], Generator[StageResult]]:
+) -> Callable[[Iterable[pa.Table | None], Advance], Generator[StageResult]]:
     members = [
         Member(
             TolerantEngine(each.title, partial(pool.engine, each, each.title), partial(unloaded, each)),
@@ -100,7 +109,7 @@ def _open_pool(
         for each in block.models
     ]
 
-    def generation(tables: Iterable[pa.Table], advance: Advance) -> Generator[StageResult]:
+    def generation(tables: Iterable[pa.Table | None], advance: Advance) -> Generator[StageResult]:
         return pool_tables(
             tables,
             members,
@@ -123,14 +132,14 @@ def score(sets: pa.Table, ranker: Ranker, advance: Advance) -> StageResult:
     return replace(result, sets=keep_own_order(result.sets, sets), counts=counts)
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """A unit, its number, and how many of the stages that ask a model have been run on it."""
 
     number: int
     unit: Unit
     done: int = 0
 
-    def after(self, stage: str, result: StageResult) -> _Item:
+    def after(self, stage: str, result: StageResult) -> Item:
         # With counts and quarantine, because a stored result has to contain all stages so far.
         unit = self.unit._replace(result=self.unit.result.then(stage, result))
         return self._replace(unit=unit, done=self.done + 1)
@@ -163,7 +172,7 @@ def ask_models(
         yield from units
         return
     hashes = tuple(keys.values())
-    items = _stored(units, folder, first, hashes, step)
+    items = stored(units, folder, first, hashes, step)
     item = next(items, None)
     # These units need no model, because a build that only mines again should run without a GPU or a server.
     while item is not None and item.done == len(hashes):
@@ -197,15 +206,15 @@ def generate_all(
     pool: EnginePool,
 ) -> None:
     """Generate the completions of all units before any is ranked, and store them where `ask_models` looks."""
-    items = _generated(_stored(units, folder, first, hashes), recipe, hashes[0], folder, pool, no_progress)
+    items = _generated(stored(units, folder, first, hashes), recipe, hashes[0], folder, pool, no_progress)
     with closing(items):
         for _ in items:
             pass
 
 
-def _stored(
+def stored(
     units: Iterable[Unit], folder: Path, first: int, hashes: tuple[str, ...], step: int = 1
-) -> Iterator[_Item]:
+) -> Iterator[Item]:
     """Yield each unit with the result after the most stages that is stored.
 
     Stages process the units in order, so no unit is further than the one before it. If a file was lost, the
@@ -216,12 +225,12 @@ def _stored(
     for number, unit in zip(count(first, step), units, strict=False):
         # Only keys up to the previous unit's, see above.
         done, result = unit_store.read_last(folder, number, hashes[:done])
-        yield _Item(number, unit if result is None else unit._replace(result=result), done)
+        yield Item(number, unit if result is None else unit._replace(result=result), done)
 
 
 def _generated(
-    items: Iterator[_Item], recipe: BuildRecipe, key: str, folder: Path, pool: EnginePool, advance: Advance
-) -> Generator[_Item]:
+    items: Iterator[Item], recipe: BuildRecipe, key: str, folder: Path, pool: EnginePool, advance: Advance
+) -> Generator[Item]:
     """Yield items with completions; a recipe without `generate` keeps those of the source."""
     if recipe.generate is None:
         yield from items
@@ -233,7 +242,7 @@ def _generated(
     if item is None:
         return
     # The engine reads units in advance of its answers, so several are open at once.
-    pending: deque[_Item] = deque()
+    pending: deque[Item] = deque()
 
     def tables() -> Iterator[pa.Table]:
         for each in chain([item], items):

@@ -51,7 +51,8 @@ def commands(text: str) -> list[list[str]]:
             words = words[: words.index(separator)] if separator in words[1:] else words
         words = [word for word in words if word != "$@"]  # of a script: whatever else it was given
         if words and words[0].rpartition("/")[2] == "pairkit" and "..." not in words:
-            found.append(["pairkit", *words[1:]])
+            # Without what a script is given besides.
+            found.append(["pairkit", *(word for word in words[1:] if word != "$@")])
     return found
 
 

@@ -13,9 +13,10 @@ import pytest
 from support.published import hashes
 
 from pairkit.errors import InputError, Interrupted, PairkitError, RecipeError
-from pairkit.pipeline import build as pipeline
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
+from pairkit.pipeline.executors import local
+from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe, load
 
 
@@ -110,7 +111,7 @@ def test_workers_change_no_byte(built: Path, files: Path, tmp_path: Path) -> Non
 def test_a_stopped_build_continues_to_the_same_bytes(
     built: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    original = pipeline.mapped
+    original = local.mapped
 
     def stopping(*arguments: Any) -> Iterator[Any]:
         for number, unit in enumerate(original(*arguments)):
@@ -120,7 +121,7 @@ def test_a_stopped_build_continues_to_the_same_bytes(
 
     both = recipe(files, {"weight": 0.7}, {"weight": 0.3})
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "mapped", stopping)
+        patched.setattr(local, "mapped", stopping)
         with pytest.raises(Interrupted):
             build(both, tmp_path / "out")
     build(both, tmp_path / "out")
@@ -187,7 +188,7 @@ def test_a_file_that_changes_between_the_readings_is_refused(files: Path, tmp_pa
     pairs(tmp_path / "a.jsonl", 50, "a")
     pairs(tmp_path / "b.jsonl", 50, "b")
     both = recipe(tmp_path, {}, {})
-    opened = pipeline.open_input(both.input, tmp_path / "out")
+    opened = open_input(both.input, tmp_path / "out")
     pairs(tmp_path / "b.jsonl", 20, "b")
     with pytest.raises(InputError, match="source 'b': has other rows than when it was counted"):
         list(opened.batches())

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from pairkit.engines.base import Completion, FinishReason, Request, SentSampling, Structure
 from pairkit.engines.openai import stream
+from pairkit.engines.openai.account import Tokens
 from pairkit.engines.openai.dialect import FORM, LIMIT, NEW_LIMIT, PLAIN, Dialect
 from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
-from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.openai.usage import Usage, fewest_tokens, usage_of
 from pairkit.engines.openai.wire import Unreadable, decoded, loads
 from pairkit.engines.recipe import EngineRecipe

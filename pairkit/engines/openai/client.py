@@ -20,6 +20,7 @@ import aiohttp
 from pairkit.engines.base import Completion, Problem, Request
 from pairkit.engines.mixes import mix_refused
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.account import Account
 from pairkit.engines.openai.body import AnswerError
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.connection import Connection
@@ -42,8 +43,14 @@ FIRST_ALONE = 5.0
 class Client:
     """The connections to one server. All coroutines run in the event loop that runs `open`."""
 
-    def __init__(self, recipe: EngineRecipe, settings: CallSettings, key: str | None) -> None:
-        self.spending = Spending(settings, recipe.model)
+    def __init__(
+        self,
+        recipe: EngineRecipe,
+        settings: CallSettings,
+        key: str | None,
+        account: Account | None = None,
+    ) -> None:
+        self.spending: Account = Spending(settings, recipe.model) if account is None else account
         self.succeeded = False  # whether a call has succeeded yet: the model and the key are right then
         self.sending: set[asyncio.Task[None] | None] = set()  # tasks whose request is in flight
         self.begun: set[asyncio.Task[None] | None] = set()  # tasks that have some of their completions

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from pairkit.engines.base import Call, Problem, Request, Result, Unloaded
+from pairkit.engines.openai.account import Account
 from pairkit.engines.openai.client import FAILED, Client
 from pairkit.engines.openai.connection import key_of
 from pairkit.engines.openai.messages import sent
@@ -32,13 +33,15 @@ Done = tuple[int, tuple[Result, ...]]
 Returned = TypeVar("Returned")
 
 
-def open_openai(recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None) -> OpenAIEngine:
+def open_openai(
+    recipe: EngineRecipe, calls: CallSettings, *, name: str | None = None, account: Account | None = None
+) -> OpenAIEngine:
     """Open the engine, after one request that shows whether the server is up and accepts the key.
 
     Raises `RecipeError` for a missing key or an invalid URL, `EngineError` for a server that is unreachable
     or refuses.
     """
-    engine = OpenAIEngine(recipe, calls, name or recipe.model, key_of(recipe))
+    engine = OpenAIEngine(recipe, calls, name or recipe.model, key_of(recipe), account)
     try:
         engine.check_server()
     except BaseException:
@@ -50,11 +53,18 @@ def open_openai(recipe: EngineRecipe, calls: CallSettings, *, name: str | None =
 class OpenAIEngine:
     """A connected server as an engine; created by `connect`."""
 
-    def __init__(self, recipe: EngineRecipe, settings: CallSettings, name: str, key: str | None) -> None:
+    def __init__(
+        self,
+        recipe: EngineRecipe,
+        settings: CallSettings,
+        name: str,
+        key: str | None,
+        account: Account | None = None,
+    ) -> None:
         self.name = name
         self.identity = _identity(recipe)
         self._recipe, self._settings = recipe, settings
-        self.client = Client(recipe, settings, key)
+        self.client = Client(recipe, settings, key, account)
         # Finished calls from the loop. Results stay until `collect` is called again, because an interrupt may
         # come between returning them and storing them.
         self._done: SimpleQueue[int | Exception] = SimpleQueue()

@@ -5,20 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
+from pairkit.engines.openai.account import NO_TOKENS, Tokens
 from pairkit.engines.recipe import CallSettings, Price
 from pairkit.errors import BudgetError, RecipeError
-
-
-class Tokens(NamedTuple):
-    """Tokens of one HTTP request: the most that it may use, or the number that the server reported."""
-
-    prompt: int
-    completion: int
-
-
-NO_TOKENS = Tokens(0, 0)
 
 
 class Spending:

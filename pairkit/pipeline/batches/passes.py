@@ -25,6 +25,7 @@ from pairkit.pipeline.unit import Unit
 from pairkit.progress import log, progress
 from pairkit.rankers import table
 
+# Reads the units from the source, anew each time.
 Units = Callable[[], Iterator[Unit]]
 
 

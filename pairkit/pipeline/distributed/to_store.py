@@ -21,6 +21,7 @@ from pairkit.ownership import owned_name
 from pairkit.pipeline import directory, require_completions, validate
 from pairkit.pipeline.build import build, check_card
 from pairkit.pipeline.changes import differences
+from pairkit.pipeline.executors.ray.settings import RaySettings
 from pairkit.pipeline.identity import identify_build, portable
 from pairkit.pipeline.inputs import open_input
 from pairkit.pipeline.recipe import BuildRecipe
@@ -49,6 +50,7 @@ def build_to_store(
     cache: Path | None = None,
     retry_failed: bool = False,
     results: Path | None = None,
+    cluster: RaySettings | None = None,
 ) -> dict[str, Any]:
     """Build the dataset of `recipe`, publish it at the address `out`, and return its manifest.
 
@@ -56,11 +58,14 @@ def build_to_store(
         staging: the directory in which it is built, which stays; None: one in the cache, removed when the
             dataset is published. A build or an upload that stopped continues with what is there.
         on_existing: as for a directory, about what is at `out`, and about `staging`.
-        workers, cache, retry_failed, results: as for `build`.
+        workers, cache, retry_failed, results, cluster: as for `build`.
 
     Raises what `build` does; `RecipeError` for an address to which no dataset can be written, `InputError` or
     `OutputError` if the store cannot be used.
     """
+    # Before anything is written there.
+    if cluster is not None:
+        cluster.check(recipe)
     address = _output(recipe, out)
     folder = staging or staging_of(out)
     # A place of its own on this machine: two would upload from the same directory, and one removes it.
@@ -85,6 +90,7 @@ def build_to_store(
             cache=cache,
             retry_failed=retry_failed,
             results=results,
+            cluster=cluster,
         )
         with _uploading(folder, address):
             upload(store, folder, replace=replace)

@@ -19,6 +19,7 @@ from pairkit.engines import open_batches
 from pairkit.engines.asking import complete
 from pairkit.engines.base import PENDING, Completion, Request, Sampling
 from pairkit.engines.cache import Cache
+from pairkit.engines.openai.account import NO_TOKENS, Tokens
 from pairkit.engines.openai.batch import lines as module
 from pairkit.engines.openai.batch.api import _file_of, _id_in, _Temporary
 from pairkit.engines.openai.batch.engine import OpenAIBatches
@@ -27,7 +28,6 @@ from pairkit.engines.openai.batch.store import Row
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.dialect import ONE_BY_ONE
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
-from pairkit.engines.openai.spending import NO_TOKENS, Tokens
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import EngineError, RecipeError
 

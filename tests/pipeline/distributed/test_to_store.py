@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from support.stores import memory, recipe, rows
 
 import pairkit
-from pairkit.dataset import upload as uploading
+from pairkit.dataset.remote import upload as uploading
 from pairkit.dataset.remote.on_store import MARKER
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
 from pairkit.pipeline.build import build

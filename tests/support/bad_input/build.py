@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.bad_input.case import FILES, GOOD, OWN, ROWS, ZIPPED, Case, lines, pair, parquet
+from support.bad_input.case import ASK, FILES, GOOD, OWN, ROWS, SERVER, ZIPPED, Case, lines, pair, parquet
 
 from pairkit.readers.formats import READABLE
 
@@ -185,6 +185,38 @@ CASES = [
         f"{FILES} own.jsonl limit",
         "cannot read 'limit': write key=value or --key value",
         OWN,
+        code=2,
+    ),
+    Case(
+        "flag of a cluster for a build without one",
+        f"{FILES} own.jsonl --ray-address auto",
+        "--ray-address is for --executor ray: add it, or leave --ray-address out",
+        OWN,
+        code=2,
+    ),
+    Case(
+        "address of a cluster in another form",
+        f"{FILES} own.jsonl --executor ray --ray-address ray://head:10001",
+        "cannot use --ray-address 'ray://head:10001': write auto, or HOST:PORT of the head node, such as "
+        "10.0.0.1:6379",
+        OWN,
+    ),
+    Case(
+        "more than one GPU per engine, and not a whole number",
+        f"{FILES} own.jsonl --executor ray --ray-gpus-per-engine 1.5",
+        "--ray-gpus-per-engine must be a whole number or at most 1, got 1.5",
+        OWN,
+    ),
+    Case(
+        "batches on a cluster",
+        f"{ASK} {SERVER} generate.model=m calls.batch=true --executor ray --dry-run",
+        "calls.batch asks a server for all answers first, which no cluster makes faster: leave "
+        "--executor ray out, or calls.batch",
+    ),
+    Case(
+        "part of a build on a cluster",
+        f"{ASK} {SERVER} generate.model=m --part 1/4 --executor ray",
+        "--part is a job of its own on one machine: leave it out, or --executor ray",
         code=2,
     ),
     Case(

@@ -140,6 +140,18 @@ TABLE: Sections = {
             ),
         ),
         (
+            "A build on a cluster has the same bytes, whatever happens to a worker, a node or the driver.",
+            (
+                "tests/pipeline/executors/ray/test_bytes.py::test_two_nodes_write_the_same_bytes",
+                "tests/pipeline/executors/ray/test_bytes.py::"
+                "test_a_build_that_stopped_is_continued_by_the_other_executor",
+                "tests/pipeline/executors/ray/test_bytes.py::"
+                "test_a_killed_driver_loses_what_was_in_flight_and_leaves_no_process",
+                "tests/pipeline/executors/ray/test_bytes.py::test_a_killed_worker_costs_nothing",
+                "tests/pipeline/executors/ray/test_bytes.py::test_a_lost_node_costs_nothing",
+            ),
+        ),
+        (
             "A full disk is one line and costs nothing that was done.",
             (
                 "tests/cli/test_stops.py::test_disk_full_in_a_build",

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, NamedTuple
 
 from pairkit.engines.cache import Cache
+from pairkit.engines.openai.account import NO_TOKENS, Tokens
 from pairkit.engines.openai.batch.api import State
 from pairkit.engines.openai.batch.lines import read_answers
 from pairkit.engines.openai.batch.store import Row
 from pairkit.engines.openai.chat_api import Parsed
 from pairkit.engines.openai.secrets import Secrets
-from pairkit.engines.openai.spending import NO_TOKENS, Tokens
 from pairkit.errors import EngineError, OutputError
 from pairkit.progress import log, warn
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pairkit.engines.base import PENDING, Call, Problem, Request
 from pairkit.engines.cache import Cache, call_key
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.account import NO_TOKENS, Tokens
 from pairkit.engines.openai.batch.api import BatchAPI, Refused, State
 from pairkit.engines.openai.batch.ended import read_outcome, report
 from pairkit.engines.openai.batch.lines import most_bytes_of_all
@@ -21,7 +22,7 @@ from pairkit.engines.openai.batch.pending import PendingBatch, most_of, row_and_
 from pairkit.engines.openai.batch.store import Batch, BatchStore, Row
 from pairkit.engines.openai.client import FAILED
 from pairkit.engines.openai.engine import Done, OpenAIEngine, open_openai
-from pairkit.engines.openai.spending import NO_TOKENS, Tokens
+from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
 from pairkit.errors import EngineError, RecipeError
 from pairkit.masking import masked
@@ -36,9 +37,10 @@ def open_batches(recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, nam
 
     Raises what `open_openai` raises, `OutputError` for a cache that cannot be written to.
     """
-    direct = open_openai(recipe, calls, name=name)
+    spending = Spending(calls, recipe.model)
+    direct = open_openai(recipe, calls, name=name, account=spending)
     try:
-        engine = OpenAIBatches(direct, recipe, calls, cache)
+        engine = OpenAIBatches(direct, spending, recipe, calls, cache)
         engine.mend()
     except BaseException:
         direct.close()
@@ -50,10 +52,17 @@ class OpenAIBatches:
     """A `BatchEngine`; created by `open_batches`."""
 
     def __init__(
-        self, direct: OpenAIEngine, recipe: EngineRecipe, settings: CallSettings, cache: Cache
+        self,
+        direct: OpenAIEngine,
+        spending: Spending,
+        recipe: EngineRecipe,
+        settings: CallSettings,
+        cache: Cache,
     ) -> None:
         self.direct, self.name, self.identity = direct, direct.name, direct.identity
         self.store = BatchStore(cache.path)
+        # That of `direct`: a budget counts both kinds of calls.
+        self._spending = spending
         self._recipe, self._settings, self._cache = recipe, settings, cache
         self._api = BatchAPI(recipe, settings, direct.client)
         self._server = masked(recipe.base_url).rstrip("/")
@@ -195,7 +204,7 @@ class OpenAIBatches:
         if self._pending is not None and not self._pending.has_room(line, limits):
             self.flush()
         self._ready.append((number, (PENDING,)))
-        if not self.direct.run(self.direct.client.spending.hold(row.most)):
+        if not self.direct.run(self._spending.hold(row.most)):
             self._postponed = True
             return
         if self._pending is None:
@@ -213,7 +222,7 @@ class OpenAIBatches:
         """Wait for a batch that an earlier run, or another one, has submitted."""
         if batch.name not in self._waiting:
             self._waiting[batch.name] = batch
-            self.direct.run(self.direct.client.spending.hold_again(batch.most))
+            self.direct.run(self._spending.hold_again(batch.most))
 
     def _find_again(self, batch: Batch) -> None:
         """Look at a batch that another process was submitting, when it has done that or was killed."""
@@ -223,14 +232,14 @@ class OpenAIBatches:
             self._waiting[batch.name] = found[0]
         else:
             del self._waiting[batch.name]
-            self.direct.run(self.direct.client.spending.settle(batch.most, NO_TOKENS))
+            self.direct.run(self._spending.settle(batch.most, NO_TOKENS))
 
     def _elsewhere(self, row: Row) -> Batch | bool:
         return self.store.batch_of(row.key, self._server)
 
     async def _release(self, before: Tokens, after: Tokens) -> None:
         released = Tokens(before.prompt - after.prompt, before.completion - after.completion)
-        await self.direct.client.spending.settle(released, NO_TOKENS)
+        await self._spending.settle(released, NO_TOKENS)
 
     def _submit(self, pending: PendingBatch) -> None:
         batch = pending.batch(self._server)
@@ -245,7 +254,7 @@ class OpenAIBatches:
         self.store.uploaded(batch.name, file)
         batch_id = self._create(batch.name, file)
         self._waiting[batch.name] = batch._replace(file=file, id=batch_id)
-        self.direct.client.spending.batches += 1
+        self._spending.batches += 1
         log(
             f"{self._recipe.base_url}: batch {batch_id} was submitted: {batch.requests:,} requests, "
             f"{pending.size / 1e6:,.1f} MB"
@@ -265,7 +274,7 @@ class OpenAIBatches:
         rows = self.store.rows(batch.name)
         if not rows:
             # Another process that waited for it has stored its answers.
-            self.direct.run(self.direct.client.spending.settle(batch.most, NO_TOKENS))
+            self.direct.run(self._spending.settle(batch.most, NO_TOKENS))
             return
         outcome = read_outcome(
             rows,
@@ -274,7 +283,7 @@ class OpenAIBatches:
             self._cache,
             self.direct.client.secrets,
         )
-        self.direct.run(self.direct.client.spending.settle(batch.most, outcome.used))
+        self.direct.run(self._spending.settle(batch.most, outcome.used))
         # A batch that expired was tried for a day, so that no other one is; of one that never ran, or that
         # somebody stopped, what is not answered is in no batch any more.
         left = sorted(rows.keys() - outcome.answered) if state.status in ("completed", "expired") else ()

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from pairkit.engines.openai import chat_api
+from pairkit.engines.openai.account import NO_TOKENS, Tokens
 from pairkit.engines.openai.batch.store import Row
 from pairkit.engines.openai.body import most_bytes, too_many_values
 from pairkit.engines.openai.chat_api import Fault, Parsed
 from pairkit.engines.openai.errors import ServerError
 from pairkit.engines.openai.secrets import Secrets
-from pairkit.engines.openai.spending import NO_TOKENS, Tokens
 from pairkit.engines.openai.wire import Unreadable, decoded, loads
 
 URL = "/v1/chat/completions"

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pairkit.engines.openai.account import Tokens
 from pairkit.engines.openai.batch.lines import request_line, without_prompt
 from pairkit.engines.openai.batch.store import Batch, Row, custom_id_of
-from pairkit.engines.openai.spending import Tokens
 from pairkit.engines.openai.usage import fewest_tokens
 from pairkit.engines.recipe import BatchSettings
 from pairkit.errors import OutputError

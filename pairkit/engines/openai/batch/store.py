@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairkit.engines.openai.spending import Tokens
+from pairkit.engines.openai.account import Tokens
 from pairkit.errors import OutputError
 from pairkit.ownership import WITHOUT_LOCKS
 

@@ -1,0 +1,23 @@
+"""Addresses of clusters. This file is the first: others start a cluster, which `auto` would find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+import pairkit
+from pairkit.errors import ClusterError
+
+pytestmark = pytest.mark.ray
+
+RECIPE = {"source": {"name": "arithmetic", "limit": 3}}
+
+
+def test_auto_without_a_cluster_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    if any(process.info["name"] == "gcs_server" for process in psutil.process_iter(["name"])):
+        pytest.skip("a Ray cluster runs on this machine")
+    with pytest.raises(ClusterError, match="--ray-address auto: cannot join the cluster"):
+        pairkit.build(RECIPE, tmp_path / "out", cluster={"address": "auto"})
+    assert not (tmp_path / "out").exists()
