@@ -65,9 +65,11 @@ def test_every_load_states_whether_code_is_trusted() -> None:
 
 
 def test_nothing_asks_or_runs_what_a_file_holds() -> None:
-    called = {ast.unparse(node.func): place for place, node in NODES if isinstance(node, ast.Call)}
-    assert "torch.load" in called
-    assert {name: called[name] for name in FORBIDDEN & called.keys()} == {}
+    called = {(ast.unparse(node.func), place) for place, node in NODES if isinstance(node, ast.Call)}
+    assert "torch.load" in {name for name, _ in called}
+    found = {(name, place.partition(":")[0]) for name, place in called if name in FORBIDDEN}
+    # Between the processes of one's own cluster, which Ray gives pickles in any case (SECURITY.md).
+    assert found == {("pickle.loads", "pipeline/executors/ray/parcel.py")}
 
 
 def test_arrays_are_read_without_pickles() -> None:
