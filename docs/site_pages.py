@@ -1,6 +1,6 @@
 """Write the documentation as a site, build/site: `make docs`.
 
-The tracked pages and pictures are copied to build/pages in the layout of the repository, so that a link which
+The pages and pictures are copied to build/pages in the layout of the repository, so that a link which
 works on a code host also works on the site. zensical.toml has the navigation; tests/docs/ checks every link.
 """
 
@@ -13,19 +13,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGED = ROOT / "build" / "pages"
+FOLDERS = ("benchmarks", "docs", "online", "pipelines", "train")
 KINDS = (".md", ".png", ".svg", ".ipynb")
 
 
-def tracked() -> list[str]:
-    """List the pages and pictures that git knows, relative to the repository."""
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
-    return [name for name in listing.stdout.split("\0") if name.endswith(KINDS) and (ROOT / name).is_file()]
+def sources() -> list[str]:
+    """List the pages and pictures, relative to the repository, sorted."""
+    # By folder and not by what git knows, because a source archive has no git.
+    paths = [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
+    return sorted(str(path.relative_to(ROOT)) for path in paths if path.suffix in KINDS and path.is_file())
 
 
 def stage() -> None:
     """Copy the pages and pictures to build/pages, which is made again."""
     shutil.rmtree(STAGED, ignore_errors=True)
-    for name in tracked():
+    for name in sources():
         target = STAGED / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import site_pages
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    subprocess.run(
-        ["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-)
+PAGES = [name for name in site_pages.sources() if name.endswith(".md")]
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 
