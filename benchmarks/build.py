@@ -57,7 +57,7 @@ def main() -> None:
         for name in runs
         if name != "pairkit build"
     }
-    print(f"{_machine()}; {arguments.rows:,} rows, {size / 1e6:,.0f} MB, medians of {arguments.repeats}")
+    print(f"{machine()}; {arguments.rows:,} rows, {size / 1e6:,.0f} MB, medians of {arguments.repeats}")
     for name, one in medians.items():
         print(
             f"{name:24} {one['seconds']:7.1f} s wall {one['cpu_seconds']:7.1f} s CPU "
@@ -66,7 +66,7 @@ def main() -> None:
     for name, ratio in ratios.items():
         print(f"pairkit build / {name}: {ratio:.2f}")
     if arguments.json:
-        report = {"machine": _machine(), "rows": arguments.rows, "input_bytes": size, "medians": medians}
+        report = {"machine": machine(), "rows": arguments.rows, "input_bytes": size, "medians": medians}
         arguments.json.write_text(json.dumps(report | {"ratios": ratios, "runs": runs}, indent=2) + "\n")
 
 
@@ -117,7 +117,8 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Name the processor and the number of cores."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"

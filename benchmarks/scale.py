@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from typing import Any, NamedTuple
 
 import psutil
 import ultrafeedback_shaped
+
+from build import machine
 
 RAY_ALONE = """
 import logging, sys
@@ -65,7 +66,7 @@ def main() -> None:
                 found.setdefault(name, []).append(_measure(command))
                 shutil.rmtree(out)
         size = source.stat().st_size
-    print(f"{_machine()}; {sizes[0]:,} and {sizes[1]:,} rows, {size / 1e6:,.0f} MB")
+    print(f"{machine()}; {sizes[0]:,} and {sizes[1]:,} rows, {size / 1e6:,.0f} MB")
     for name, figures in found.items():
         for rows, one in zip(sizes, figures, strict=True):
             print(
@@ -81,7 +82,7 @@ def main() -> None:
     per_row = (last.seconds - first.seconds) / (sizes[1] - sizes[0])
     print(_paper(per_row, size / sizes[1]))
     if arguments.json:
-        report = {"machine": _machine(), "rows": sizes, "input_bytes": size, "figures": found}
+        report = {"machine": machine(), "rows": sizes, "input_bytes": size, "figures": found}
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
@@ -175,12 +176,6 @@ def _paper(per_row: float, row_bytes: float) -> str:
             f"the bottleneck: {slowest}",
         ]
     )
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -69,7 +70,7 @@ def build(
     """
     # In the function, as everywhere here: `import pairkit` must not load pyarrow, polars or torch.
     from pairkit.dataset import reader
-    from pairkit.pipeline.build import build as run
+    from pairkit.pipeline.build import build as build_folder
     from pairkit.pipeline.distributed.to_store import build_to_store
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.stores.address import is_address
@@ -88,27 +89,16 @@ def build(
     else:
         build_recipe = load(None, _content(recipe), overrides)
     with _code_of_file(from_file, allow_code, overrides):
-        calls, nodes = None if cache is None else Path(cache), _cluster(cluster)
-        if is_address(out):
-            build_to_store(
-                build_recipe,
-                os.fspath(out),
-                on_existing=on_existing,
-                workers=workers,
-                cache=calls,
-                retry_failed=retry_failed,
-                cluster=nodes,
-            )
-        else:
-            run(
-                build_recipe,
-                Path(out),
-                on_existing=on_existing,
-                workers=workers,
-                cache=calls,
-                retry_failed=retry_failed,
-                cluster=nodes,
-            )
+        store = is_address(out)
+        run = partial(build_to_store, out=os.fspath(out)) if store else partial(build_folder, out=Path(out))
+        run(
+            build_recipe,
+            on_existing=on_existing,
+            workers=workers,
+            cache=None if cache is None else Path(cache),
+            retry_failed=retry_failed,
+            cluster=_cluster(cluster),
+        )
     return reader.load(out)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,16 @@ class Part(NamedTuple):
     fraction: float = 1.0
 
 
+class Named(Protocol):
+    """What a recipe says of a part."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def weight(self) -> float | None: ...
+
+
 class Order(NamedTuple):
     """The rows of a mixture in order: the number of the part of each, and the number of the row in it."""
 
@@ -43,6 +53,24 @@ class Order(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.part)
+
+
+def check_names(key: str, parts: Sequence[Named], advice: str) -> None:
+    """Raise `ValueError` for parts with one name, and for weights of some of them only.
+
+    Args:
+        key: the recipe key that lists the parts.
+        advice: what to do about a name that occurs twice.
+    """
+    names = [part.title for part in parts]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"recipe key {key!r}: {twice!r} occurs twice; {advice}")
+    without = [part.title for part in parts if part.weight is None]
+    if 0 < len(without) < len(names):
+        raise ValueError(
+            f"recipe key {key!r}: {without[0]!r} has no weight, but others have: give all a weight, or none"
+        )
 
 
 def sizes(parts: Sequence[Part]) -> list[int]:

@@ -306,29 +306,17 @@ def build(
     else:
         parts.refuse_parts(folder)
         results = None
-    if on_store:
-        manifest = to_store.build_to_store(
-            resolved,
-            out,
-            staging=staging,
-            on_existing=on_existing.value,
-            workers=workers,
-            cache=cache,
-            retry_failed=retry_failed,
-            results=results,
-            cluster=cluster,
-        )
-    else:
-        manifest = pipeline.build(
-            resolved,
-            folder,
-            on_existing=on_existing.value,
-            workers=workers,
-            cache=cache,
-            retry_failed=retry_failed,
-            results=results,
-            cluster=cluster,
-        )
+    to_address = partial(to_store.build_to_store, out=out, staging=staging)
+    run = to_address if on_store else partial(pipeline.build, out=folder)
+    manifest = run(
+        resolved,
+        on_existing=on_existing.value,
+        workers=workers,
+        cache=cache,
+        retry_failed=retry_failed,
+        results=results,
+        cluster=cluster,
+    )
     if merge_:
         parts.remove_parts(folder)
     say(describe.summary(manifest, out))

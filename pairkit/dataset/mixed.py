@@ -65,22 +65,12 @@ def check_parts(parts: Sequence[MixedPart]) -> None:
     """Raise `ValueError` for datasets of one name, and for weights of some of them only."""
     if not parts:
         raise ValueError("recipe key 'data': names no dataset")
-    names = [part.title for part in parts]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(
-            f"recipe key 'data': {twice!r} occurs twice; give each a name, as in "
-            "data='[{data: DIR, name: NAME, weight: 1}, ...]'"
-        )
-    slash = next((name for name in names if "/" in name), None)
+    example = "data='[{data: DIR, name: NAME, weight: 1}, ...]'"
+    mixture.check_names("data", parts, f"give each a name, as in {example}")
+    slash = next((part.title for part in parts if "/" in part.title), None)
     if slash:
         # Names of files begin with that of their dataset, and end where a slash is.
         raise ValueError(f"recipe key 'data': the name {slash!r} has a slash: leave it out")
-    without = [part.title for part in parts if part.weight is None]
-    if 0 < len(without) < len(names):
-        raise ValueError(
-            f"recipe key 'data': {without[0]!r} has no weight, but others have: give all a weight, or none"
-        )
 
 
 def title_of(data: Any) -> str:

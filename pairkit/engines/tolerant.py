@@ -85,7 +85,7 @@ class TolerantEngine:
     def _fail(self, error: EngineError) -> None:
         self.failure = error
         warn(
-            f"{self.name}: {error}; the build goes on with the other models, and quarantine lists what this "
+            f"{self.name}: {error}; the build continues with the other models; quarantine lists what this "
             "one did not complete; --retry-failed asks for it later"
         )
 

@@ -19,6 +19,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from pairkit.arrow import Mask
 from pairkit.hashing import Stamp
+from pairkit.mixture import check_names
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.survey import Survey
 from pairkit.recipes import Name, Strict
@@ -100,15 +101,7 @@ class Mixture(NamedTuple):
 
 def check_mixture(sources: Sequence[MixedSource]) -> None:
     """Raise `ValueError` for entries with one name, and for weights of some of them only."""
-    names = [source.title for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"recipe key 'sources': {twice!r} occurs twice; give each a name of its own")
-    without = [source.title for source in sources if source.weight is None]
-    if 0 < len(without) < len(names):
-        raise ValueError(
-            f"recipe key 'sources': {without[0]!r} has no weight, but others have: give all a weight, or none"
-        )
+    check_names("sources", sources, "give each a name of its own")
 
 
 def converted(sets: pa.Table, quarantine: pa.Table, rows: int) -> StageResult:

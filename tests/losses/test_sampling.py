@@ -203,16 +203,6 @@ def test_max_min_worst_all() -> None:
     assert sample(sampling="all", include_chosen=True) == [0, 1, 2, 3, 4]
 
 
-def test_the_quantile_is_that_of_pairs() -> None:
-    """The column that `views.pairs` rejects: sets of 2, 44, 45 and 101 completions in one batch."""
-    mask = torch.arange(101) < torch.tensor([[2], [44], [45], [101]])
-    policy = Logps(torch.zeros(4, 101), mask.long(), mask)
-    seeds = torch.zeros(4, dtype=torch.int64)
-    taken = sample_negatives(policy, None, beta=1.0, sampling="quantile", negatives=2, seeds=seeds)
-    assert taken[:, 0].tolist() == [1, 43, 43, 98]
-    assert taken[:, 1].tolist() == [-1, 42, 42, 97]
-
-
 @pytest.mark.parametrize(("sampling", "wanted"), [("max", 4), ("min", 3), ("worst", 4)])
 def test_only_mc_runs_the_chain(sampling: str, wanted: int) -> None:
     """The largest of some proposals is not the largest, so what mc proposes is nothing to the others."""

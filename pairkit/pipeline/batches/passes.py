@@ -25,7 +25,7 @@ from pairkit.pipeline.unit import Unit
 from pairkit.progress import log, progress
 from pairkit.rankers import table
 
-# Reads the units from the source, anew each time.
+# Reads the units from the source, again each time.
 Units = Callable[[], Iterator[Unit]]
 
 
@@ -45,7 +45,7 @@ def answer_in_batches(
     """Have the calls of all units answered in batches; the cache has the answers then.
 
     Args:
-        units: reads the units from the source, anew each time.
+        units: reads the units from the source, again each time.
         keys, folder, first: see `model_stages.ask_models`.
 
     Raises what `ask_models` raises.
