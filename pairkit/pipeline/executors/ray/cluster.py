@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from pairkit.pipeline.identity import LIBRARIES
 from pairkit.version import __version__
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_THREADS = ("StreamingExecutor", "ray-data-metadata-prefetch")  # the beginnings of their names
+_SECONDS = 60.0  # for a step of such a thread that is in progress
 _QUIET = {
     # No telemetry, also not that of a cluster of one's own.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -68,6 +71,7 @@ def joined(settings: RaySettings, *, local_stages: int) -> Iterator[Cluster]:
         yield _described(ray)
     finally:
         if own:
+            _await_threads()
             ray.shutdown()
 
 
@@ -112,6 +116,17 @@ def on_node(node: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def _await_threads() -> None:
+    """Wait for the threads of Ray Data that still ask Ray, for which Ray Data itself waits two seconds.
+
+    After a shutdown, Ray would start a cluster for them, or end this process with exit code 1 and no message.
+    """
+    end = time.monotonic() + _SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREADS):
+            thread.join(max(0, end - time.monotonic()))
 
 
 def _imported() -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,33 @@ def test_a_build_that_stopped_is_continued_by_the_other_executor(
         build(recipe(source), tmp_path / "out", cluster=settings.pop(first))
     build(recipe(source), tmp_path / "out", cluster=settings.popitem()[1])
     assert hashes(tmp_path / "out") == expected
+
+
+def test_a_step_of_ray_data_that_takes_long_has_ended_when_a_build_stops(
+    source: Path, cluster: RaySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else Ray would start a cluster for it, or end this process."""
+    import ray
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+
+    real, steps = StreamingExecutor._scheduling_loop_step, []
+
+    def slow(self: Any, topology: Any) -> bool:
+        if steps:  # the build has been stopped
+            time.sleep(5)
+        return real(self, topology)
+
+    def stop(*_: Any) -> None:
+        steps.append(1)
+        time.sleep(1)  # so that a slow step begins
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StreamingExecutor, "_scheduling_loop_step", slow)
+    monkeypatch.setattr(ShardWriter, "add", stop)
+    with pytest.raises(Interrupted):
+        build(recipe(source), tmp_path / "out", cluster=cluster)
+    assert not [each for each in threading.enumerate() if isinstance(each, StreamingExecutor)]
+    assert not ray.is_initialized()
 
 
 def test_a_killed_driver_loses_what_was_in_flight_and_leaves_no_process(
