@@ -6,6 +6,7 @@ that every `--help` answers at once.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -101,6 +102,8 @@ def main() -> None:
         command = error.ctx.command_path if error.ctx else "pairkit"
         _fail(f"{message}; see: {command} --help", UsageError.exit_code)
     except Exception as error:
+        if package := _missing_requirement(error):
+            _fail(f"{package} is not installed, and this command needs it: pip install {package}", 1)
         if not signals.came():
             raise
         # Some libraries turn the exception of a signal into their own: a failed import, as a rule.
@@ -112,6 +115,16 @@ def main() -> None:
         _fail(problem, 1)
     signals.end_on_stops(code or 0)
     sys.exit(code)
+
+
+def _missing_requirement(error: Exception) -> str | None:
+    """Return which of the packages that pairkit requires is not installed; None for another error."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    from importlib.metadata import requires
+
+    names = {re.split(r"[^\w-]", each)[0] for each in requires("pairkit") or () if "extra ==" not in each}
+    return error.name if error.name in names else None
 
 
 def _fail(message: str, code: int) -> NoReturn:

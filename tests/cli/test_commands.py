@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,12 @@ def test_flags_of_training_override_the_recipe_and_overrides_over_flags(here: Pa
     assert (recipe["seed"], recipe["epochs"], recipe["limit"], recipe["sets_per_step"]) == (2, 3, 20, 5)
     assert (recipe["optimizer"]["learning_rate"], recipe["optimizer"]["warmup"]) == (1e-4, 0)
     assert (recipe["trackers"], recipe["bf16"], recipe["lora"]) == (["tensorboard"], False, None)
+
+
+def test_a_command_without_a_library_of_the_core_names_it() -> None:
+    """On a machine that only prepares data, pairkit may be installed without torch (docs/installing.md)."""
+    without = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['losses']"
+    program = f"{without}; import pairkit.cli; pairkit.cli.main()"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr == "error: torch is not installed, and this command needs it: pip install torch\n"
