@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pairkit.errors import quoted
+from pairkit.mining.filters.language_codes import CODES
 from pairkit.recipes import Strict
 
 # Whose value decides about a set: that of its best completion, of its lowest-ranked one, or of any or all.
@@ -97,6 +99,18 @@ class Languages(Strict):
 
     allowed: Annotated[tuple[str, ...], Field(min_length=1)]
     probability: Share = 0.5
+
+    @field_validator("allowed")
+    @classmethod
+    def _known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        for code in codes:
+            if code not in CODES:
+                near = get_close_matches(code, CODES, 3) or sorted(CODES & {code[:2].lower()})
+                hint = f"; did you mean {', '.join(near)}?" if near else ""
+                raise ValueError(
+                    f"{quoted(code)} is no language that the filter knows: write codes as en or zh{hint}"
+                )
+        return codes
 
 
 class CompletionLanguages(Languages):

