@@ -169,13 +169,13 @@ def generate_stream(
     mixed = varied(settings.mix)
     remaining = iter(tables)
     exhausted = False
-    opened: deque[_Table] = deque()
+    queue: deque[_Table] = deque()
     owners: dict[int, tuple[_Table, int]] = {}
     with Asking(engine, cache) as asking:
-        while opened or not exhausted:
+        while queue or not exhausted:
             ready = True
             # Read only while the engine has room, because the tables that are open are in memory.
-            while not exhausted and sum(map(len, opened)) < SETS_OPEN and asking.room():
+            while not exhausted and sum(map(len, queue)) < SETS_OPEN and asking.room():
                 sets = next(remaining, _END)
                 if sets is None:
                     ready = False
@@ -183,9 +183,9 @@ def generate_stream(
                 if sets is _END:
                     exhausted = True
                 else:
-                    opened.append(_Table(sets, settings, engine.name))
-                    for row, number in enumerate(asking.add(opened[-1].requests())):
-                        owners[number] = opened[-1], row
+                    queue.append(_Table(sets, settings, engine.name))
+                    for row, number in enumerate(asking.add(queue[-1].requests())):
+                        owners[number] = queue[-1], row
             for number, result in asking.results():
                 table, row = owners.pop(number)
                 if not isinstance(result, Problem):
@@ -197,8 +197,8 @@ def generate_stream(
                 else:
                     advance(table.samples)
             # In order, because the build writes units in order: a finished table may have to wait.
-            while opened and not opened[0].left:
-                yield opened.popleft().done()
+            while queue and not queue[0].left:
+                yield queue.popleft().done()
             if not ready:
                 yield None
 
@@ -234,7 +234,9 @@ class _Table:
         ]
         if self._told:
             pairs = zip(self._prompts, self._told, strict=True)
-            self._prompts = [each._replace(messages=instructed(each.messages, told)) for each, told in pairs]
+            self._prompts = [
+                each._replace(messages=instructed(each.messages, instruction)) for each, instruction in pairs
+            ]
         self._problems: dict[int, Problem] = {}
         self._rows: list[dict[int, Completion]] = [{} for _ in range(self.left)]  # by sample
         # The samples that a row's open request is for: another try asks for the cut ones only.
@@ -277,8 +279,8 @@ class _Table:
             if row not in self._problems
         ]
         rows = [[completion for completion in row if self._stays(completion)] for row in every]
-        told = [{RECORDED: each} for row, each in enumerate(self._told) if row not in self._problems]
-        new = completions_array(rows, self._model, told or None)
+        about = [{RECORDED: each} for row, each in enumerate(self._told) if row not in self._problems]
+        new = completions_array(rows, self._model, about or None)
         counts = _counts(new)
         counts["truncated_dropped"] = sum(map(len, every)) - counts["completions"]
         counts["regenerated"] = self.regenerated

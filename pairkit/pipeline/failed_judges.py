@@ -20,11 +20,11 @@ def report(recipe: BuildRecipe, counts: Mapping[str, Mapping[str, int]], out: Bu
     continues here removes them.
     """
     judges = [name_of(block) for block in recipe.rankings if block.ranker == "judge"]
-    told = [summarize_judge(name, counts.get("rank", {}), prefix=f"{name}_") for name in judges]
+    summaries = [summarize_judge(name, counts.get("rank", {}), prefix=f"{name}_") for name in judges]
     files = [file for shard in out.shards() if (file := file_of(shard, "verdicts/all")).is_file()]
     folder = out.out / "verdicts"
     for number, file in enumerate(files):
         with replacing(folder / f"all-{number:05d}-of-{len(files):05d}.parquet") as temporary:
             shutil.copyfile(file, temporary)
-    parts = [line for line in told if line]
+    parts = [line for line in summaries if line]
     return "; ".join([*parts, f"its answers are in {folder}"]) if parts and files else ""
