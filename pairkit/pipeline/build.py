@@ -14,12 +14,10 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputE
 from pairkit.files import OnExisting, stoppable
 from pairkit.hashing import sha256_of
 from pairkit.imports import import_own
-from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
     closed_shards,
     describe,
     directory,
-    failed_judges,
     readings,
     require_completions,
     shards,
@@ -34,6 +32,8 @@ from pairkit.pipeline.executors.ray.settings import RaySettings
 from pairkit.pipeline.executors.work import Executor, Opens, Work
 from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
+from pairkit.pipeline.nothing_usable import NothingUsable as NothingUsable
+from pairkit.pipeline.nothing_usable import nothing_usable
 from pairkit.pipeline.prepass import keep_list
 from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
@@ -111,8 +111,7 @@ def build(
             total = _write_shards(claimed, opened, inputs, shard_contents, work, opens, identity)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
-                judges = failed_judges.report(recipe, total.nested(), claimed)
-                raise _nothing_usable(opened, total, claimed, keys, judges)
+                raise nothing_usable(recipe, opened, total, claimed, keys)
             # Neither is one of prompts alone, unless that is what the recipe asks for.
             if not _completions(total) and not (
                 recipe.generate or require_completions.on_purpose(recipe, opened)
@@ -244,34 +243,6 @@ def check_card(out: object, manifest: Mapping[str, Any], recipe: BuildRecipe) ->
             f"{out} contains a complete dataset with another card ({', '.join(fields)}): give the fields to "
             "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
         )
-
-
-class NothingUsable(InputError):
-    """No set is left: the results of models stay, for a recipe that leaves some."""
-
-
-def _nothing_usable(
-    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str], judges: str
-) -> InputError:
-    reasons = describe.quarantined(total.nested())
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-    first = shards.first_quarantined(out.shards())
-    detail = f" ({counts}); the first: {first}" if first else ""
-    hint = f"; {judges}" if judges else ""
-    # Only reasons that this option causes, because the hint must help.
-    if reasons.keys() & NO_CHOICE:
-        proposed = require_completions.proposal(opened)
-        if proposed:
-            hint += f"; --map {proposed} would read more completions"
-        hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"
-    if any(reason.startswith("endpoint_") for reason in reasons):
-        hint += "; --retry-failed repeats the requests that the server did not answer"
-    # Only if there are some: without a model stage nothing is kept.
-    if unit_store.count(out.results_folder, keys.values()):
-        hint += "; the answers of models are kept: change what follows them and run again"
-    rows = total.counts["source.rows"]
-    where = opened.files[0] if len(opened.files) == 1 else opened.source.name
-    return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 def _completions(total: Contents) -> int:
