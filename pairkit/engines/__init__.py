@@ -73,5 +73,5 @@ def unloaded(recipe: EngineRecipe) -> Unloaded:
     from pairkit.engines.table import ENGINES
     from pairkit.imports import import_own
 
-    found: Unloaded = import_own(ENGINES[recipe.engine].unloaded)(recipe)
-    return found
+    engine: Unloaded = import_own(ENGINES[recipe.engine].unloaded)(recipe)
+    return engine

@@ -110,8 +110,8 @@ class Asking:
         self._in_flight[number] = sent
         self.engine.submit(number, call)
 
-    def _settle(self, done: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
-        for number, results in done:
+    def _settle(self, answers: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
+        for number, results in answers:
             sent = self._in_flight[number]
             # What is in a batch has no result yet.
             waits = PENDING in results
@@ -151,11 +151,11 @@ def complete(
     on_results: Callable[[Sequence[int]], None] | None = None,
 ) -> list[Result]:
     """Return the results of all requests, in order; `on_results` gets the numbers of each batch of them."""
-    done: dict[int, Result] = {}
+    results: dict[int, Result] = {}
     with Asking(engine, cache) as asking:
         asking.add(requests)
         while ready := asking.results():
-            done |= dict(ready)
+            results |= dict(ready)
             if on_results is not None:
                 on_results([number for number, _ in ready])
-    return [done[number] for number in range(len(requests))]
+    return [results[number] for number in range(len(requests))]

@@ -105,8 +105,8 @@ class Request:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the template for this prompt. Raises `PromptRefused` for no JSON object."""
-        given = self.template_kwargs
-        return {} if given is None else dict(from_json(given, dict, "chat_template_kwargs"))
+        text = self.template_kwargs
+        return {} if text is None else dict(from_json(text, dict, "chat_template_kwargs"))
 
 
 class Completion(NamedTuple):

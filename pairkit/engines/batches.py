@@ -18,15 +18,15 @@ def batched(chat: ChatFormat, config: Any, batch_tokens: int, requests: Sequence
     # A model of text and images has the limit in the part of its config that is about text.
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     prepared: dict[int, Request] = {}
-    refused: list[Call] = []
+    refusals: list[Call] = []
     for index, request in enumerate(requests):
         outcome = rendered(chat, request, limit)
         if isinstance(outcome, Problem):
-            refused.append(Call((request,), (index,), outcome))
+            refusals.append(Call((request,), (index,), outcome))
         elif request.samplings:
             prepared[index] = outcome
     batches = _batches(prepared, batch_tokens)
-    return refused + [Call(tuple(prepared[index] for index in batch), tuple(batch)) for batch in batches]
+    return refusals + [Call(tuple(prepared[index] for index in batch), tuple(batch)) for batch in batches]
 
 
 def _batches(prepared: Mapping[int, Request], batch_tokens: int) -> Iterator[list[int]]:

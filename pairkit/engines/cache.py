@@ -59,8 +59,8 @@ class Cache:
         if not rows:
             return None
         failed, results, digest = rows[0]
-        stored = _stored(key, failed, results, digest)
-        if stored is None:
+        answers = _stored(key, failed, results, digest)
+        if answers is None:
             # Not an error: the answer is a request away, and all other rows are sound.
             self.damaged += 1
             return None
@@ -68,7 +68,7 @@ class Cache:
             return None
         # Counted for a person: calls that cost nothing explain why a build is so fast.
         self.hits += 1
-        return stored
+        return answers
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
         """Store the results of a call; from here on they survive a crash of the process."""

@@ -33,11 +33,11 @@ def completions_array(
         fields=list(schema.SAMPLING),
     )
     # COMPLETION has no field for the number of tokens.
-    known = [{} if completion.tokens is None else {"tokens": completion.tokens} for completion in flat]
+    details = [{} if completion.tokens is None else {"tokens": completion.tokens} for completion in flat]
     if about is not None:
         of_row = [each for each, row in zip(about, rows, strict=True) for _ in row]
-        known = [{**mine, **more} for mine, more in zip(known, of_row, strict=True)]
-    metadata = [schema.canonical_json(fields) if fields else None for fields in known]
+        details = [{**mine, **more} for mine, more in zip(details, of_row, strict=True)]
+    metadata = [schema.canonical_json(fields) if fields else None for fields in details]
     fields = {
         "text": pa.array([completion.text for completion in flat], pa.string()),
         "model": repeat(model, count, pa.string()),

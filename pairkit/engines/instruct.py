@@ -68,25 +68,25 @@ def draw(instructions: Sequence[Instruction], seed: int, set_id: str, model: str
 def _one_of(values: Sequence[Any], weights: Sequence[float], purpose: str) -> Any:
     """Return one of the values by a hash of the purpose."""
     digest = hashlib.sha256(purpose.encode()).digest()
-    left = (int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53 * sum(weights)
+    remainder = (int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53 * sum(weights)
     for value, weight in zip(values, weights, strict=True):
-        left -= weight
-        if left < 0:
+        remainder -= weight
+        if remainder < 0:
             return value
     return values[-1]
 
 
 def instructed(messages: Messages, instruction: Mapping[str, str]) -> Messages:
     """Return the messages with an instruction of `draw` around them."""
-    told = [dict(message) for message in messages]
-    last = max((place for place, message in enumerate(told) if message["role"] == "user"), default=None)
+    turns = [dict(message) for message in messages]
+    last = max((place for place, message in enumerate(turns) if message["role"] == "user"), default=None)
     # A prompt without a turn of the user ends in a tool's, whose text is not the user's to change.
     if last is not None:
-        text = told[last]["content"]
-        told[last]["content"] = instruction.get("before", "") + text + instruction.get("after", "")
+        text = turns[last]["content"]
+        turns[last]["content"] = instruction.get("before", "") + text + instruction.get("after", "")
     system = instruction.get("system")
-    if system and told and told[0]["role"] == "system":
-        told[0]["content"] = told[0]["content"] + _BETWEEN + system
+    if system and turns and turns[0]["role"] == "system":
+        turns[0]["content"] = turns[0]["content"] + _BETWEEN + system
     elif system:
-        told.insert(0, {"role": "system", "content": system})
-    return told
+        turns.insert(0, {"role": "system", "content": system})
+    return turns

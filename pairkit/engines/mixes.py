@@ -1,12 +1,14 @@
-"""Mixes of samplings: in what the completions of one prompt differ on purpose."""
+"""Mixes of samplings: which completions are asked for, and in what those of a prompt differ on purpose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from pairkit.engines.base import Completion
+from pairkit.engines.base import Completion, Sampling, sample_seed
+from pairkit.engines.instruct import Instruction
 from pairkit.errors import RecipeError
 from pairkit.recipes import Strict
 
@@ -17,6 +19,31 @@ class Samples(Strict):
     n: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class SampleSettings(NamedTuple):
+    """The completions that an engine is asked for: the fields of `GenerateRecipe` without the engine's."""
+
+    mix: Sequence[Samples]
+    max_tokens: int
+    seed: int
+    keep_source: bool = False
+    truncated: Literal["keep", "drop", "regenerate"] = "keep"
+    instruct: Sequence[Instruction] = ()
+
+    def samplings(self, set_id: str, attempt: int = 0) -> tuple[Sampling, ...]:
+        """Return the sampling of each completion of a set: the mix unrolled, one seed each."""
+        flat = [part for part in self.mix for _ in range(part.n)]
+        return tuple(
+            Sampling(
+                part.temperature,
+                part.top_p,
+                # A further attempt has indices of its own, because the seed that was cut would be cut again.
+                sample_seed(self.seed, set_id, index + attempt * len(flat)),
+                self.max_tokens,
+            )
+            for index, part in enumerate(flat)
+        )
 
 
 def varied(mix: Sequence[Samples]) -> frozenset[str]:

@@ -174,11 +174,11 @@ def pool_tables(
         None if sets is None else _Open(sets, picked(sets["set_id"].to_pylist(), names, pick, seed))
         for sets in tables
     )
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         for number, member in enumerate(members):
-            made = _completed(stream, number, member, cache)
+            next_stream = _completed(stream, number, member, cache)
             # Closed from the last model to the first, so that none asks for units that nobody takes.
-            stream = opened.enter_context(closing(made))
+            stream = stack.enter_context(closing(next_stream))
         for table in stream:
             if table is None:
                 continue
@@ -202,7 +202,7 @@ def _completed(
     """Yield the tables of a stream with the results of one more model; None where none is ready."""
     pending: deque[_Open] = deque()
 
-    def asked() -> Iterator[pa.Table | None]:
+    def own_sets() -> Iterator[pa.Table | None]:
         for table in stream:
             if table is None:
                 yield None
@@ -210,7 +210,7 @@ def _completed(
             pending.append(table)
             yield drop_completions(table.sets.filter(pa.array(table.models[:, number])))
 
-    with closing(generate_stream(asked(), member.engine, member.settings, cache=cache)) as results:
+    with closing(generate_stream(own_sets(), member.engine, member.settings, cache=cache)) as results:
         for result in results:
             if result is None:
                 yield None
@@ -236,9 +236,9 @@ def _together(table: _Open, names: Sequence[str], keep_source: bool) -> StageRes
         rows = pc.index_in(result.sets["set_id"], value_set=own["set_id"].combine_chunks()).to_numpy()
         served[rows] = True
         if result.sets.num_rows:
-            made = to_sets(result.sets).combine_chunks()["completions"].chunk(0)
-            lists.append(made)
-            owners.append(rows[pc.list_parent_indices(made).to_numpy()])
+            completions = to_sets(result.sets).combine_chunks()["completions"].chunk(0)
+            lists.append(completions)
+            owners.append(rows[pc.list_parent_indices(completions).to_numpy()])
     pool = pa.concat_arrays([pc.list_flatten(part) for part in lists])
     owner = np.concatenate(owners).astype(np.int64)
     # Stable, so that a set has its completions in the order of the models.

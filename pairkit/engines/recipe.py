@@ -242,9 +242,9 @@ def check_batches(calls: CallSettings, blocks: Iterable[Any]) -> None:
     engines = dict.fromkeys(block.engine for block in blocks if hasattr(block, "engine"))
     if calls.batch and not any(ENGINES[engine].batches for engine in engines):
         able = " or ".join(engine for engine, row in ENGINES.items() if row.batches)
-        named = f"has {', '.join(engines)}" if engines else "asks no model"
+        fault = f"has {', '.join(engines)}" if engines else "asks no model"
         raise ValueError(
-            f"recipe key 'calls.batch': batches need engine {able}, and the recipe {named}: remove "
+            f"recipe key 'calls.batch': batches need engine {able}, and the recipe {fault}: remove "
             f"calls.batch, or set engine={able}"
         )
 

@@ -54,12 +54,12 @@ class RehearsedEngine:
     `stored`: how many requests the cache answered, for whoever counts them.
     """
 
-    def __init__(self, name: str, known: Unloaded, expected: Callable[[Request], Result]) -> None:
+    def __init__(self, name: str, engine: Unloaded, expected: Callable[[Request], Result]) -> None:
         self.name, self.expected = name, expected
-        self.identity: Mapping[str, Any] = known.identity
+        self.identity: Mapping[str, Any] = engine.identity
         self.asked: list[Request] = []
         self.stored = 0
-        self._divide = known.calls
+        self._divide = engine.calls
         # By the identity of the call: its own requests may be token ids, and cannot be hashed.
         self._requests: dict[int, list[Request]] = {}
         self._submitted: list[tuple[int, Call]] = []
@@ -76,13 +76,13 @@ class RehearsedEngine:
         self._submitted.append((number, call))
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
-        done = []
+        results = []
         for number, call in self._submitted:
             requests = self._requests[id(call)]
             self.asked += requests
-            done.append((number, tuple(map(self.expected, requests))))
+            results.append((number, tuple(map(self.expected, requests))))
         self._submitted = []
-        return done
+        return results
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
         return []
@@ -102,8 +102,8 @@ def rehearsed(
     Without a cache not even the model's files are looked at. Raises what opening the engine would raise for
     a model whose tokenizer cannot be loaded.
     """
-    known = unloaded(recipe) if cache.exists else Unloaded({"model": recipe.model}, _one_by_one)
-    return RehearsedEngine(name, known, expected)
+    engine = unloaded(recipe) if cache.exists else Unloaded({"model": recipe.model}, _one_by_one)
+    return RehearsedEngine(name, engine, expected)
 
 
 def _one_by_one(requests: Sequence[Request]) -> list[Call]:

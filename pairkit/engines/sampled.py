@@ -24,8 +24,8 @@ class SampledReader:
 
     def __init__(self, chat: ChatFormat) -> None:
         self._chat, self._tokenizer = chat, chat.tokenizer
-        added = self._tokenizer.added_tokens_decoder.items()
-        special = {int(number) for number, token in added if token.special}
+        tokens = self._tokenizer.added_tokens_decoder.items()
+        special = {int(number) for number, token in tokens if token.special}
         self._special = special.union(self._tokenizer.all_special_ids)
 
     def stops(self) -> set[int]:
@@ -71,10 +71,10 @@ class SampledReader:
     def _tokenized(self, request: Request, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids that training gives the texts after this prompt, without the end of the turn."""
         marks = self._chat.marks
-        opened = ""
+        opening = ""
         if any(text.lstrip().startswith(tuple(marks.openings)) for text in texts):
-            opened = marks.opened(self._decode(ids_of(request)), self._chat.settings.prefill)
-        return self._chat.completion_ids([marks.without_opening(text, opened) for text in texts])
+            opening = marks.opened(self._decode(ids_of(request)), self._chat.settings.prefill)
+        return self._chat.completion_ids([marks.without_opening(text, opening) for text in texts])
 
     def _text(self, ids: list[int]) -> str:
         """Return ids as text, without special tokens other than marks of thoughts and tool calls."""
@@ -91,11 +91,11 @@ class SampledReader:
         for place, number in enumerate(ids):
             if number in self._special:
                 token = self._decode([number])
-                found = text.find(token, start)
-                if not any(begin <= found < end for begin, end in marks):
+                offset = text.find(token, start)
+                if not any(begin <= offset < end for begin, end in marks):
                     yield place
                 # A token that reads otherwise within a text is not a mark, and moves nothing.
-                start = found + len(token) if found >= 0 else start
+                start = offset + len(token) if offset >= 0 else start
 
     def _decode(self, ids: list[int]) -> str:
         # Clean-up would remove spaces before punctuation that the model did sample; slow tokenizers would put

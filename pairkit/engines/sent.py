@@ -25,7 +25,7 @@ def sent_fields(block: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
 
 def sent_by_build(recipe: Mapping[str, Any], counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Return `sent_fields` of generation and of each judge, by name, of those where something differs."""
-    sent = {}
+    by_block = {}
     generated = counts.get("generate", {})
     for block in (recipe["generate"] or {}).get("models", ()):
         name = block["name"] or block["model"]
@@ -33,9 +33,9 @@ def sent_by_build(recipe: Mapping[str, Any], counts: Mapping[str, Mapping[str, i
         own = {
             count.removesuffix(f":{name}"): n for count, n in generated.items() if count.endswith(f":{name}")
         }
-        sent[f"generate.{name}"] = sent_fields(block, own)
+        by_block[f"generate.{name}"] = sent_fields(block, own)
     if recipe["generate"] is not None and "models" not in recipe["generate"]:
-        sent["generate"] = sent_fields(recipe["generate"], generated)
+        by_block["generate"] = sent_fields(recipe["generate"], generated)
     blocks = recipe["rank"] if isinstance(recipe["rank"], list) else [recipe["rank"]]
     for block in blocks:
         name = block.get("name") or block["ranker"]
@@ -45,5 +45,5 @@ def sent_by_build(recipe: Mapping[str, Any], counts: Mapping[str, Mapping[str, i
             for count, number in counts.get("rank", {}).items()
             if count.startswith(f"{name}_")
         }
-        sent[f"rank.{name}"] = sent_fields(block, of_block)
-    return {name: fields for name, fields in sent.items() if fields}
+        by_block[f"rank.{name}"] = sent_fields(block, of_block)
+    return {name: fields for name, fields in by_block.items() if fields}

@@ -56,16 +56,16 @@ class TolerantEngine:
             except EngineError as error:
                 self._fail(error)
                 # What the server has answered before is kept.
-                done = self._ended(self._engine.drain())
+                answers = self._ended(self._engine.drain())
                 self._failed += [
                     (number, (self._problem(),) * len(call.requests))
                     for number, call in self._in_flight.items()
                 ]
                 self._in_flight = {}
-                if done:
-                    return done
-        failed, self._failed = list(self._failed), deque()
-        return failed
+                if answers:
+                    return answers
+        failures, self._failed = list(self._failed), deque()
+        return failures
 
     def drain(self) -> list[Done]:
         return [] if self._engine is None or self.failure else self._engine.drain()
@@ -77,10 +77,10 @@ class TolerantEngine:
         if self._engine is not None:
             self._engine.close()
 
-    def _ended(self, done: list[Done]) -> list[Done]:
-        for number, _ in done:
+    def _ended(self, answers: list[Done]) -> list[Done]:
+        for number, _ in answers:
             self._in_flight.pop(number, None)
-        return done
+        return answers
 
     def _fail(self, error: EngineError) -> None:
         self.failure = error

@@ -185,9 +185,9 @@ def load_transformers(
         raise
     except Exception as error:  # one of a dozen types of transformers, tokenizers and the hub
         raise cannot_load("model", model, error) from error
-    loaded = load_for_generation(model, revision)
+    network = load_for_generation(model, revision)
     identity = _identity(model, revision, chat)
-    return TransformersEngine(loaded.to(default_device()), chat, name or model, batch_tokens, identity)
+    return TransformersEngine(network.to(default_device()), chat, name or model, batch_tokens, identity)
 
 
 def unloaded_transformers(recipe: EngineRecipe) -> Unloaded:
@@ -225,12 +225,12 @@ def _tops(
     reader: SampledReader, requests: Sequence[Request], logits: torch.Tensor
 ) -> list[TopLogprobs | None]:
     """Return the most probable first tokens of each row, from logits `[R, V]`; None where none are wanted."""
-    wanted = [request.top_logprobs for request in requests for _ in request.samplings]
-    most = min(max((count or 0 for count in wanted), default=0), logits.shape[-1])
+    counts = [request.top_logprobs for request in requests for _ in request.samplings]
+    most = min(max((count or 0 for count in counts), default=0), logits.shape[-1])
     if not most:
-        return [None] * len(wanted)
+        return [None] * len(counts)
     values, ids = torch.log_softmax(logits.double(), dim=-1).topk(most, dim=-1)
-    rows = zip(wanted, ids.tolist(), values.tolist(), strict=True)
+    rows = zip(counts, ids.tolist(), values.tolist(), strict=True)
     return [reader.top(top[:count], logprobs[:count]) if count else None for count, top, logprobs in rows]
 
 

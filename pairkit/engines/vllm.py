@@ -157,16 +157,16 @@ class VLLMEngine:
 
     def collect(self) -> list[tuple[int, tuple[Result, ...]]]:
         """Run steps until a request has all of its completions."""
-        done: list[tuple[int, tuple[Result, ...]]] = []
-        while self._in_flight and not done:
+        results: list[tuple[int, tuple[Result, ...]]] = []
+        while self._in_flight and not results:
             try:
                 outputs = self._engine.step()
             except Exception as error:  # its processes raise errors of many types
                 raise EngineError(f"vLLM stopped: {type(error).__name__}: {error}") from error
             for output in outputs:
                 if output.finished:
-                    done += self._take(output)
-        return done
+                    results += self._take(output)
+        return results
 
     def drain(self) -> list[tuple[int, tuple[Result, ...]]]:
         return []

@@ -115,12 +115,14 @@ def generate_answers(
             sampling = Sampling(
                 seed=sample_seed(seed, question.prompt_id, turn), **decoding(question)._asdict()
             )
+            # A copy, because the dialogue continues after the request.
             requests.append(Request(list(talks[question.prompt_id]), (sampling,)))
         for question, result in zip(
             remaining, session.ask(engine, requests, f"Asking {engine.name}"), strict=True
         ):
             answers[question.prompt_id] = _with(answers[question.prompt_id], result)
             if not isinstance(result, Problem):
+                # Without a thought that was kept apart, which is no part of the dialogue.
                 talks[question.prompt_id].append({"role": "assistant", "content": result[0].text})
     return answers
 

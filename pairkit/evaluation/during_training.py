@@ -82,6 +82,7 @@ def _dataset(settings: Generated) -> Benchmark:
 
 def _verified(sets: pa.Table, recipe: VerifierRecipe, settings: Generated) -> Benchmark:
     """Return sets with their right answers as a benchmark."""
+    # Found before training, and not at the first evaluation.
     unanswered = verify(drop_completions(sets), recipe).quarantine.num_rows
     if unanswered:
         raise InputError(

@@ -151,6 +151,7 @@ def log_odds_interval(value: float, error: float | None) -> tuple[float, float]:
     """
     if error is None or not 0 < value < 1:
         return value, value
+    # The delta method: the derivative of log-odds is 1 / (value (1 - value)).
     center, half = math.log(value / (1 - value)), _Z * error / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-(center + sign * half))) for sign in (-1, 1))
     return low, high
@@ -173,6 +174,7 @@ def _by_influence(measurement: Measured, count: int) -> Metric:
     assert measurement.value is not None
     assert measurement.influence is not None
     error = standard_error(measurement.influence)
+    # As in `measure`: an estimate of scores that are all the same has no spread either.
     if measurement.share and alike(measurement.scores[~np.isnan(measurement.scores)]):
         _, low, high = wilson_share(measurement.value, count)
     elif measurement.interval is not None:

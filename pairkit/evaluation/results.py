@@ -130,6 +130,7 @@ def write_outcome(out: Path, outcome: Outcome, seed: int) -> dict[str, Any]:
         "seed": seed,
         **masked(dict(outcome.about)),
     }
+    # The page before results.json, whose presence says that the evaluation is finished.
     write_text(out / REPORT, _page(out, outcome, results))
     write_json(out / RESULTS, results)
     return results

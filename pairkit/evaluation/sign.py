@@ -39,6 +39,7 @@ def share_interval(successes: int, trials: int) -> tuple[float, float]:
 def _upper(successes: int, trials: int) -> float:
     """Return the share of which so few successes have a probability of 2.5 %, by bisection."""
     low, high = successes / trials, 1.0
+    # More halvings than a float has digits.
     for _ in range(60):
         middle = (low + high) / 2
         tail = sum(comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in range(successes + 1))

@@ -96,6 +96,7 @@ def orders_of(points: Floats) -> Orders:
     read = (~np.isnan(points)).sum(axis=1)
     both = points[read == 2]
     same = int((both[:, 0] == both[:, 1]).sum())
+    # A win and a tie are neither the same nor a flip.
     flips = int((np.abs(both[:, 0] - both[:, 1]) == 1).sum())
     return Orders(len(both), same, flips, int((read == 1).sum()), int((read == 0).sum()))
 

@@ -14,12 +14,10 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputE
 from pairkit.files import OnExisting, stoppable
 from pairkit.hashing import sha256_of
 from pairkit.imports import import_own
-from pairkit.mining.policies import NO_CHOICE
 from pairkit.pipeline import (
     closed_shards,
     describe,
     directory,
-    failed_judges,
     readings,
     require_completions,
     shards,
@@ -34,6 +32,8 @@ from pairkit.pipeline.executors.ray.settings import RaySettings
 from pairkit.pipeline.executors.work import Executor, Opens, Work
 from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
+from pairkit.pipeline.nothing_usable import NothingUsable as NothingUsable
+from pairkit.pipeline.nothing_usable import nothing_usable
 from pairkit.pipeline.prepass import keep_list
 from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
@@ -100,27 +100,26 @@ def build(
         if claimed is None:
             return _complete(out, recipe)
         # Outside `_stopping`, which reports how much is done, and with what is damaged nothing is.
-        closed = closed_shards.verified(claimed)
+        shard_contents = closed_shards.verified(claimed)
         with _stopping(claimed, keys):
             # Before the engines are open, because a wrong tokenizer should cost nothing.
             validate.open_noise(recipe)
-            next_unit = shards.together(closed).next_unit
-            calls, kept = cache or out.parent / CACHE, results or claimed.results_folder
-            work = Work(recipe, keys, kept, next_unit, calls, retry_failed)
+            next_unit = shards.together(shard_contents).next_unit
+            calls, results_folder = cache or out.parent / CACHE, results or claimed.results_folder
+            work = Work(recipe, keys, results_folder, next_unit, calls, retry_failed)
             opens = partial(_executor, cluster=cluster, workers=workers)
-            total = _write_shards(claimed, opened, inputs, closed, work, opens, identity)
+            total = _write_shards(claimed, opened, inputs, shard_contents, work, opens, identity)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
-                judges = failed_judges.report(recipe, total.nested(), claimed)
-                raise _nothing_usable(opened, total, claimed, keys, judges)
+                raise nothing_usable(recipe, opened, total, claimed, keys)
             # Neither is one of prompts alone, unless that is what the recipe asks for.
             if not _completions(total) and not (
                 recipe.generate or require_completions.on_purpose(recipe, opened)
             ):
                 raise require_completions.no_completions(opened, describe.quarantined(total.nested()))
             # Models, templates and prompts may have been replaced as well as the rows.
-            if changed := differences(identity, identify_build(recipe, opened)):
-                raise InputError(f"{out}: not published: while it was built, {'; '.join(changed)}")
+            if changes := differences(identity, identify_build(recipe, opened)):
+                raise InputError(f"{out}: not published: while it was built, {'; '.join(changes)}")
             manifest = publish(claimed, identity, opened, inputs, recipe.card)
         # Outside `_stopping`, because nothing of a complete dataset may be discarded.
         claimed.finish()
@@ -134,24 +133,24 @@ def _executor(
     if cluster is None:
         return local.opened(work, units, workers=workers or local.default_workers())
     # Imported when it is needed, because Ray is an extra.
-    opened: AbstractContextManager[Executor] = import_own("pairkit.pipeline.executors.ray.executor:opened")(
+    executor: AbstractContextManager[Executor] = import_own("pairkit.pipeline.executors.ray.executor:opened")(
         work, settings=cluster
     )
-    return opened
+    return executor
 
 
 def _write_shards(
     out: BuildDirectory,
     opened: Opened,
     inputs: Inputs,
-    closed: Sequence[Contents],
+    shard_contents: Sequence[Contents],
     work: Work,
     opens: Opens,
     identity: Identity,
 ) -> Contents:
     """Process the units that are not in a closed shard yet; return the contents of all shards together."""
     recipe, folders = work.recipe, out.shards()
-    total = shards.together(closed)
+    total = shards.together(shard_contents)
     # The last shard is closed, so only publication was stopped: open no source and no model.
     if total.last:
         return total
@@ -177,8 +176,8 @@ def _write_shards(
         closing(executor.finished(numbered(inputs.reading(raw())), advance)) as finished,
         ThreadPoolExecutor(2, thread_name_prefix="write") as threads,
     ):
-        made = _shards(out, recipe, inputs, finished, len(folders), total.next_unit, threads, advance)
-        for contents in made:
+        new_shards = _shards(out, recipe, inputs, finished, len(folders), total.next_unit, threads, advance)
+        for contents in new_shards:
             # Summed as shards close, because a unit that is only in memory is lost by a kill.
             total.last = contents.last
             total.add(contents.counts, contents.histograms)
@@ -221,10 +220,10 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
     """Return the manifest of a dataset that is complete already, if its files are there and its card fits."""
     manifest = directory.manifest(out)
     check_card(out, manifest, recipe)
-    wanted = {out / name: about["sha256"] for name, about in manifest["files"].items()}
-    found = sha256_of((path for path in wanted if path.is_file()), f"checking {out}")
-    for path in wanted:
-        if found.get(path) != wanted[path]:
+    expected = {out / name: about["sha256"] for name, about in manifest["files"].items()}
+    hashes = sha256_of((path for path in expected if path.is_file()), f"checking {out}")
+    for path in expected:
+        if hashes.get(path) != expected[path]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; use --on-existing delete to build everything again"
             )
@@ -236,42 +235,14 @@ def check_card(out: object, manifest: Mapping[str, Any], recipe: BuildRecipe) ->
     """Raise `ExistingOutputError` if the card of a complete dataset has other fields than the recipe."""
     # Not written again: runs that were trained on the dataset know it by the hash of its manifest.
     theirs, ours = manifest.get("card", {}), recipe.card.given()
-    changed = [
+    fields = [
         f"card.{key}" for key in sorted(theirs.keys() | ours.keys()) if theirs.get(key) != ours.get(key)
     ]
-    if changed:
+    if fields:
         raise ExistingOutputError(
-            f"{out} contains a complete dataset with another card ({', '.join(changed)}): give the fields to "
+            f"{out} contains a complete dataset with another card ({', '.join(fields)}): give the fields to "
             "`pairkit push`, as in --card.license mit, or use --on-existing delete to build everything again"
         )
-
-
-class NothingUsable(InputError):
-    """No set is left: the results of models stay, for a recipe that leaves some."""
-
-
-def _nothing_usable(
-    opened: Opened, total: Contents, out: BuildDirectory, keys: Mapping[str, str], judges: str
-) -> InputError:
-    reasons = describe.quarantined(total.nested())
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-    first = shards.first_quarantined(out.shards())
-    detail = f" ({counts}); the first: {first}" if first else ""
-    hint = f"; {judges}" if judges else ""
-    # Only reasons that this option causes, because the hint must help.
-    if reasons.keys() & NO_CHOICE:
-        proposed = require_completions.proposal(opened)
-        if proposed:
-            hint += f"; --map {proposed} would read more completions"
-        hint += "; for --loss sft, or kto on labels, set mine.require_choice=false"
-    if any(reason.startswith("endpoint_") for reason in reasons):
-        hint += "; --retry-failed repeats the requests that the server did not answer"
-    # Only if there are some: without a model stage nothing is kept.
-    if unit_store.count(out.results_folder, keys.values()):
-        hint += "; the answers of models are kept: change what follows them and run again"
-    rows = total.counts["source.rows"]
-    where = opened.files[0] if len(opened.files) == 1 else opened.source.name
-    return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
 def _completions(total: Contents) -> int:
@@ -282,8 +253,8 @@ def _status(rows: int, units: int) -> str:
     """Describe what a stopped build keeps: rows in shards, and units after them whose answers are stored."""
     if not (rows or units):
         return "nothing was done yet"
-    done = "1 row is done and kept" if rows == 1 else f"{rows:,} rows are done and kept"
-    return f"{done}, and model answers for {units:,} more unit{'s' * (units != 1)}" if units else done
+    text = "1 row is done and kept" if rows == 1 else f"{rows:,} rows are done and kept"
+    return f"{text}, and model answers for {units:,} more unit{'s' * (units != 1)}" if units else text
 
 
 @contextmanager
@@ -299,10 +270,10 @@ def _stopping(out: BuildDirectory, keys: Mapping[str, str]) -> Iterator[None]:
         # SIGINT can come while a writer opens its folder, before the writer could remove it.
         out.remove_unfinished_shards()
         # Read from disk, because memory counts units whose shard was never closed.
-        done = shards.together(map(shards.read_contents, out.shards()))
-        rows = done.counts["source.rows"]
+        contents = shards.together(map(shards.read_contents, out.shards()))
+        rows = contents.counts["source.rows"]
         # From the first unit after the shards, because units in a shard are among the rows already.
-        units = unit_store.count(out.results_folder, keys.values(), first=done.next_unit)
+        units = unit_store.count(out.results_folder, keys.values(), first=contents.next_unit)
         results = unit_store.count(out.results_folder, keys.values())
         # Other input has another fingerprint, so shards of the wrong one are of no use; answers may still be.
         spoiled = isinstance(error, InputError) and not (isinstance(error, NothingUsable) and results)

@@ -25,7 +25,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
     """Describe what makes two builds different, each difference in a few words."""
     before, now = flat_keys(theirs), flat_keys(ours)
     # Sorted, because the order of keys in a recipe's file is no difference.
-    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    keys = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     # Hashes tell a person nothing, so each of these lines names what the hash is of.
     messages = {
         # It differs whenever another key does, and that one is listed.
@@ -34,7 +34,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
         "input.model": "the model has other files",
         "input.dedup_model": "the model of dedup has other files",
     }
-    for key in changed:
+    for key in keys:
         if key.startswith("judge_prompts."):
             messages[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
         elif key.startswith("input.ranking_models."):
@@ -45,7 +45,7 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
             messages[key] = f"the model {key.removeprefix('input.models.')} has other files"
         elif key.startswith("input.templates."):
             messages[key] = f"the chat template of {key.removeprefix('input.templates.')} has other content"
-    lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in changed]
+    lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in keys]
     return [line for line in lines if line is not None]
 
 

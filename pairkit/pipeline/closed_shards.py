@@ -37,11 +37,11 @@ def verified(directory: BuildDirectory) -> list[Contents]:
         if not path.is_file():
             raise cannot_continue(directory.out, f"{path} is missing")
     try:
-        found = sha256_of(expected, "checking closed shards")
+        hashes = sha256_of(expected, "checking closed shards")
     except OSError as error:
         raise cannot_continue(directory.out, f"{error.filename}: {error.strerror}") from error
-    for path, wanted in expected.items():
-        if found[path] != wanted:
+    for path, digest in expected.items():
+        if hashes[path] != digest:
             raise cannot_continue(directory.out, f"{path} was changed since it was written")
     return contents
 

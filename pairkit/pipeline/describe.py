@@ -85,14 +85,14 @@ def _leaving(recipe: BuildRecipe, opened: Opened) -> list[str]:
     """Describe what the prepass and the filters would take out."""
     steps = [stage.run for stage in stages(recipe) if stage.name == "rank"]
 
-    def ranked(sets: pa.Table) -> pa.Table:
+    def rank(sets: pa.Table) -> pa.Table:
         for step in steps:
             sets = step(sets).sets
         return sets
 
     asks = recipe.generate is not None or bool(asking(recipe.rankings))
     limited = recipe.source is not None and recipe.source.limit is not None
-    return preview(recipe.prepass, opened, recipe.unit_rows, limited=limited, ranked=None if asks else ranked)
+    return preview(recipe.prepass, opened, recipe.unit_rows, limited=limited, rank=None if asks else rank)
 
 
 def _readings(opened: Opened) -> list[str]:

@@ -106,20 +106,20 @@ def survey(out: Path) -> State:
     if (out / _BUILD / LOCK).exists():
         return "unfinished"
     # An empty .build is what a kill between `mkdir` and the lock leaves.
-    left = names - {_BUILD} if not any((out / _BUILD).glob("*")) else names
-    return "foreign" if left else "empty"
+    others = names - {_BUILD} if not any((out / _BUILD).glob("*")) else names
+    return "foreign" if others else "empty"
 
 
 def manifest(out: Path) -> dict[str, Any]:
     """Read the manifest of a complete dataset."""
     try:
-        made = read_json(out / MANIFEST)
-        checked: dict[str, Any] = {key: dict(made[key]) for key in ("recipe", "input", "files")}
-        if not all(isinstance(about["sha256"], str) for about in checked["files"].values()):
+        record = read_json(out / MANIFEST)
+        parts: dict[str, Any] = {key: dict(record[key]) for key in ("recipe", "input", "files")}
+        if not all(isinstance(about["sha256"], str) for about in parts["files"].values()):
             raise ValueError("a file has no hash")
-        if was_edited(made):
+        if was_edited(record):
             raise ValueError("it was changed since it was written")
-        return {**made, **checked}
+        return {**record, **parts}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExistingOutputError(
             f"{out / MANIFEST}: is damaged ({error}); use --on-existing delete to build everything again"
@@ -209,12 +209,12 @@ def _admit(out: Path, identity: Identity, keys: StageKeys, on_existing: OnExisti
 def identity_of(out: Path, state: State) -> Identity:
     """Return what was built there."""
     if state == "complete":
-        made = manifest(out)  # without versions: a newer library does not change rows that are finished
+        record = manifest(out)  # without versions: a newer library does not change rows that are finished
         # Without the list of files, which is there for a reader: the fingerprint covers their content.
-        content = {key: value for key, value in made["input"].items() if key != "files"}
+        content = {key: value for key, value in record["input"].items() if key != "files"}
         # A recipe without a judge has no such key, and None would count as a difference.
-        prompts = {"judge_prompts": made["judge_prompts"]} if "judge_prompts" in made else {}
-        return {"recipe": made["recipe"], "input": content, **prompts}
+        prompts = {"judge_prompts": record["judge_prompts"]} if "judge_prompts" in record else {}
+        return {"recipe": record["recipe"], "input": content, **prompts}
     return _unfinished(out)[0]
 
 

@@ -154,8 +154,8 @@ def stage_keys(recipe: BuildRecipe, identity: Identity) -> dict[str, str]:
         file = templates_of if "models" in content["generate"] else files.get("generate")
         about = [content["generate"], models, file, versions]
         before = keys["generate"] = short_hash([before, *about])
-    ranked = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
-    for block, settings in zip(recipe.rankings, ranked, strict=True):
+    rank_settings = content["rank"] if isinstance(content["rank"], list) else [content["rank"]]
+    for block, settings in zip(recipe.rankings, rank_settings, strict=True):
         # It asks no model: its scores are computed again, and change no answer after it.
         if RANKERS[block.ranker].load is None:
             continue
@@ -184,9 +184,9 @@ def _models(recipe: BuildRecipe) -> dict[str, Any]:
     if "generate" in writers:
         hashes |= fingerprint(writers["generate"].model)
     elif of_pool := {
-        name.removeprefix("generate."): found["model"]
+        name.removeprefix("generate."): model_hashes["model"]
         for name, block in writers.items()
-        if (found := fingerprint(block.model))
+        if (model_hashes := fingerprint(block.model))
     }:
         hashes["models"] = of_pool
     local = [block for block in table.asking(recipe.rankings) if _is_local(block)]

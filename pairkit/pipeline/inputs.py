@@ -59,11 +59,11 @@ class Inputs:
         # Asked before the files are, which may be written to in between.
         read_before, self._read_before = self._read_before, self._read
         stamps = {path: _stamp(path) for path in self._stamps}
-        written = [path for path in stamps if stamps[path] != self._stamps[path]]
-        self._compare(written)
-        if written and not read_before:
+        paths = [path for path in stamps if stamps[path] != self._stamps[path]]
+        self._compare(paths)
+        if paths and not read_before:
             raise _changed(
-                written[0], "was written to or replaced while it was read, if only by the same content"
+                paths[0], "was written to or replaced while it was read, if only by the same content"
             )
         self._stamps = stamps
 
@@ -78,11 +78,11 @@ class Inputs:
 
     def _compare(self, paths: list[Path]) -> None:
         try:
-            found = sha256_of(paths, "comparing the input")
+            hashes = sha256_of(paths, "comparing the input")
         except OSError as error:
             raise _changed(Path(error.filename), f"cannot be read any more ({error.strerror})") from error
         for path in paths:
-            if found[path] != self.hashes[path]:
+            if hashes[path] != self.hashes[path]:
                 raise _changed(path, "was changed while the dataset was being built from it")
 
 

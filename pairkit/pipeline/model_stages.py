@@ -190,8 +190,8 @@ def ask_models(
         for item in live:
             # Those that have not scored this unit: `done` counts generation too, the list does not.
             for ranker in rankers[len(rankers) + item.done - len(hashes) :]:
-                scored = score(item.unit.result.sets, ranker, _counting(ranker, pool, advance))
-                item = item.after("rank", scored)
+                result = score(item.unit.result.sets, ranker, _counting(ranker, pool, advance))
+                item = item.after("rank", result)
                 # Before it is passed on, because a shard may be far from closed when the process is killed.
                 unit_store.write(folder, item.number, hashes[item.done - 1], item.unit.result)
             yield item.unit
@@ -221,11 +221,11 @@ def stored(
     units after it are asked about again; the cache has the answers of engines.
     """
     # Nothing limits the first unit; each other one is limited by the unit before it.
-    done = len(hashes)
+    stage_count = len(hashes)
     for number, unit in zip(count(first, step), units, strict=False):
         # Only keys up to the previous unit's, see above.
-        done, result = unit_store.read_last(folder, number, hashes[:done])
-        yield Item(number, unit if result is None else unit._replace(result=result), done)
+        stage_count, result = unit_store.read_last(folder, number, hashes[:stage_count])
+        yield Item(number, unit if result is None else unit._replace(result=result), stage_count)
 
 
 def _generated(

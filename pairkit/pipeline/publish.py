@@ -60,8 +60,8 @@ def publish(
         "files": files,
     }
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
-    written = card.render(directory.out, manifest, opened.source, total.histograms)
-    write_text(directory.out / CARD, shown(masked(written)))
+    text = card.render(directory.out, manifest, opened.source, total.histograms)
+    write_text(directory.out / CARD, shown(masked(text)))
     files[CARD] = _described(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.
@@ -77,8 +77,8 @@ def publish(
 
 def _sent(identity: Identity, total: Contents) -> dict[str, Any]:
     # Absent where the recipe says it all, because an empty value would be a difference to earlier builds.
-    sent = sent_by_build(identity["recipe"], total.nested())
-    return {"sent": sent} if sent else {}
+    fields = sent_by_build(identity["recipe"], total.nested())
+    return {"sent": fields} if fields else {}
 
 
 def _move(out: Path, folders: Sequence[Path], contents: Sequence[Contents], *, chat: bool) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _check_rows(out: Path, files: dict[str, Any], total: Contents) -> None:
     rows = {name: pq.read_metadata(out / name).num_rows for name in files}
     sets = sum(number for name, number in rows.items() if name.startswith("data/"))
     counts = total.counts
-    refused = sum(number for name, number in counts.items() if ".quarantined_" in name)
-    if sets != counts["mine.sets_out"] or rows[QUARANTINE_FILE] != refused:
+    quarantine = sum(number for name, number in counts.items() if ".quarantined_" in name)
+    if sets != counts["mine.sets_out"] or rows[QUARANTINE_FILE] != quarantine:
         # No PairkitError, because nothing that a person could change leads here.
         raise RuntimeError(f"rows do not add up: {dict(counts)} counted, {rows} in the files")

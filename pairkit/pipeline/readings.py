@@ -43,9 +43,9 @@ def records(readings: Mapping[str, Reading]) -> list[Record]:
         )
         record["files"].append(shortened(file))
         for name, share in reading.unread.items():
-            known = record["unread"].get(shortened(name))
-            if known is not None:
-                record["unread"][shortened(name)] = round(max(share, known), 4)
+            largest = record["unread"].get(shortened(name))
+            if largest is not None:
+                record["unread"][shortened(name)] = round(max(share, largest), 4)
     return list(grouped.values())
 
 
@@ -74,16 +74,18 @@ def describe(record: Record, *, files: bool) -> list[str]:
     if not record["layout"]:
         return [f"{where}{record['summary']}"]
     lines = [f"{where}read as {record['layout']}: {record['summary']}"]
-    kept = {name: share for name, share in record["unread"].items() if name not in record["discarded"]}
-    lost = {name: share for name, share in record["unread"].items() if name in record["discarded"]}
+    metadata_shares = {
+        name: share for name, share in record["unread"].items() if name not in record["discarded"]
+    }
+    lost_shares = {name: share for name, share in record["unread"].items() if name in record["discarded"]}
     more = f"; {record['unread_left_out']:,} columns are not named" if "unread_left_out" in record else ""
-    if kept:
-        lines.append(f"{where}not read (kept as metadata): {shares(kept)}{more}")
+    if metadata_shares:
+        lines.append(f"{where}not read (kept as metadata): {shares(metadata_shares)}{more}")
     if record["unread_parts"]:
         parts = listed(map(visible, record["unread_parts"]), LISTED)
         lines.append(f"{where}not read of columns that are read in part (kept as metadata): {parts}")
-    if lost:
-        lines.append(f"{where}not read and not kept: {shares(lost)}")
+    if lost_shares:
+        lines.append(f"{where}not read and not kept: {shares(lost_shares)}")
     return lines
 
 

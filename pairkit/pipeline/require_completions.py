@@ -57,10 +57,10 @@ def _check_answers(recipe: BuildRecipe, opened: Opened) -> None:
             if name in read:
                 mapped = written({"prompt": reading.map.get("prompt", "COLUMN"), "answer": name})
                 renamed = "" if name == "answer" else " and rank.answer=answer"
-                made = "" if recipe.generate else "; generate.model=MODEL generates completions"
+                hint = "" if recipe.generate else "; generate.model=MODEL generates completions"
                 raise RecipeError(
                     f"rank: the verifier compares completions with {name!r}, but that column of {file} is "
-                    f"read as a completion: --map {mapped}{renamed} keeps it as the answer{made}"
+                    f"read as a completion: --map {mapped}{renamed} keeps it as the answer{hint}"
                 )
 
 
@@ -80,13 +80,13 @@ def no_completions(opened: Opened, reasons: Mapping[str, int] | None = None) -> 
     `reasons` are those of rows in quarantine, whose completions are not used.
     """
     read = readings.records(opened.readings)
-    known = [record for record in read if record["layout"]]
-    how = f"read as {known[0]['layout']}: " if known else ""
-    unread = readings.shares(known[0]["unread"]) if known else ""
+    entries = [record for record in read if record["layout"]]
+    how = f"read as {entries[0]['layout']}: " if entries else ""
+    unread = readings.shares(entries[0]["unread"]) if entries else ""
     about = f"; not read: {unread}" if unread else ""
     if reasons:
         about += "; in quarantine: " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-    keep = as_prompts(known[0]["layout"], known[0]["map"]) if known else as_prompts("", {})
+    keep = as_prompts(entries[0]["layout"], entries[0]["map"]) if entries else as_prompts("", {})
     return InputError(
         f"{_name(opened)}: {how}prompts without completions{about}; {_advice(opened)}{GENERATE}; "
         f"{keep} keeps prompts alone"

@@ -98,8 +98,8 @@ def read_contents(shard: Path) -> Contents:
     # Counts have no other check: a changed digit in one would be published as it is.
     if content.pop(_SEAL, None) not in (None, _seal(content)):
         raise ValueError("its content was changed")
-    counted = histograms.from_json(content.pop("histograms"))
-    return Contents(counts=Counter(content.pop("counts")), histograms=counted, **content)
+    totals = histograms.from_json(content.pop("histograms"))
+    return Contents(counts=Counter(content.pop("counts")), histograms=totals, **content)
 
 
 def _seal(content: Mapping[str, Any]) -> str:
@@ -260,12 +260,12 @@ def together(contents: Iterable[Contents]) -> Contents:
 
 def occurrences(shards: Iterable[Path]) -> dict[str, int]:
     """Count how often each prompt occurred in the source up to the end of these shards."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for shard in shards:
         # No file: the source refused every row of this shard before it had a prompt.
         if file_of(shard, "prompts").is_file():
-            seen.update(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
-    return dict(seen)
+            counts.update(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
+    return dict(counts)
 
 
 def first_quarantined(folders: Iterable[Path]) -> str | None:

@@ -52,12 +52,12 @@ def stages(recipe: BuildRecipe) -> list[Stage]:
     ]
 
 
-def identified(batches: Iterable[StageResult], seen: dict[str, int]) -> Iterator[Unit]:
-    """Yield the source's batches with ids; `seen` counts the occurrences of each prompt so far."""
+def identified(batches: Iterable[StageResult], occurrences: dict[str, int]) -> Iterator[Unit]:
+    """Yield the source's batches with ids; `occurrences` counts how often each prompt came so far."""
     for batch in batches:
         # Through `then`, which puts the name of the stage before that of each count.
         result = StageResult(UNIDENTIFIED.empty_table()).then("source", batch)
-        sets = identify(batch.sets, seen)
+        sets = identify(batch.sets, occurrences)
         yield Unit(StageResult(sets, result.quarantine, counts=result.counts), sets["prompt_id"])
 
 
@@ -78,19 +78,19 @@ def finish(unit: Unit, recipe: BuildRecipe) -> FinishedUnit:
         result = result.then(stage.name, stage.run(result.sets))
     # In one file for both splits each, because they are about a judge and the samples, not about training.
     tables = {"verdicts/all": result.verdicts, "dropped/all": result.dropped}
-    counted = histograms.of_sets(result.sets)
+    totals = histograms.of_sets(result.sets)
     for split, sets in split_by_prompt(result.sets, recipe.test_fraction).items():
         pairs = views.full_pairs(
             sets, chosen=recipe.mine.chosen, rejected=recipe.mine.rejected, seed=recipe.seed
         )
-        held = extras.count(sets.to_batches())
+        extra_counts = extras.count(sets.to_batches())
         # Of this unit; the files of all units get one schema in the end (pair_files.py).
-        published = views.published(pairs, chat=any(held.values()))
+        published = views.published(pairs, chat=any(extra_counts.values()))
         tables |= {f"data/{split}": sets, f"pairs/{split}": published}
-        histograms.add(counted, histograms.of_pairs(pairs))
+        histograms.add(totals, histograms.of_pairs(pairs))
         # Only for the counts, which go under the name of the split; the sets are those of before.
-        result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs, held)))
-    return FinishedUnit(unit._replace(result=result), tables, counted, text_bytes(result.sets))
+        result = result.then(split, StageResult(result.sets, counts=_sizes(sets, pairs, extra_counts)))
+    return FinishedUnit(unit._replace(result=result), tables, totals, text_bytes(result.sets))
 
 
 def split_by_prompt(sets: pa.Table, test_fraction: float) -> dict[str, pa.Table]:
@@ -122,9 +122,9 @@ def _column_bytes(column: pa.ChunkedArray) -> int:
     return 0
 
 
-def _sizes(sets: pa.Table, pairs: pa.Table, held: Mapping[str, int]) -> dict[str, int]:
+def _sizes(sets: pa.Table, pairs: pa.Table, extra_counts: Mapping[str, int]) -> dict[str, int]:
     # Only what there is, so that the manifests of plain chats have the counts that they always had.
-    extra = {f"sets_with_{name}": number for name, number in held.items() if number}
+    extra = {f"sets_with_{name}": number for name, number in extra_counts.items() if number}
     lengths = pc.list_value_length(sets["completions"])
     completions = pc.sum(lengths, min_count=0).as_py()
     alone = pc.sum(pc.equal(lengths, 0), min_count=0).as_py()

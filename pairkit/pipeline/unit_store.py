@@ -54,9 +54,9 @@ def read(folder: Path, number: int, key: str) -> StageResult | None:
     # Only this file is looked for, because it was written last.
     if not path.is_file():
         return None
-    if changed := _changed(folder, number, key):
+    if damaged_file := _changed(folder, number, key):
         # Asked again rather than refused: the answers are in the cache of calls as well.
-        warn(f"{changed}: was changed since it was written, or has no hash; this result is made again")
+        warn(f"{damaged_file}: was changed since it was written, or has no hash; this result is made again")
         return None
     sets = pq.read_table(path)
     counts = parsed(sets.schema.metadata[_COUNTS])
@@ -69,10 +69,10 @@ def read(folder: Path, number: int, key: str) -> StageResult | None:
 def read_last(folder: Path, number: int, keys: Sequence[str]) -> tuple[int, StageResult | None]:
     """Return the result after the most stages, of those with these keys, and how many stages that is."""
     # From the last stage back, because the result of a stage contains those before it.
-    for done in range(len(keys), 0, -1):
-        result = read(folder, number, keys[done - 1])
+    for stage_count in range(len(keys), 0, -1):
+        result = read(folder, number, keys[stage_count - 1])
         if result is not None:
-            return done, result
+            return stage_count, result
     return 0, None
 
 
@@ -80,18 +80,18 @@ def count(folder: Path, keys: Iterable[str], first: int = 0) -> int:
     """Return how many units from number `first` on have a result of any of these stages."""
     # The names are enough: `replacing` gives a file its name when it is complete.
     names = [path.name.split(".") for path in folder.glob("*.parquet")]
-    wanted = set(keys)
+    key_set = set(keys)
     # A unit has a file per stage and table, and is counted once.
-    return len({name[0] for name in names if name[1] in wanted and int(name[0]) >= first})
+    return len({name[0] for name in names if name[1] in key_set and int(name[0]) >= first})
 
 
 def _changed(folder: Path, number: int, key: str) -> Path | None:
     """Return a file of a unit's result that is not what was written."""
-    listed = _hashes_file(folder, number, key)
+    hashes_file = _hashes_file(folder, number, key)
     try:
-        hashes = dict(read_json(listed))
+        hashes = dict(read_json(hashes_file))
     except (OSError, ValueError, TypeError):
-        return listed
+        return hashes_file
     for name in (_SETS, *_OTHER_TABLES):
         path = _file(folder, number, key, None if name == _SETS else name)
         if (sha256(path) if path.is_file() else None) != hashes.get(name):

@@ -77,6 +77,7 @@ class Bench:
         """Return what an arm measured by the number of its steps; it is trained if it has not been."""
         steps = sorted({*arm.marks, arm.steps})
         files = {step: self._file(f"{arm.key}-{step}", split) for step in steps}
+        # What is measured needs no run: its models may be gone.
         if not all(file.exists() for file in files.values()):
             self.begin()
             with self._threads():
@@ -106,7 +107,6 @@ class Bench:
 
     def _run(self, arm: Arm, files: Mapping[int, Path], split: str) -> None:
         run = self.folder / "runs" / arm.key
-        start_time = time.monotonic()
         # Before, because it may build sets or teach the start, whose time is not that of the run.
         data = self.data(arm.sets)
         log(f"task {self.task.name}, seed {self.seed}: {arm.key}, {arm.steps} steps")
@@ -124,6 +124,7 @@ class Bench:
         shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
         for step in files:
             shutil.rmtree(self._mark(arm, step), ignore_errors=True)
+        # Hundreds of megabytes each, where a model of a generated task is small enough to stay.
         if not self.task.small:
             shutil.rmtree(run / MODEL, ignore_errors=True)
 
@@ -153,6 +154,7 @@ class Bench:
         fields = dict(self.task.sets[kind])
         fields |= {"source": self.task.source(self.folder, self.size), "seed": self.seed}
         start = str(self.start)
+        # The start writes the completions, so that pairs are made of what the policy itself answers.
         if "generate" in fields:
             fields["generate"] = {"model": start, **fields["generate"]}
         if "noise" in fields.get("mine", {}):

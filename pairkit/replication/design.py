@@ -16,7 +16,7 @@ from pairkit.replication.tasks.base import Size, Task
 from pairkit.schema import short_hash
 from pairkit.sweep.grid import Axis
 
-TUNING_SEEDS = (101, 102)
+TUNING_SEEDS = (101, 102)  # of no run that decides, so that nothing is chosen on what is then reported
 MOST_SEEDS = 10
 RATE = 6e-4  # of the quickstart's recipes, chosen on tuning problems
 EPOCH = 56  # steps of 32 sets that take each set of a seed about once
@@ -124,9 +124,11 @@ class Replication:
     def described(self, size: Size) -> dict[str, Any]:
         """Return all that decides the result, as plain values."""
         return {
+            # Without the words (claim, published, differs): another wording is the same design.
             "task": self.task.described(),
             "arms": {name: _arm(arm) for name, arm in self.arms.items()},
             "statistics": {
+                # By its code, because another formula could be found that fits runs which are there.
                 each.name: {"of": code_of(each.of), "least": each.least, "decides": each.decides}
                 for each in self.statistics
             },

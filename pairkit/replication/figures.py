@@ -29,7 +29,9 @@ def figure(result: Mapping[str, Any], quantity: str) -> str:
         quantity: what is shown of the arms, a name of `QUANTITIES`.
     """
     arms, statistics = result["arms"], result["statistics"]
+    # A statistic takes two rows: its name, and the interval below it.
     rows = max(len(arms) + 1, 2 * len(statistics) + 1)
+    # A salt and no metadata: ids would be random, and a date another one each time.
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": str(result["id"])}):
         drawing = Figure(figsize=(_WIDTH, 1.3 + 0.27 * rows), layout="constrained", facecolor=SURFACE)
         left, right = drawing.subplots(1, 2, width_ratios=(1, 1.15))
@@ -72,6 +74,7 @@ def _curves(axes: Axes, arms: Sequence[Mapping[str, Any]], quantity: str) -> Non
 
 def _estimates(axes: Axes, statistics: Sequence[Mapping[str, Any]]) -> None:
     """Show each statistic in smallest differences worth having; the claim is on the right of 0."""
+    # The band of differences that are too small to be worth having.
     axes.axvspan(-1, 1, color=LINE, alpha=0.6, linewidth=0)
     axes.axvline(0, color=MUTED, linewidth=1)
     for row, each in enumerate(statistics):

@@ -125,6 +125,7 @@ class Seed:
 
         References: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
         """
+        # One resample for all arms: statistics are differences of arms, in which what they share cancels.
         problems = _drawn(self._problems, random)
         pairs = {kind: _drawn(members, random) for kind, members in self._pairs.items()}
         arms = {
@@ -142,6 +143,7 @@ class Seed:
 
     @cached_property
     def _pairs(self) -> dict[str, list[Indices]]:
+        # Of the last step: the sets that pairs are of do not depend on the model.
         kinds = {kind: self.at(name).pairs["set"] for name, kind in self.sets.items()}
         return {kind: _members(np.unique(owner, return_inverse=True)[1]) for kind, owner in kinds.items()}
 
@@ -168,9 +170,10 @@ def _check(values: Mapping[str, Floats]) -> None:
 
 def _members(owner: npt.NDArray[np.int64]) -> list[Indices]:
     """Return the positions of each owner, 0, 1, ..., one array each."""
-    order = np.argsort(owner, kind="stable")
+    order = np.argsort(owner, kind="stable")  # positions by owner, ascending within each
     return np.split(order, np.flatnonzero(np.diff(owner[order])) + 1)
 
 
 def _drawn(members: Sequence[Indices], random: np.random.Generator) -> Indices:
+    # Whole members: the problems of a group, and the pairs of a set, are not independent.
     return np.concatenate([members[row] for row in random.integers(0, len(members), len(members))])

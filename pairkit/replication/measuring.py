@@ -53,11 +53,13 @@ def of_answers(
     count = answers.sets.num_rows
     flat = pc.list_flatten(answers.sets["completions"]).combine_chunks()
     texts = [text.strip() for text in pc.struct_field(flat, "text").to_pylist()]
+    # Every problem has equally many answers (see `accuracy`), so that arrays are [problems, samples].
     samples = len(texts) // count
     right = pc.struct_field(flat, "score").to_numpy(zero_copy_only=False).reshape(count, samples)
     form = re.compile(task.form)
     malformed = np.array([form.fullmatch(text) is None for text in texts]).reshape(count, samples)
     rows = np.array(texts, dtype=object).reshape(count, samples)
+    # Of right answers alone, because random texts are the most different ones.
     distinct = [len(set(row[good > 0])) for row, good in zip(rows, right, strict=True)]
     return {
         "right": answers.values,
@@ -80,12 +82,14 @@ def own_entropy(engine: TransformersEngine, sets: pa.Table, task: Task) -> Float
     )
     reasons = [reason for batch in tokens.batches for reason in batch["reason"].to_pylist()]
     places = [place for place, reason in enumerate(reasons) if reason is None]
-    values = np.full(len(reasons), np.nan)
+    values = np.full(len(reasons), np.nan)  # [sets]
+    # By completion, each with the mean over its tokens: a long answer counts as much as a short one.
     totals, counts = np.zeros(len(places)), np.zeros(len(places))
     work = [SetSelection.all(item) for item in tokens.sets]
     budget = task.training["tokens_per_micro_batch"]
     for rows, scores in score_all(engine.model, work, budget, want=frozenset({"entropy"})):
         assert scores.entropy is not None  # it was asked for
+        # Rows are padded to the widest set.
         for (position, columns), entropies in zip(rows, scores.entropy.tolist(), strict=True):
             totals[position] += sum(entropies[: len(columns)])
             counts[position] += len(columns)
@@ -129,8 +133,10 @@ def pairs(table: pa.Table, policy: pa.Table, reference: pa.Table) -> dict[str, F
         below = _below(completions)
         if policy_row["logps"] is None or not below:
             continue
+        # [K] of the set, summed over the tokens of a completion, in nats; and how many these are.
         logps, tokens = (np.array(policy_row[name], dtype=np.float64) for name in ("logps", "tokens"))
         ratios = logps - np.array(reference_row["logps"], dtype=np.float64)
+        # An entry per rejected completion; what is of the chosen one or of the set is repeated.
         entries = {
             "set": np.full(len(below), float(number)),
             "chosen": np.full(len(below), ratios[0]),
@@ -152,7 +158,7 @@ def effective_share(ratios: Floats, beta: float = KERNEL_BETA) -> float:
     >>> round(effective_share(np.array([0.0, 0.0, 0.0])), 6)
     1.0
     """
-    logits = beta * (ratios - ratios.max())
+    logits = beta * (ratios - ratios.max())  # [negatives], at most 0, so that exp does not overflow
     total = np.exp(logits).sum()
     # Not by the logs of weights, which may be 0.
     entropy = np.log(total) - (np.exp(logits) * logits).sum() / total

@@ -61,6 +61,7 @@ def _work(
         if not run.open and place.is_measured(run.arm, run.split):
             finished_runs += 1
             continue
+        # One start serves all replications of a task at a seed.
         if (row.task.name, run.seed) not in starts and not (place.folder / "sft" / "model").is_dir():
             seconds += of_start
         starts.add((row.task.name, run.seed))

@@ -77,6 +77,7 @@ def _arm(name: str, seeds: Sequence[Seed], row: Replication, choices: Mapping[st
 
 
 def _seconds(seeds: Sequence[Seed]) -> float:
+    # They count from the start of a run, so that those of its last mark hold all others.
     return sum(
         max(model.seconds for model in marks.values()) for seed in seeds for marks in seed.arms.values()
     )

@@ -119,6 +119,7 @@ def replicate(
             for row in rows:
                 try:
                     result = _replicated(row, out, _seeds(row, seeds), size, bench)
+                # Not the end: the runs of a later one may all be there.
                 except _TimeIsUp:
                     outcome.unfinished.append(row.id)
                     continue
@@ -143,6 +144,7 @@ def planned(
 
 
 def _benches(out: Path, size: Size, begin: Callable[[], None]) -> Callable[[Replication, int], Bench]:
+    # One for a task and seed, because replications share starts, candidate sets and equal runs.
     benches: dict[tuple[str, int], Bench] = {}
 
     def bench(row: Replication, seed: int) -> Bench:

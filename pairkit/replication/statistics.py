@@ -57,6 +57,7 @@ def kept(seed: Seed, *, arm: str, of: Quantity, loss: float) -> float:
 def steadier(seed: Seed, *, first: str, second: str, of: Quantity) -> float:
     """Return by how much less the first arm has changed since the start, as the size of a log."""
     start = of(seed.at(START))
+    # As logs, so that half as much and twice as much are changes of one size.
     changes = {arm: abs(math.log(of(seed.at(arm)) / start)) for arm in (first, second)}
     return changes[second] - changes[first]
 
@@ -89,4 +90,5 @@ def bears_more(
         rates = [rate for arm, rate in arms.items() if malformed(seed.at(arm)) < malformed_below]
         return max(rates, default=min(arms.values()) / 3)
 
+    # A log, whose mean over seeds does not depend on which method is the numerator.
     return math.log(borne(first) / borne(second))

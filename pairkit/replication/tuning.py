@@ -45,6 +45,7 @@ def tuned(arm: Arm, bench: Callable[[int], Bench], size: Size, record: Path) -> 
     # The first of equal ones.
     best = max(candidates, key=lambda point: fmean(accuracies[point.name]))
     now = {"metric": METRIC, "chosen": best.name, "tried": accuracies}
+    # Chosen again from the runs each time, so that a record is compared and never believed.
     if not record.exists():
         write_json(record, now)
     if read_record(record, _AGAIN) != now:

@@ -34,12 +34,14 @@ def estimate(of: Callable[[Seed], float], seeds: Sequence[Seed], *, level: float
     References: Davison and Hinkley, Bootstrap Methods and their Application, section 3.8.
     """
     values = [of(seed) for seed in seeds]
+    # A fixed seed: the same runs have the same interval, and so the same verdict.
     random = np.random.default_rng(0)
     within: Floats = np.array(
         [[of(seed.resampled(random)) for _ in range(RESAMPLES)] for seed in seeds], dtype=np.float64
     )  # [seeds, RESAMPLES]
     if not (np.isfinite(values).all() and np.isfinite(within).all()):
         raise InputError(f"a statistic of seeds {[seed.number for seed in seeds]} is not finite: {values}")
+    # [DRAWS, seeds]: which seed; then, of its resamples, which one.
     draws = random.integers(0, len(seeds), (DRAWS, len(seeds)))
     means = within[draws, random.integers(0, RESAMPLES, draws.shape)].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -59,6 +61,7 @@ def verdict(interval: Interval, least: float) -> Verdict:
     """
     if interval.low > 0:
         return "held"
+    # An interval within the smallest difference shows that there is none worth having.
     if interval.high < 0 or (-least <= interval.low and interval.high <= least):
         return "did not hold"
     return "undecided"

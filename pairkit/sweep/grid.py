@@ -36,6 +36,7 @@ class Point(NamedTuple):
         >>> Point({"loss.beta": 0.1, "seed": 0}, {}).name
         'loss.beta=0.1,seed=0'
         """
+        # With a hash where the text is changed, because two settings must never share a directory.
         text = ",".join(f"{key}={_written(value)}" for key, value in self.values.items())
         plain = re.sub(r"[^\w.=,+-]", "-", text)[:_LONGEST]
         return plain if plain == text else f"{plain}-{short_hash(dict(self.values))[:8]}"
@@ -71,6 +72,7 @@ def parse_axes(texts: Sequence[str], model: type[Strict]) -> list[Axis]:
         key, equals, values = text.partition("=")
         if not equals:
             raise RecipeError(f"cannot read {quoted(text)}: write KEY=VALUE,VALUE")
+        # As one YAML list, so that a value may itself be quoted, a list or a mapping.
         value: Any = parse_overrides([f"{key}=[{values}]"], model)
         path: list[str] = []
         while isinstance(value, dict):

@@ -74,6 +74,7 @@ def in_parallel(
     """
     waiting, free = deque(jobs), deque(devices)
     running: list[_Running] = []
+    # Without devices, because each run would otherwise take all cores and wait for the others.
     share = {} if any(devices) else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(devices)))}
     try:
         while waiting or running:

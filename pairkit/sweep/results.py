@@ -38,6 +38,7 @@ class Setting(NamedTuple):
     def mean(self) -> float | None:
         """The mean over seeds, None if a run diverged."""
         finite = [value for value in self.runs if value is not None]
+        # Not of the seeds that are left: a setting that may diverge would look as good as a safe one.
         return fmean(finite) if len(finite) == len(self.runs) else None
 
     @property
@@ -66,6 +67,7 @@ def measured(folder: Path, metric: str) -> float:
     kind = "generate" if metric == ACCURACY else "eval"
     values = [entry[metric] for entry in read_metrics(folder, kind) if entry.get(metric) is not None]
     with undamaged(folder / FILE, "remove the run, and it is trained again"):
+        # By type, because `isinstance` takes true for a number.
         if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
             raise ValueError(f"a {metric} is no number")
     if not values:

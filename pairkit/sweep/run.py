@@ -96,6 +96,7 @@ def sweep(
 
 def _job(content: Mapping[str, Any], point: Point, out: Path) -> Job:
     recipe = validate(TrainRecipe, merge(content, point.fields))
+    # Without axes there is one run, whose setting has no name.
     return Job(point, recipe, out / (point.name or "run"))
 
 

@@ -96,15 +96,15 @@ def most_tokens(request: Request, body: Mapping[str, Any]) -> Tokens:
     return Tokens(size // 3 + 8, limit * len(request.samplings))
 
 
-def used(parsed: Parsed | Fault, most: Tokens) -> Tokens:
+def used(answer: Parsed | Fault, most: Tokens) -> Tokens:
     """Return the tokens of an answer: as many as it may have where it reports nothing that can be true."""
     # An answer that cannot be used is paid for too.
-    if isinstance(parsed, Fault):
+    if isinstance(answer, Fault):
         return most
-    said = parsed.usage
+    usage = answer.usage
     return Tokens(
-        most.prompt if said.prompt is None else said.prompt,
-        most.completion if said.completion is None else said.completion,
+        most.prompt if usage.prompt is None else usage.prompt,
+        most.completion if usage.completion is None else usage.completion,
     )
 
 
@@ -161,8 +161,8 @@ def _parsed(
     tokens = usage.completion if len(choices) == 1 else None
     limit = sampling_of(body).max_tokens
     # None can have more than the limit, so that each has it where all together have that many times it.
-    used = usage.completion
-    spent = used is not None and limit is not None and used >= limit * len(choices)
+    total = usage.completion
+    spent = total is not None and limit is not None and total >= limit * len(choices)
     completions = [_completion(message, body, tokens, secrets, spent=spent) for message in messages]
     return Parsed(tuple(completions), usage)
 
@@ -171,21 +171,21 @@ def _completion(
     message: Received, body: Mapping[str, Any], tokens: int | None, secrets: Secrets, *, spent: bool
 ) -> Completion:
     """Build the completion of a message. `spent`: it has all the tokens that it may have."""
-    asked = sampling_of(body)
+    sampling = sampling_of(body)
     reason: FinishReason = message.reason
     # The server does not report that it cut the answer, but its count of tokens does.
     if spent and not message.known_end:
         reason = "length"
     texts = (message.text, message.thought, message.tool_calls)
     text, thought, tool_calls = (each and secrets.hide(each) for each in texts)
-    remarks = _remarks(asked, body, known_end=message.known_end)
+    remarks = _remarks(sampling, body, known_end=message.known_end)
     if texts != (text, thought, tool_calls):
         remarks = (*remarks, "secret_masked")
     return Completion(
         text or "",
         tokens,
         reason,
-        asked,
+        sampling,
         thought,
         tool_calls,
         remarks=remarks or None,
@@ -193,9 +193,9 @@ def _completion(
     )
 
 
-def _remarks(asked: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:
+def _remarks(sampling: SentSampling, body: Mapping[str, Any], *, known_end: bool) -> tuple[str, ...]:
     """Return under which of `REMARKS` a completion counts."""
-    remarks = [f"sent_without_{name}" for name, value in asked._asdict().items() if value is None]
+    remarks = [f"sent_without_{name}" for name, value in sampling._asdict().items() if value is None]
     if NEW_LIMIT in body:
         remarks.append(f"sent_{NEW_LIMIT}")
     return (*remarks, *([] if known_end else ["other_finish_reason"]))

@@ -90,8 +90,8 @@ class Client:
             self._models = [self.secrets.hide(name) for name in chat_api.model_names(content)]
         elif "Location" in headers:
             raise self._redirected(status, headers)
-        elif (refused := server_error(status, content, self.secrets)).no_key:
-            raise self._refused(refused)
+        elif (refusal := server_error(status, content, self.secrets)).no_key:
+            raise self._refused(refusal)
 
     def at_once(self, request: Request) -> Request:
         """Return the part of a request that the server takes at once."""
@@ -153,13 +153,13 @@ class Client:
     async def _once(self, request: Request) -> tuple[Completion, ...] | Problem | Fault:
         """Make one try, written as the server takes it."""
         while True:
-            known, part = self.dialect, self.at_once(request)
-            body = chat_api.body(self._recipe, part, known)
+            dialect, part = self.dialect, self.at_once(request)
+            body = chat_api.body(self._recipe, part, dialect)
             outcome = await self._try(body, part)
             if isinstance(outcome, ServerError):
                 learned = lesson(outcome, body, self._recipe.extra_body)
                 # Without a pause, because it will be another request: the same one would end the same.
-                if learned is not None and learned.without(known) != PLAIN:
+                if learned is not None and learned.without(dialect) != PLAIN:
                     self._learn(learned, outcome.message)
                     continue
             if self._shown is not None:
@@ -218,11 +218,11 @@ class Client:
             if status not in ANSWERED:
                 self.spending.add(most)
                 return Fault(f"HTTP {status}, which is not an answer")
-            parsed = chat_api.parse(content, body, self.secrets)
-            if isinstance(parsed, ServerError):
-                return parsed._replace(after=after)
-            self.spending.add(chat_api.used(parsed, most))
-            return parsed
+            answer = chat_api.parse(content, body, self.secrets)
+            if isinstance(answer, ServerError):
+                return answer._replace(after=after)
+            self.spending.add(chat_api.used(answer, most))
+            return answer
 
     def _redirected(self, status: int, headers: Mapping[str, str]) -> EngineError:
         """Build the error for a server that is somewhere else."""
@@ -274,5 +274,5 @@ class Client:
 
 def describe(error: Exception) -> str:
     # In a line, because some repeat what the server has sent.
-    said = " ".join(masked(str(error)).split())[:_SAID]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = " ".join(masked(str(error)).split())[:_SAID]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

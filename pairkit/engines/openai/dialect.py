@@ -91,13 +91,13 @@ class Dialect(NamedTuple):
 
     def written(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a request as the server takes them."""
-        written = dict(fields)
+        body = dict(fields)
         if self.stream:
             # The tokens of a stream are counted on request only.
-            written |= {"stream": True, "stream_options": {"include_usage": True}}
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if self.new_limit:
-            written[NEW_LIMIT] = written.pop(LIMIT)
-        return {name: value for name, value in written.items() if name not in self.removed}
+            body[NEW_LIMIT] = body.pop(LIMIT)
+        return {name: value for name, value in body.items() if name not in self.removed}
 
     def described(self) -> list[str]:
         """Describe what each part changes, a line each."""
@@ -120,34 +120,34 @@ PLAIN = Dialect()
 ONE_BY_ONE = Dialect(single=frozenset({True, False}))
 
 
-def lesson(error: ServerError, sent: Mapping[str, Any], given: Mapping[str, Any]) -> Dialect | None:
-    """Return what a refusal of the request `sent` shows about the server; None if nothing that helps.
+def lesson(error: ServerError, body: Mapping[str, Any], extra_body: Mapping[str, Any]) -> Dialect | None:
+    """Return what a refusal of the request `body` shows about the server; None if nothing that helps.
 
-    `given` are the fields that the user has set.
+    `extra_body` has the fields that the user has set.
     """
     if error.status in (401, 402, 403, 408, 429):
         return None
-    words, named = error.words, error.named({name: sent[name] for name in sent.keys() - given.keys()})
+    words, names = error.words, error.named({name: body[name] for name in body.keys() - extra_body.keys()})
     # vLLM names both in its errors about their value.
-    if NEW_LIMIT in words and LIMIT in named and _other_name(words):
+    if NEW_LIMIT in words and LIMIT in names and _other_name(words):
         return Dialect(new_limit=True)
-    if _BOTH.search(words) and {"temperature", "top_p"} <= sent.keys() - given.keys():
+    if _BOTH.search(words) and {"temperature", "top_p"} <= body.keys() - extra_body.keys():
         return Dialect(removed=frozenset({"top_p"}))
-    refused = {name for name in named[:1] if name in _REMOVABLE and _refused(name, words)}
+    fields = {name for name in names[:1] if name in _REMOVABLE and _refused(name, words)}
     # One of FastAPI's answers names every field that it refuses.
-    refused |= {name for name in error.fields if name in _REMOVABLE & set(named) and _refused(name, words)}
-    if refused:
-        return Dialect(removed=frozenset(refused))
+    fields |= {name for name in error.fields if name in _REMOVABLE & set(names) and _refused(name, words)}
+    if fields:
+        return Dialect(removed=frozenset(fields))
     # Whatever is wrong with a form, the same answer can be asked for in words.
-    if FORM in sent.keys() - given.keys() and (FORM in named[:1] or _FORM.search(words)):
+    if FORM in body.keys() - extra_body.keys() and (FORM in names[:1] or _FORM.search(words)):
         return Dialect(removed=frozenset({FORM}))
-    if LIMIT in named[:1] and _refused(LIMIT, words):
+    if LIMIT in names[:1] and _refused(LIMIT, words):
         return Dialect(new_limit=True)
-    if sent.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):
+    if body.get("n", 1) > 1 and ("n" in error.fields or _ONE_ANSWER.search(words)):
         # vLLM refuses `n` of greedy requests alone.
-        alone = Dialect(single=frozenset({sent.get("temperature") == 0}))
+        alone = Dialect(single=frozenset({body.get("temperature") == 0}))
         return alone if "greedy" in words.lower() else ONE_BY_ONE
-    if not sent.get("stream") and "stream" not in given and _STREAM.search(words):
+    if not body.get("stream") and "stream" not in extra_body and _STREAM.search(words):
         return Dialect(stream=True)
     return None
 

@@ -97,13 +97,13 @@ class ServerError(NamedTuple):
         """Whether the server does not take this prompt for what is in it."""
         return bool(_FILTERED.search(self.words))
 
-    def named(self, sent: Mapping[str, Any]) -> list[str]:
-        """Return the fields of the request `sent` that the error names, the most likely reason first."""
+    def named(self, body: Mapping[str, Any]) -> list[str]:
+        """Return the fields of the request `body` that the error names, the most likely reason first."""
         quoted = re.findall(r"['\"`‘“]([\w.]+)['\"`’”]", self.words)
         # The last part: some servers name a field by its path in a request of their own.
         names = [name.rpartition(".")[2] for name in (*self.fields, *quoted)]
         bare = [name for name in re.findall(r"\w+", self.words) if name not in _COMMON]
-        return [name for name in dict.fromkeys([*names, *bare]) if name in sent]
+        return [name for name in dict.fromkeys([*names, *bare]) if name in body]
 
 
 def server_error(status: int, content: bytes, secrets: Secrets = NO_SECRETS) -> ServerError:
@@ -140,7 +140,7 @@ class Remedy(NamedTuple):
     of_all: bool = False
 
 
-def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
+def remedy(error: ServerError, body: Mapping[str, Any], recipe: EngineRecipe) -> Remedy:
     """Return what to set after a refusal that no other try can change."""
     place = recipe.place
     if error.filtered:
@@ -149,7 +149,7 @@ def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) ->
         return Remedy(f"its thought takes more than max_tokens: set a larger {place}max_tokens")
     if _TOO_LONG.search(error.words):
         return Remedy(f"set a smaller {place}max_tokens, or leave out longer prompts")
-    for name in error.named(sent):
+    for name in error.named(body):
         if name in recipe.extra_body:
             return Remedy(f"remove or change {place}extra_body.{name}", of_all=True)
         if name in ("max_tokens", "max_completion_tokens"):
@@ -162,13 +162,13 @@ def remedy(error: ServerError, sent: Mapping[str, Any], recipe: EngineRecipe) ->
             return Remedy(f"remove {place}template.kwargs", of_all=True)
         if name not in _COMMON or name in ("tools", "stop"):
             return Remedy(f"set {place}extra_body.{name}=null")
-    if _NO_SYSTEM.search(error.words) or (_with_system(sent) and _OTHER_ROLES.search(error.words)):
+    if _NO_SYSTEM.search(error.words) or (_with_system(body) and _OTHER_ROLES.search(error.words)):
         return Remedy(f"set {place}template.system=fold")
     return Remedy(f"if it refuses a field of the request, leave it out with {place}extra_body.FIELD=null")
 
 
-def _with_system(sent: Mapping[str, Any]) -> bool:
-    return any(message.get("role") == "system" for message in sent.get("messages", ()))
+def _with_system(body: Mapping[str, Any]) -> bool:
+    return any(message.get("role") == "system" for message in body.get("messages", ()))
 
 
 def _error(status: int | None, answer: Any, secrets: Secrets) -> ServerError:
@@ -179,14 +179,14 @@ def _error(status: int | None, answer: Any, secrets: Secrets) -> ServerError:
         error = answer.get("error") or answer.get("errors") or answer
     # JSON can encode half of a surrogate pair, which can be neither printed nor stored.
     read = _said(error)[:_READ].encode("utf-8", "replace").decode()
-    said = masked(secrets.hide(" ".join(read.split())))
+    message = masked(secrets.hide(" ".join(read.split())))
     about = error if isinstance(error, Mapping) else {}
     labels = [str(about[name])[:100] for name in ("code", "type", "status") if about.get(name) is not None]
-    words = " ".join([_TAKEN.sub("", said), *labels])
+    words = " ".join([_TAKEN.sub("", message), *labels])
     if status is None:
-        status = _status(labels, said)
+        status = _status(labels, message)
     fields = [str(about["param"])[:100]] if about.get("param") else []
-    cut = said[:_CUT] + "…" * (len(said) > _CUT)
+    cut = message[:_CUT] + "…" * (len(message) > _CUT)
     return ServerError(status, cut or "no reason given", words, (*fields, *_places(error)))
 
 
@@ -220,13 +220,13 @@ def _places(error: Any) -> list[str]:
     return own + _places([error[name] for name in ("message", "detail") if name in error])
 
 
-def _status(labels: list[str], said: str) -> int:
+def _status(labels: list[str], message: str) -> int:
     """Return the HTTP status that an error stands for: that of its code, or that of its words."""
     for label in labels:
         if label.isdecimal() and 400 <= int(label) < 600:
             return int(label)
     # Labels first, because they are made to be told apart.
-    for text in (" ".join(labels), said):
+    for text in (" ".join(labels), message):
         for pattern, status in _STATUSES:
             if re.search(pattern, text, re.IGNORECASE):
                 return status

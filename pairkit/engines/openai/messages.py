@@ -88,12 +88,12 @@ def received(choice: Any) -> Received | None:
     if not isinstance(calls, list) or not all(map(_is_call, calls)):
         return None
     # Null where there is none: an empty thought or list is nothing that a column should distinguish.
-    written = json_of([_received_call(call) for call in calls]) if calls else None
+    calls_json = json_of([_received_call(call) for call in calls]) if calls else None
     return Received(
         joined_halves(content, cut=reason == "length"),
         reason,
         joined_halves(thought, cut=reason == "length") if thought else None,
-        written and joined_halves(written),
+        calls_json and joined_halves(calls_json),
         name in _KNOWN | {"length", "content_filter"},
         top_logprobs(choice),
     )
@@ -103,13 +103,13 @@ def top_logprobs(choice: Mapping[str, Any]) -> TopLogprobs | None:
     """Read the most probable first tokens of a choice; None if the server sent none that can be read."""
     value: Any = choice
     try:
-        listed = value["logprobs"]["content"][0]["top_logprobs"]
-        top = [(str(entry["token"]), float(entry["logprob"])) for entry in listed]
+        entries = value["logprobs"]["content"][0]["top_logprobs"]
+        top = [(str(entry["token"]), float(entry["logprob"])) for entry in entries]
     except (KeyError, IndexError, TypeError, ValueError):
         return None
     # Positive ones and NaN are no log-probs. The most probable first, as not every server sorts them.
-    kept = [(_encodable(token), logprob) for token, logprob in top if logprob <= 0]
-    return tuple(sorted(kept, key=lambda entry: -entry[1])) or None
+    pairs = [(_encodable(token), logprob) for token, logprob in top if logprob <= 0]
+    return tuple(sorted(pairs, key=lambda entry: -entry[1])) or None
 
 
 def _message(choice: Mapping[str, Any], *, ended: bool) -> Mapping[str, Any] | None:
@@ -135,17 +135,17 @@ def _parts(content: Any) -> tuple[str | None, str, str]:
     """Return the text, the thought and the refusal of a message's content, which may be a list of parts."""
     if content is None or isinstance(content, str):
         return content, "", ""
-    found: dict[str, list[str]] = {"text": [], "thought": [], "refusal": []}
+    texts: dict[str, list[str]] = {"text": [], "thought": [], "refusal": []}
     for part in content if isinstance(content, list) else [content]:
         kind = str(part.get("type", "text")) if isinstance(part, Mapping) else "text"
         if kind in ("text", "output_text"):
-            found["text"].append(_text(part))
+            texts["text"].append(_text(part))
         elif kind == "refusal":
-            found["refusal"].append(_text(part))
+            texts["refusal"].append(_text(part))
         elif "thinking" in kind or "reasoning" in kind:
-            found["thought"].append(_text(part))
-    text, thought, refusal = ("".join(found[kind]) for kind in ("text", "thought", "refusal"))
-    return text if found["text"] else None, thought, refusal
+            texts["thought"].append(_text(part))
+    text, thought, refusal = ("".join(texts[kind]) for kind in ("text", "thought", "refusal"))
+    return text if texts["text"] else None, thought, refusal
 
 
 def _text(value: Any) -> str:

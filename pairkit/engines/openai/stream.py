@@ -51,9 +51,9 @@ def joined(content: bytes) -> dict[str, Any] | None:
             _add(choices.setdefault(place if isinstance(place, int) else 0, empty), piece)
     if not ended and not all(choice["finish_reason"] for choice in choices.values()):
         return None
-    listed = [{"index": index, **_closed(choices[index])} for index in sorted(choices)]
+    entries = [{"index": index, **_closed(choices[index])} for index in sorted(choices)]
     # Without choices, what was sent instead of them may be an error.
-    return {**answer, "choices": listed} if listed else answer
+    return {**answer, "choices": entries} if entries else answer
 
 
 def _events(content: bytes) -> Iterator[str]:

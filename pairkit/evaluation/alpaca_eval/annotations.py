@@ -106,6 +106,7 @@ def write_annotations(
         if key not in points:
             continue
         value = points[key]
+        # AlpacaEval counts the answers: 1 is the reference, 2 the model, and what is between is uncertain.
         row = {
             "instruction": question.turns[0],
             "output_1": reference.answers[key],

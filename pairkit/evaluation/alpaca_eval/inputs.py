@@ -95,6 +95,7 @@ def read_inputs(
     if files.answers is not None:
         stored_name, answers, data["answers"] = read_model_outputs(files.answers, reference.questions)
     elif annotations is not None:
+        # As they are: the judge has seen these texts, with thoughts if they have some.
         stored_name, answers, thoughts = annotations.model, _judged_answers(annotations, reference), "show"
     if annotations is not None and answers is not None:
         _check_same(annotations, answers, thoughts)

@@ -84,15 +84,17 @@ def length_controlled(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Leng
     if not count:
         raise InputError("a length-controlled win rate needs at least one comparison")
     weights = fit(rows, gamed, penalty)
-    at_equal_length = np.column_stack([np.zeros(count), rows.difficulty, np.ones(count)])
+    at_equal_length = np.column_stack([np.zeros(count), rows.difficulty, np.ones(count)])  # [n, 3]
     predictions = _sigmoid(at_equal_length @ np.array(weights))
     value = float(predictions.mean())
     # The delta method: the derivative of the mean prediction, and what each row adds to the estimate.
-    gradient = ((predictions * (1 - predictions))[:, None] * at_equal_length).mean(axis=0)
+    gradient = ((predictions * (1 - predictions))[:, None] * at_equal_length).mean(axis=0)  # [3]
     design, _, row_weights = _stacked(rows, gamed)
     eta = design @ np.array(weights)
     direction = np.linalg.lstsq(_hessian(design, eta, row_weights), gradient, rcond=None)[0]
     residual = rows.points - _sigmoid(eta[:count])
+    # First through the weights, then by being in the mean. The gamed rows are the same for every model,
+    # and vary with none of its instructions.
     influence = residual * (design[:count] @ direction) + (predictions - value) / count
     public_error = float(predictions.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
     return LengthControlled(value, weights, predictions, influence, public_error)
@@ -115,6 +117,7 @@ def fit(rows: Rows, gamed: Rows, penalty: float = PENALTY) -> Weights:
     for _ in range(_STEPS):
         eta = design @ weights
         gradient = design.T @ (row_weights * (_sigmoid(eta) - points))
+        # At 0 the penalty has no slope: a weight leaves 0 in the direction in which the log-loss falls.
         signs = np.where(weights == 0, -np.sign(gradient), np.sign(weights))
         free = (weights != 0) | (np.abs(gradient) > penalty)
         hessian = _hessian(design, eta, row_weights)[np.ix_(free, free)]

@@ -24,6 +24,7 @@ from pairkit.evaluation.results import Verdict
 from pairkit.evaluation.session import Session
 from pairkit.rankers.thoughts import answer_of
 
+# One token, whose log-probs are the verdict; or a few, which hold its letter.
 _DECODING = {"logprobs": Decoding(1.0, 1.0, 1), "both_orders": Decoding(0.0, 1.0, 8)}
 
 # Letter of the preferred answer -> the count of `rankers.judge.statistics.COUNTS`.

@@ -53,13 +53,14 @@ def _newton(
 ) -> tuple[Floats, Floats]:
     """Return the optima `[R, k]` and how far the last step moved eta at most, `[R]`."""
     k = design.shape[1]
+    # [n, k * k], so that the curvature of all R sets of weights is one product of matrices.
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), k * k)
     identity = np.eye(k)
     distances = np.zeros(len(theta))
     for _ in range(_STEPS):
-        q = sigmoid(theta @ design.T)
-        slope = (weights * (q - points)) @ design + ridge * theta
-        hessian = ((weights * q * (1 - q)) @ products).reshape(-1, k, k) + ridge * identity
+        q = sigmoid(theta @ design.T)  # [R, n]
+        slope = (weights * (q - points)) @ design + ridge * theta  # [R, k]
+        hessian = ((weights * q * (1 - q)) @ products).reshape(-1, k, k) + ridge * identity  # [R, k, k]
         scale = np.trace(hessian, axis1=1, axis2=2) / k + np.finfo(float).tiny
         hessian += _DAMPING * scale[:, None, None] * identity
         step = np.linalg.solve(hessian, -slope[:, :, None])[:, :, 0].astype(np.float64)

@@ -81,6 +81,7 @@ def scored(questions: Sequence[Question], games: Sequence[Game], version: Versio
     for place, question in enumerate(questions):
         of = by_prompt.get(question.prompt_id, [])
         valid_games = [game for game in of if game.points is not None]
+        # Battles of a file that does not state games may be one or several: none of them is missing.
         lacks = len(of) > len(valid_games) or len(of) == 1
         if BENCHMARKS[version].drops_prompts and lacks and not _only_battles(of):
             valid_games = []

@@ -71,6 +71,7 @@ def questions_to_judge(
         quoted += sum(has_labels for _, has_labels in parts)
         (user, _), (base, _), (own, _) = parts
         prompt = prompts[question.category]
+        # In both orders, because judges favor a place.
         judge_questions.append(Asked(key, 0, prompt.messages(user, base, own)))
         judge_questions.append(Asked(key, 1, prompt.messages(user, own, base)))
     return Questions(judge_questions, quoted)

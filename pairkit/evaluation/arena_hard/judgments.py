@@ -58,6 +58,7 @@ def read_judgments(path: Path, questions: Sequence[Question], version: Version) 
     game_keys: set[tuple[str, int]] = set()
     for number, row in rows:
         key = id_of(row, path, number)
+        # Of a battle the first model is the reference.
         models.setdefault(text_field(row, "model_b" if "winner" in row else "model", path, number), number)
         if row.get("judge") is not None:
             judges.setdefault(text_field(row, "judge", path, number), number)

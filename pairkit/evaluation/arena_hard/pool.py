@@ -84,6 +84,7 @@ def _read(path: Path, version: Version, references: Mapping[str | None, str]) ->
         )
     against = results["reference"]
     theirs = against if isinstance(against, dict) else {None: against}
+    # Of common categories: an evaluation may be of some of them alone.
     for category, name in references.items():
         if category in theirs and theirs[category] != name:
             raise InputError(

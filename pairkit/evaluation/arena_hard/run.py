@@ -154,6 +154,7 @@ def _judged(recipe: ArenaHardRecipe, inputs: Inputs, texts: Mapping[str, str], r
     engine = running.engine(recipe.judge)
     questions = questions_to_judge(inputs.questions.questions, texts, inputs.references.texts, inputs.prompts)
     games, counts = ask_judge(running, engine, recipe.judge, questions.asked, recipe.version, recipe.seed)
+    # Of the categories that are asked about, since one file may be the prompt of several.
     prompts = {inputs.prompts[question.category] for question in inputs.questions.questions}
     about = {
         "name": engine.name,

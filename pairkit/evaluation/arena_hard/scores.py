@@ -163,6 +163,7 @@ def _elo(score: Measured, suffix: str, seed: int) -> list[Measured]:
     n = int(mask.sum())
     influence = np.zeros(len(mask))
     factor = math.sqrt(n / (n - 1)) if n > 1 else math.nan
+    # The delta method: the influence on the share, times the slope of Elo in it.
     slope = _DECADE / math.log(10) / (value * (1 - value))
     influence[mask] = slope * factor * (score.scores[mask] - value) * weights / weights.sum()
     return [

@@ -150,6 +150,7 @@ def controlled(
     low, high = np.quantile(scores, [0.025, 0.975])
     features = [FEATURES[column] for column in columns]
     varying_features = [name for name, there in zip(features, model.varies, strict=True) if there]
+    # The columns of style are the last ones of the design.
     weights = model.theta[len(model.theta) - len(varying_features) :].tolist()
     return Controlled(
         model.value,
@@ -217,7 +218,7 @@ def _fitted(battles: Battles, columns: Sequence[int], version: Version, style: S
 
 def _models(battles: Battles, estimator: Estimator) -> Floats:
     """Return the columns of the models and, where the ridge makes it unique, of the reference."""
-    columns = np.eye(int(battles.model.max()) + 1)[battles.model]
+    columns = np.eye(int(battles.model.max()) + 1)[battles.model]  # [g, K]
     if estimator.ridge:
         columns = np.column_stack([columns, -np.ones(len(columns))])
     return estimator.kappa * columns
@@ -252,6 +253,7 @@ def _influence(model: _Fitted, prompts: int) -> Floats:
     battles = model.battles
     residual = battles.points - sigmoid(model.design @ model.theta)
     slope = model.value * (1 - model.value)
+    # [g], summed by prompt: its games are not independent.
     of_game = slope * model.weight * residual * (model.design @ model.direction)
     influence = np.bincount(battles.prompt, weights=of_game, minlength=prompts).astype(np.float64)
     # As in `weighted_mean`, which this is without style.

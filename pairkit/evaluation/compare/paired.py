@@ -95,6 +95,7 @@ def difference(first: Setting, second: Setting, metric: str, *, seed: int = 0) -
     low, high = _interval(a, b, value, error, share, seed)
     higher, lower, equal = _counts(a, b)
     p, test = _p(a, b, value, error, share)
+    # Influences are subtracted for the paired error; of two samples their squares would add.
     return Difference(
         metric,
         first.name,
@@ -159,6 +160,7 @@ def _with_exact(a: Side, b: Side, low: float, high: float) -> tuple[float, float
     differing = higher + lower
     if not differing or not is_few(differing + equal, differing):
         return low, high
+    # A share of directions in units of the scores: their mean gap, where all point one way.
     size = float(np.abs(a.scores - b.scores).sum()) / len(a.scores)
     exact = [size * (2 * share - 1) for share in share_interval(higher, differing)]
     return min(low, exact[0]), max(high, exact[1])

@@ -72,6 +72,7 @@ def mean_side(runs: Sequence[Measured], common: Sequence[str]) -> Side:
     return Side(
         np.mean([scores for scores, _ in columns], axis=0),
         fmean(value for value, _ in means),
+        # The influence on a mean of values is the mean of the influences.
         np.mean([influence for _, influence in means], axis=0),
         [(scores * weights, weights) for scores, weights in columns],
         [value for value, _ in means],
@@ -85,6 +86,7 @@ def estimate_side(runs: Sequence[Measured], prompts: Sequence[str]) -> Side:
     values, influences = [], []
     for run in runs:
         value, of_own, own = _estimate(run)
+        # 0 for a prompt that the run has no score of: its value does not depend on it.
         influence = np.zeros(len(prompts))
         influence[[places[prompt] for prompt in own]] = of_own
         values.append(value)

@@ -36,6 +36,7 @@ def score(problems: Problems, answers: Answers, thoughts: Thoughts) -> Scored:
     numbers = dict(zip(texts, final_numbers(list(texts.values())), strict=True))
     truncated = {key: answer.truncated for key, answer in valid_answers.items()}
     right = {
+        # A number in the middle of a cut answer may be that of a step.
         key: number is not None and number == problems.numbers[key] and not truncated[key]
         for key, number in numbers.items()
     }
@@ -48,6 +49,7 @@ def repeats(text: str) -> bool:
     >>> repeats("so " * 99), repeats("so " * 100), repeats("Two and two are four.")
     (False, True, False)
     """
+    # Without spaces, because what is repeated may break its lines elsewhere.
     words = re.findall(r"\w+|[^\w\s]", text)
     last: dict[tuple[str, ...], int] = {}
     count: Counter[tuple[str, ...]] = Counter()

@@ -192,7 +192,7 @@ def _kappa(
     if len(np.unique(people[rows])) < 2:
         return None
     index = {group: number for number, group in enumerate(dict.fromkeys(groups[row] for row in rows))}
-    tables = np.zeros((len(index), 3, 3))
+    tables = np.zeros((len(index), 3, 3))  # [groups, 3, 3]
     for row in rows:
         # Points 0, 1/2 and 1 are the rows and columns 0, 1 and 2.
         tables[index[groups[row]], int(2 * verdicts[row]), int(2 * people[row])] += 1
@@ -219,7 +219,7 @@ def _among(labels: Floats) -> Floats:
     annotators = labels.shape[1]
     left, right = np.triu_indices(annotators, 1)
     mask = ~np.isnan(labels)
-    agreements = (labels[:, left] == labels[:, right]).astype(np.float64)
+    agreements = (labels[:, left] == labels[:, right]).astype(np.float64)  # [N, A (A - 1) / 2]
     return _mean_over(agreements, mask[:, left] & mask[:, right])
 
 

@@ -22,6 +22,7 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
     two models.
     """
     rows, file = read_rows(path)
+    # By the first row, because a file has one layout.
     read = _own if is_own(rows) else _output if "output" in rows[0][1] else _messages
     ids = prompts.by_dialogue
     by_prompt: dict[str, Answer | Problem] = {}

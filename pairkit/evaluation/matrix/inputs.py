@@ -82,6 +82,7 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
                 f"two models are named {name!r}: give each its own, as --models NAME=MODEL or --answers "
                 "NAME=FILE"
             )
+    # Names are those of directories, in which some characters are replaced.
     if len(set(map(file_name, names))) < len(names):
         raise RecipeError(f"two of the names {', '.join(names)} would be one directory: change one of them")
     if len(names) < 2:

@@ -83,7 +83,7 @@ def mean_win_rate(name: str, questions: Sequence[Question], over: Mapping[str, F
 
     Where scores are missing, prompts have influence through the cells that they have a score in.
     """
-    scores = np.array(list(over.values()))
+    scores = np.array(list(over.values()))  # [K - 1, n]
     mask = ~np.isnan(scores)
     if mask.all():
         return _measured(name, questions, scores.mean(axis=0))
@@ -97,6 +97,7 @@ def mean_win_rate(name: str, questions: Sequence[Question], over: Mapping[str, F
     influence = np.zeros(len(questions))
     values = []
     for row in rows:
+        # Each model counts the same, however many of its scores are missing.
         value, of_cell = weighted_mean(scores[row][mask[row]], np.ones(mask[row].sum()))
         influence[mask[row]] += of_cell / len(rows)
         values.append(value)

@@ -63,6 +63,7 @@ def read_verdicts(path: Path, prompt_ids: Sequence[str]) -> Stored:
         verdict = _verdict(row, path, number)
         assert verdict.reference is not None
         key = (verdict.prompt_id, verdict.model, verdict.reference, verdict.game)
+        # A verdict from the other model's side is one on the same game.
         other = turned(verdict)
         if key in verdicts or (other.prompt_id, other.model, other.reference, other.game) in verdicts:
             raise InputError.at(

@@ -87,8 +87,9 @@ def _weights(n: int, resamples: int, seed: int) -> list[Floats]:
 def _games(scores: Floats, weights: Floats, models: int) -> tuple[Floats, Floats]:
     """Return games won and played, `[R, K, K]`, of scores `[P, n]` with weights `[R, n]`."""
     mask = ~np.isnan(scores)
-    upper = np.triu_indices(models, k=1)
+    upper = np.triu_indices(models, k=1)  # the pairs in the order of `pairs_of`
     won, games = (np.zeros((len(weights), models, models)) for _ in range(2))
+    # [R, P]; NaN as 0, because a missing score is no game, which the totals leave out too.
     points, totals = (2 * weights @ part.T for part in (np.where(mask, scores, 0.0), mask.astype(float)))
     won[:, *upper], won[:, *upper[::-1]] = points, totals - points
     games[:, *upper], games[:, *upper[::-1]] = totals, totals

@@ -86,6 +86,7 @@ def read_inputs(
         else read_judgments(path, questions.listed, model or stored_name, recipe.duplicates)
         for path in (files.annotations, files.agreement)
     )
+    # A judgment of other answers says nothing about these.
     for content in (judgments, other_judge):
         _check_model(content, stored_name)
     read = {"annotations": judgments, "agreement": other_judge}

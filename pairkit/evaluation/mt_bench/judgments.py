@@ -75,6 +75,7 @@ def read_judgments(
         key = (question_id(row, path, number), _turn(row, path, number))
         if key in latest:
             _check_second(key, duplicates, path, number)
+            # Of equal times the later row, because files are appended to.
             if _time(row, path, number) < _time(latest[key][1], path, latest[key][0]):
                 continue
         latest[key] = (number, row)

@@ -66,6 +66,7 @@ def games_of(
         shown_texts = [without_rating(text) for text in texts[key]]
         base = references.answers[key] if referenced and references is not None else ()
         for turn in range(1, TURNS + 1):
+            # Rated by `judged`, so that no call is paid for it.
             if not texts[key][turn - 1].strip():
                 continue
             conversation = messages(

@@ -76,6 +76,7 @@ def lengths(flat: pa.StructArray, thoughts: Any = "strip") -> Floats:
 def _uniform(key: str) -> float:
     # A text may hold half of a surrogate pair, which has no UTF-8.
     digest = hashlib.sha256(key.encode(errors="surrogatepass")).digest()
+    # 48 bits, all of which a float holds.
     return int.from_bytes(digest[:6]) / 2**48
 
 

@@ -75,7 +75,7 @@ def calibration_of(
     if not len(rows):
         return None
     gaps = (values[ordered_pairs.better] - values[ordered_pairs.worse])[rows]
-    probability = 1 / (1 + np.exp(-factor * np.abs(gaps)))
+    probability = 1 / (1 + np.exp(-factor * np.abs(gaps)))  # [pairs with two scores]
     points, prompts = points[rows], reference.prompt[ordered_pairs.owner[rows]]
     # The last bin has its upper end too.
     places = np.minimum(np.digitize(probability, _EDGES) - 1, len(_EDGES) - 2)
@@ -84,6 +84,7 @@ def calibration_of(
         inside = places == place
         signs[place] = np.sign((probability[inside] - points[inside]).sum())
         bins.append(_bin(int(place), probability[inside], points[inside], prompts[inside], seed))
+    # With the sign of its bin an error adds to the absolute value, so that ECE is a mean over pairs.
     return Calibration(bins, _ece(reference, signs[places] * (probability - points), prompts))
 
 

@@ -165,6 +165,7 @@ def _comparable(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
     flat = completions(batch)
     frame = numbers(batch, flat)
     real = frame.filter(~pl.col("noise"))
+    # Noise was made worse on purpose, and what has no rank cannot be compared.
     ranked_rows = real.filter(pl.col("rank").is_not_null())
     of_set = ranked_rows.group_by("set").agg(pl.len(), pl.col("rank").n_unique().alias("ranks"))
     alone = _counts(real.group_by("set").agg(pl.len()), "len", batch.num_rows) < 2

@@ -102,6 +102,7 @@ def pairs_of(reference: Reference) -> Pairs:
         starts = reference.starts[owners][:, None]
         groups.append((np.repeat(owners, len(left)), (starts + left).ravel(), (starts + right).ravel()))
     owner, first, second = (np.concatenate(parts) for parts in zip(*groups, strict=True))
+    # Back in the order of the sets; stable, so that results do not depend on the sort.
     order = np.argsort(owner, kind="stable")
     owner, first, second = owner[order], first[order], second[order]
     swap = reference.rank[first] > reference.rank[second]

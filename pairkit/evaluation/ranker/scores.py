@@ -102,7 +102,7 @@ def tau_b(reference: Reference, pairs: Pairs, values: Floats) -> Floats:
 
     Where all scores of a set are equal it is 0/0, and counts as 0, because such scores give no order.
     """
-    gaps = np.sign(values[pairs.better] - values[pairs.worse])
+    gaps = np.sign(values[pairs.better] - values[pairs.worse])  # [P]; NaN where a score is missing
     sets = len(reference.prompt)
 
     def total(weights: Floats) -> Floats:

@@ -70,6 +70,7 @@ def write_local(folder: Path, task: str, rows: str, original: Path) -> None:
         "dataset_path": "json",
         "dataset_name": None,
         "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        # The file is a test set alone; few-shot examples, which would need more, are refused.
         "training_split": None,
         "validation_split": None,
         "test_split": "test",

@@ -41,6 +41,7 @@ def scored(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Scored:
                 if all(isinstance(value, (bool, int, float)) for value in values):
                     full_name = f"{task}:{metric}" + ("" if name == _PLAIN else f",{name}")
                     scores = np.array(values, dtype=np.float64)
+                    # By the values, because samples do not tell which metrics are shares.
                     share = bool(((scores >= 0) & (scores <= 1)).all())
                     measurements.append(Measured(full_name, keys, scores, share=share))
             for key, row in zip(keys, filter_rows, strict=True):

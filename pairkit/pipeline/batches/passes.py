@@ -54,11 +54,11 @@ def answer_in_batches(
     judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
     batching = _Batching(pool.calls, pool.cache, pool.opened, pool.engines, pool.batching)
 
-    def stored() -> Iterator[tuple[int, pa.Table]]:
+    def states() -> Iterator[tuple[int, pa.Table]]:
         """Yield how many stages each unit is after, and its sets then."""
         for number, unit in enumerate(units(), first):
-            done, result = unit_store.read_last(folder, number, hashes)
-            yield done, (unit.result if result is None else result).sets
+            stage_count, result = unit_store.read_last(folder, number, hashes)
+            yield stage_count, (unit.result if result is None else result).sets
 
     if recipe.generate is not None:
         if has_batches(recipe.generate):
@@ -66,7 +66,7 @@ def answer_in_batches(
             generation = model_stages.open_generation(recipe.generate, recipe.seed, batching)
 
             def ask() -> None:
-                tables = (sets for done, sets in stored() if not done)
+                tables = (sets for stage_count, sets in states() if not stage_count)
                 for _ in generation(tables, no_progress):
                     pass
 
@@ -79,9 +79,9 @@ def answer_in_batches(
         rankers = [table.load(block, batching, recipe.seed) for block in judges]
 
         def judge() -> None:
-            for done, sets in stored():
+            for stage_count, sets in states():
                 # All judges, so that their batches run at the same time.
-                if done < len(hashes):
+                if stage_count < len(hashes):
                     for ranker in rankers:
                         ranker.score(sets, no_progress)
 
@@ -102,14 +102,14 @@ def _settle(engines: Sequence[BatchEngine], ask: Callable[[], None], what: str) 
 
 def _wait(engine: BatchEngine, what: str) -> bool:
     if not engine.waiting:
-        return engine.wait(lambda done: None)
+        return engine.wait(lambda count: None)
     with progress(f"Waiting for {what} in batches", engine.waiting, unit="requests") as advance:
         shown = 0
 
-        def on_look(done: int) -> None:
+        def on_look(count: int) -> None:
             nonlocal shown
-            advance(done - shown)
-            shown = done
+            advance(count - shown)
+            shown = count
 
         try:
             return engine.wait(on_look)

@@ -51,8 +51,8 @@ def plan(recipe: BuildRecipe, opened: Opened, cache: Path) -> list[str]:
     judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
     lines = []
     with ExitStack() as stack:
-        stored = stack.enter_context(closing(StoredCalls(cache)))
-        pool = _Planning(recipe.calls, stored, stack)
+        calls = stack.enter_context(closing(StoredCalls(cache)))
+        pool = _Planning(recipe.calls, calls, stack)
         sets = _sets(recipe, opened)
         if generates:
             sets = _generated(recipe, pool, sets)
@@ -71,8 +71,8 @@ def plan(recipe: BuildRecipe, opened: Opened, cache: Path) -> list[str]:
                 continue
             lines += _described(name, pool.planned[id(judge)].name, pool.planned[id(judge)], recipe.calls)
             lines.append("  further questions follow the completions and verdicts that are not there yet")
-        if stored.hits:
-            lines.append(f"  {stored.hits:,} answers are in {cache}")
+        if calls.hits:
+            lines.append(f"  {calls.hits:,} answers are in {cache}")
     return lines
 
 
@@ -88,16 +88,16 @@ def _generated(recipe: BuildRecipe, pool: EnginePool, sets: Iterator[pa.Table]) 
         yield result.sets
 
 
-def _described(name: str, model: str, planned: PlannedEngine, calls: CallSettings) -> list[str]:
-    batches = f"{planned.batches:,} batch{'es' * (planned.batches != 1)}"
-    before = f"; {planned.submitted:,} are in batches of an earlier run" if planned.submitted else ""
-    size = f"{planned.size / 1e6:,.1f} MB"
+def _described(name: str, model: str, engine: PlannedEngine, calls: CallSettings) -> list[str]:
+    batches = f"{engine.batches:,} batch{'es' * (engine.batches != 1)}"
+    before = f"; {engine.submitted:,} are in batches of an earlier run" if engine.submitted else ""
+    size = f"{engine.size / 1e6:,.1f} MB"
     lines = [
-        f"batches of {name}: {planned.requests:,} requests in {batches}, {size}{before}",
-        f"  at most about {planned.prompt:,} prompt and {planned.completion:,} completion tokens",
+        f"batches of {name}: {engine.requests:,} requests in {batches}, {size}{before}",
+        f"  at most about {engine.prompt:,} prompt and {engine.completion:,} completion tokens",
     ]
     if price := calls.prices.get(model):
-        whole = (price.input * planned.prompt + price.output * planned.completion) / 1e6
+        whole = (price.input * engine.prompt + price.output * engine.completion) / 1e6
         share = calls.batches.price
         lines[-1] += f", at a cost of at most about {_money(share * whole)} ({share:.0%} of {_money(whole)})"
     return lines

@@ -57,8 +57,8 @@ def parse(text: str) -> Part:
     >>> str(parse("3/64"))
     'part 3 of 64'
     """
-    found = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text)
-    part = Part(*map(int, found.groups())) if found else None
+    match = re.fullmatch(r"(\d{1,5})/(\d{1,5})", text)
+    part = Part(*map(int, match.groups())) if match else None
     if part is None or not 1 <= part.number <= part.of:
         raise UsageError(f"cannot read --part {text!r}: write I/N, such as 3/64, with I from 1 to N")
     return part
@@ -115,8 +115,8 @@ def build_part(
                 prepass_key(recipe, identity),
                 recipe.unit_rows,
             )
-            made = _ask(recipe, opened, keys, folder, part, pool, str(out), screen)
-        record = {"part": part.number, "of": part.of, "keys": list(keys.values()), **made}
+            counts = _ask(recipe, opened, keys, folder, part, pool, str(out), screen)
+        record = {"part": part.number, "of": part.of, "keys": list(keys.values()), **counts}
         write_json(folder / f"{part.name}.json", record)
         return record
 
@@ -131,8 +131,8 @@ def finished_parts(recipe: BuildRecipe, out: Path) -> Path | None:
         return None
     opened = open_input(recipe.input, out)
     keys = list(_keys(recipe, identify_build(recipe, opened)).values())
-    names = [found for path in folder.glob("part-*.json") if (found := _MARKER.fullmatch(path.name))]
-    parts = sorted(Part(int(found[1]), int(found[2])) for found in names)
+    matches = [match for path in folder.glob("part-*.json") if (match := _MARKER.fullmatch(path.name))]
+    parts = sorted(Part(int(match[1]), int(match[2])) for match in matches)
     if not parts:
         raise InputError(f"{folder}: no part is complete; run the parts first, as --part 1/N to --part N/N")
     if len({part.of for part in parts}) > 1:
@@ -186,10 +186,10 @@ def _keys(recipe: BuildRecipe, identity: Identity) -> Mapping[str, str]:
 
 @contextmanager
 def _pool(recipe: BuildRecipe, cache: Path, *, retry_failed: bool) -> Iterator[EnginePool]:
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         calls = Cache(cache, retry_failed=retry_failed)
-        opened.callback(calls.close)
-        yield EnginePool(recipe.calls, calls, opened)
+        stack.callback(calls.close)
+        yield EnginePool(recipe.calls, calls, stack)
 
 
 def _ask(
@@ -207,14 +207,14 @@ def _ask(
     # All units, because those of other parts hold earlier occurrences of the same prompts.
     units = screened(identified(inputs.reading(opened.batches(rows=recipe.unit_rows)), {}), screen)
     own = islice(units, part.number - 1, None, part.of)
-    made = {"units": 0, "rows": 0}
+    counts = {"units": 0, "rows": 0}
     with progress(f"Building {out}, {part}", None, unit="rows") as advance:
-        asked = model_stages.ask_models(
+        stream = model_stages.ask_models(
             own, recipe, keys, folder, part.number - 1, pool, advance, step=part.of
         )
-        with closing(asked):
-            for unit in asked:
-                made = {"units": made["units"] + 1, "rows": made["rows"] + unit.rows}
+        with closing(stream):
+            for unit in stream:
+                counts = {"units": counts["units"] + 1, "rows": counts["rows"] + unit.rows}
                 advance(unit.rows - unit.shown)
         try:
             inputs.check_written()
@@ -222,7 +222,7 @@ def _ask(
             # Made from other rows than their names say.
             _remove(folder, part)
             raise
-    return made
+    return counts
 
 
 def _admit(folder: Path, part: Part, on_existing: OnExisting) -> None:

@@ -135,9 +135,9 @@ def _complete(recipe: BuildRecipe, store: Store, held: Held, folder: Path, *, ke
             theirs = directory.identity_of(Path(shadow), "complete")
         except ExistingOutputError as error:
             raise ExistingOutputError(str(error).replace(shadow, str(store.address))) from error
-    if changed := differences(theirs, {key: identity.get(key, {}) for key in theirs}):
+    if changes := differences(theirs, {key: identity.get(key, {}) for key in theirs}):
         raise ExistingOutputError(
-            f"{store.address} contains a complete dataset with other settings: {'; '.join(changed)}. "
+            f"{store.address} contains a complete dataset with other settings: {'; '.join(changes)}. "
             "Choose another --out, or use --on-existing delete to start over"
         )
     check_card(store.address, manifest, recipe)
@@ -152,11 +152,11 @@ def _complete(recipe: BuildRecipe, store: Store, held: Held, folder: Path, *, ke
 @contextmanager
 def _uploading(folder: Path, address: Address) -> Iterator[None]:
     """Say of what stops an upload that the dataset is built, and how to go on."""
-    kept = f"what is built is kept in {folder}; run the same command again to upload the rest"
+    note = f"what is built is kept in {folder}; run the same command again to upload the rest"
     try:
-        with stoppable(folder, lambda: f"{address}: stopped; {kept}"):
+        with stoppable(folder, lambda: f"{address}: stopped; {note}"):
             yield
     except ExistingOutputError as error:
         raise ExistingOutputError(f"{error}; what is built is kept in {folder}") from error
     except (OutputError, InputError) as error:
-        raise type(error)(f"{error}; {kept}") from error
+        raise type(error)(f"{error}; {note}") from error

@@ -58,10 +58,10 @@ class Local:
             closing(read),
             closing(
                 ask_models(read, work.recipe, work.keys, work.results, work.first, self._pool, advance)
-            ) as asked,
-            closing(mapped(partial(finish, recipe=work.recipe), asked, self._workers)) as done,
+            ) as answered_units,
+            closing(mapped(partial(finish, recipe=work.recipe), answered_units, self._workers)) as results,
         ):
-            yield from done
+            yield from results
 
     def usage(self) -> dict[str, float]:
         return self._pool.usage()

@@ -61,7 +61,7 @@ def _completions(sets: pa.Table) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     Completions of two sets can be compared if all have a score; if none has a score or a rank, there is
     nothing to compare.
     """
-    made = []
+    frames = []
     for batch in batches(sets):
         score = pl.col("score").fill_nan(None)
         frame = (
@@ -77,14 +77,14 @@ def _completions(sets: pa.Table) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
         )
         rows = pl.DataFrame({"set": pl.int_range(batch.num_rows, eager=True)})
         frame = rows.join(frame, on="set", how="left", maintain_order="left")
-        made.append(
+        frames.append(
             frame.select(
                 pl.when(pl.col("scores") > 1).then("margin").fill_null(-np.inf).cast(pl.Float32),
                 pl.col("count").fill_null(0),
                 (pl.col("scored") | pl.col("bare")).fill_null(True),
             )
         )
-    if not made:
+    if not frames:
         return np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, bool)
-    whole = pl.concat(made)
+    whole = pl.concat(frames)
     return tuple(whole.to_series(place).to_numpy() for place in range(3))  # type: ignore[return-value]

@@ -98,15 +98,13 @@ class Decontamination:
     def _add(
         self, set_ids: pa.Array, owners: npt.NDArray[np.int64], texts: pa.Array, part: str, first: int
     ) -> None:
-        listed = words(pl.Series(texts, dtype=pl.String))
-        grams = ngrams(listed, self._settings.ngram)
+        word_lists = words(pl.Series(texts, dtype=pl.String))
+        grams = ngrams(word_lists, self._settings.ngram)
         place = np.searchsorted(self._index.hashes, grams.hashes)
         place = np.minimum(place, len(self._index.hashes) - 1)
-        found = self._index.hashes[place] == grams.hashes
-        hits = pl.DataFrame({"text_row": grams.texts[found], "gram": place[found]}).unique(
-            maintain_order=True
-        )
-        whole = _whole(listed).join(self._index.whole, on="whole", maintain_order="left")
+        mask = self._index.hashes[place] == grams.hashes
+        hits = pl.DataFrame({"text_row": grams.texts[mask], "gram": place[mask]}).unique(maintain_order=True)
+        whole = _whole(word_lists).join(self._index.whole, on="whole", maintain_order="left")
         with_hits = np.unique(np.concatenate([hits["text_row"].to_numpy(), whole["text_row"].to_numpy()]))
         if not len(with_hits):
             return
@@ -118,13 +116,13 @@ class Decontamination:
             )
         )
         self._wholes.append(whole.select(rows, "item"))
-        kept = pa.array(with_hits)
+        text_rows = pa.array(with_hits)
         columns = [
             pa.array(with_hits + self._texts),
             pa.array(owners[with_hits] + first),
             set_ids.take(pa.array(owners[with_hits])),
-            pa.repeat(part, len(kept)),
-            texts.take(kept),
+            pa.repeat(part, len(text_rows)),
+            texts.take(text_rows),
         ]
         self._writer.write_table(pa.table(columns, schema=_TEXTS))
         self._texts += len(texts)
@@ -138,7 +136,7 @@ class Decontamination:
             schema={"number": pl.Int64, "benchmark": pl.String, "item": pl.String, "text": pl.String},
             orient="row",
         ).rename({"text": "benchmark_text"})
-        told = []
+        verdicts = []
         with (
             replacing(report) as temporary,
             parquet.open_writer(temporary, REPORT) as writer,
@@ -148,8 +146,8 @@ class Decontamination:
                 frame = pl.DataFrame(pl.from_arrow(batch)).join(overlaps, on="text_row")
                 frame = frame.join(names, on="number").sort("text_row", "number")
                 writer.write_table(pa.table(frame.select(REPORT.names).to_arrow()).cast(REPORT))
-                told.append(frame.filter("dropped").select("set_row", "benchmark", "item", "overlap"))
-        return _leaving(pl.concat(told) if told else None)
+                verdicts.append(frame.filter("dropped").select("set_row", "benchmark", "item", "overlap"))
+        return _leaving(pl.concat(verdicts) if verdicts else None)
 
     def _overlaps(self) -> pl.DataFrame:
         """Return a row per text and benchmark prompt that share a run that counts, or all of their words."""
@@ -160,9 +158,9 @@ class Decontamination:
         carried[by_source["gram"].to_numpy()] = by_source["len"].to_numpy()
         counts = (index.spread <= COMMON) & (carried <= settings.boilerplate)
         pairs = index.frame.filter(pl.Series(counts[index.frame["gram"].to_numpy()]))
-        counted = pairs.group_by("item").len("counted")
+        totals = pairs.group_by("item").len("counted")
         shared = (
-            hits.join(pairs, on="gram").group_by("text_row", "item").len("shared").join(counted, on="item")
+            hits.join(pairs, on="gram").group_by("text_row", "item").len("shared").join(totals, on="item")
         )
         whole = pl.concat(self._wholes) if self._wholes else pl.DataFrame(schema=_NO_WHOLE)
         # Also where none of its runs counts: a short prompt, or one that is all boilerplate.
@@ -189,17 +187,17 @@ _NO_WHOLE = {"text_row": pl.Int64, "item": pl.Int64}
 
 
 def _index(benchmarks: Benchmarks, n: int) -> _Index:
-    listed = words(pl.Series([item.text for item in benchmarks.items], dtype=pl.String))
-    grams: Ngrams = ngrams(listed, n)
+    word_lists = words(pl.Series([item.text for item in benchmarks.items], dtype=pl.String))
+    grams: Ngrams = ngrams(word_lists, n)
     hashes, places = np.unique(grams.hashes, return_inverse=True)
     frame = pl.DataFrame({"item": grams.texts, "gram": places.astype(np.int64)}).unique(maintain_order=True)
-    whole = _whole(listed).select("whole", item="text_row")
+    whole = _whole(word_lists).select("whole", item="text_row")
     return _Index(hashes, frame, np.bincount(frame["gram"].to_numpy(), minlength=len(hashes)), whole)
 
 
-def _whole(listed: pl.Series) -> pl.DataFrame:
+def _whole(word_lists: pl.Series) -> pl.DataFrame:
     """Return `whole`, a hash of all words of each text that has one, and `text_row`, its place."""
-    frame = pl.DataFrame({"whole": listed.list.join(" ").hash(seed=0), "words": listed.list.len()})
+    frame = pl.DataFrame({"whole": word_lists.list.join(" ").hash(seed=0), "words": word_lists.list.len()})
     frame = frame.with_columns(text_row=pl.int_range(pl.len(), dtype=pl.Int64))
     return frame.filter(pl.col("words") > 0).drop("words")
 

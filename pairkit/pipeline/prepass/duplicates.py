@@ -47,14 +47,14 @@ def duplicates(
     if signatures is not None and settings.threshold is not None:
         heads = np.sort(head)
         heads = columns.preferred(heads[signatures.worded[heads]], settings.keep)
-        found = near_duplicates(signatures.numbers, heads, settings.threshold)
+        twins = near_duplicates(signatures.numbers, heads, settings.threshold)
         # Sets of one prompt leave together.
-        near, similarity = found.row[twin], found.similarity[twin]
+        near, similarity = twins.row[twin], twins.similarity[twin]
     words_alike = near >= 0
     if by_meaning is not None:
-        found = by_meaning(columns.preferred(np.sort(alive[(twin == alive) & ~words_alike]), settings.keep))
-        near = np.where(words_alike, near, found.row[twin])
-        similarity = np.where(words_alike, similarity, found.similarity[twin])
+        twins = by_meaning(columns.preferred(np.sort(alive[(twin == alive) & ~words_alike]), settings.keep))
+        near = np.where(words_alike, near, twins.row[twin])
+        similarity = np.where(words_alike, similarity, twins.similarity[twin])
     exact = others & np.bool_(not merging)
     alike = (near >= 0) & ~exact
     # Not into a set that leaves, with which they leave as well.

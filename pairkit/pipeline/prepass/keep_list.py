@@ -86,26 +86,26 @@ class KeepList(NamedTuple):
         """Append the completions of merged sets to those of their targets."""
         if not len(self.targets):
             return sets
-        made = []
+        parts = []
         for batch in batches(sets):
             ids = ids_of(batch["set_id"].to_pylist())
             first = np.searchsorted(self.targets, ids, "left")
-            given = offsets(np.searchsorted(self.targets, ids, "right") - first)
-            owners = list_indices(given)
-            rows = self.places[first[owners] + indices_within(given)]
-            made.append(_extended(batch, owners, self.merged.take(pa.array(rows)).combine_chunks()))
-        return pa.Table.from_batches(made, schema=SETS)
+            cuts = offsets(np.searchsorted(self.targets, ids, "right") - first)
+            owners = list_indices(cuts)
+            rows = self.places[first[owners] + indices_within(cuts)]
+            parts.append(_extended(batch, owners, self.merged.take(pa.array(rows)).combine_chunks()))
+        return pa.Table.from_batches(parts, schema=SETS)
 
 
 def _extended(batch: pa.RecordBatch, owners: Indices, lists: pa.ListArray) -> pa.RecordBatch:
     """Append the completions of each of `lists` to set `owners[i]`, whose completions are ranked anew."""
     if not len(owners):
         return batch
-    cuts, added = flatten(lists)
+    cuts, additions = flatten(lists)
     sets = np.concatenate(
         [pc.list_parent_indices(batch["completions"]).to_numpy(), owners[list_indices(cuts)]]
     )
-    pool = pa.concat_arrays([completions(batch), added])
+    pool = pa.concat_arrays([completions(batch), additions])
     # By their scores, because ranks within two sets tell nothing about completions of both.
     ranks = pc.if_else(pa.array(np.isin(sets, owners)), pa.scalar(None, pa.int32()), pool.field("rank"))
     order = np.argsort(sets, kind="stable")

@@ -47,12 +47,12 @@ class Signatures:
         texts = prompt_texts(prompts, system=False)
         grams = ngrams(words(texts, symbols=True), self._ngram)
         cuts = grams.cuts.astype(np.uint64)
-        made = RMinHash.digest_matrix_from_flat_token_hashes(grams.hashes, cuts, PERMUTATIONS, _SEED)
+        digests = RMinHash.digest_matrix_from_flat_token_hashes(grams.hashes, cuts, PERMUTATIONS, _SEED)
         while self._count + len(texts) > len(self._numbers):
             # In place, so that memory never holds two copies.
             self._numbers.resize((len(self._numbers) + _GROWTH, PERMUTATIONS), refcheck=False)
         if len(texts):
-            rows = np.array(made.to_rows(), np.uint32).astype(np.uint16)
+            rows = np.array(digests.to_rows(), np.uint32).astype(np.uint16)
             self._numbers[self._count : self._count + len(texts)] = rows
         self._count += len(texts)
         self._worded.append(np.diff(grams.cuts) > 0)
@@ -86,14 +86,14 @@ def near_duplicates(numbers: npt.NDArray[np.uint16], preferred: Rows, threshold:
     width = band_width(threshold)
     remaining = preferred
     while len(remaining):
-        found = _pass(numbers, remaining, threshold, width)
-        matched = np.flatnonzero(found.row >= 0)
-        if not len(matched):
+        twins = _pass(numbers, remaining, threshold, width)
+        places = np.flatnonzero(twins.row >= 0)
+        if not len(places):
             break
         # One whose twin leaves is looked for again: it may be like none that stays.
-        settled = matched[found.row[found.row[matched]] < 0]
-        twin[remaining[settled]] = remaining[found.row[settled]]
-        similarity[remaining[settled]] = found.similarity[settled]
+        settled = places[twins.row[twins.row[places]] < 0]
+        twin[remaining[settled]] = remaining[twins.row[settled]]
+        similarity[remaining[settled]] = twins.similarity[settled]
         # So is one whose twin of an earlier pass leaves in this one.
         lost = preferred[_chained(twin, preferred)]
         twin[lost] = -1
@@ -140,8 +140,8 @@ def _pass(numbers: npt.NDArray[np.uint16], rows: Rows, threshold: float, width: 
             hit = (compared >= threshold) & (members != center)
             twin[members[hit]], similarity[members[hit]] = center[hit], compared[hit]
             # Those that are like no center so far are compared with the next one.
-            left = ~hit & (members != center)
-            members, group = members[left], group[left]
+            remaining = ~hit & (members != center)
+            members, group = members[remaining], group[remaining]
     return Twins(twin, similarity)
 
 

@@ -22,13 +22,13 @@ Ranked = Callable[[pa.Table], pa.Table]
 
 
 def preview(
-    settings: Prepass, opened: Opened, unit_rows: int, *, limited: bool, ranked: Ranked | None
+    settings: Prepass, opened: Opened, unit_rows: int, *, limited: bool, rank: Ranked | None
 ) -> list[str]:
     """Return a line per reason, with the number of sets that would leave for it; none if nothing can.
 
     Args:
         limited: whether the recipe limits the rows itself; else the first `ROWS` are read.
-        ranked: what the stages of a build before the filters do; None if they ask a model.
+        rank: what the stages of a build before the filters do; None if they ask a model.
     """
     after = blocks(settings.filters, before=False)
     if not (settings.whole or after or blocks(settings.filters, before=True)):
@@ -42,8 +42,8 @@ def preview(
             read += sets.num_rows
             result = take_out(sets) if take_out is not None else StageResult(sets)
             leaving.update({name.removeprefix("quarantined_"): n for name, n in result.counts.items()})
-            if ranked is not None and after:
-                judged = judge(ranked(result.sets), after)
+            if rank is not None and after:
+                judged = judge(rank(result.sets), after)
                 leaving.update(dict.fromkeys((f"{PREFIX}{name}" for name in after), 0))
                 leaving.update(judged.reason.drop_nulls().to_list())
                 alone.update({f"{PREFIX}{name}": int(judged.drops[name].sum()) for name in after})
@@ -53,11 +53,7 @@ def preview(
         f"would leave, of the sets of the first {read:,} ({hint}a set is counted once, for the first "
         "reason):",
         *(f"  {number:>9,} {name}{_alone(alone, name, number)}" for name, number in leaving.items()),
-        *(
-            ["  (filters of completions are not tried: a model ranks them)"]
-            if after and ranked is None
-            else []
-        ),
+        *(["  (filters of completions are not tried: a model ranks them)"] if after and rank is None else []),
     ]
 
 

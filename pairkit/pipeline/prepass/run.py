@@ -69,9 +69,11 @@ def check(settings: Prepass, *, generated: bool) -> None:
 def libraries(settings: Prepass) -> list[str]:
     """Return the libraries that the outcome depends on."""
     near = settings.dedup is not None and settings.dedup.threshold is not None
-    asked = settings.filters.prompt_language or settings.filters.completion_language
+    languages = settings.filters.prompt_language or settings.filters.completion_language
     meaning = settings.dedup is not None and settings.dedup.semantic is not None
-    return [near_duplicates.PACKAGE] * near + [semantic.PACKAGE] * meaning + [language.PACKAGE] * bool(asked)
+    return (
+        [near_duplicates.PACKAGE] * near + [semantic.PACKAGE] * meaning + [language.PACKAGE] * bool(languages)
+    )
 
 
 def screen(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows: int) -> Screen | None:
@@ -100,11 +102,11 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
     with ExitStack() as stack:
         overlaps = None
         if decontaminate is not None:
-            loaded = benchmarks.load(decontaminate.against)
-            overlaps = stack.enter_context(Decontamination(decontaminate, loaded, folder))
-        asked = blocks(settings.filters, before=True)
+            benchmark_prompts = benchmarks.load(decontaminate.against)
+            overlaps = stack.enter_context(Decontamination(decontaminate, benchmark_prompts, folder))
+        filters = blocks(settings.filters, before=True)
         for sets in identified(opened, unit_rows, "prepass"):
-            judged = judge(sets, asked)
+            judged = judge(sets, filters)
             leaving = judged.reason.is_not_null()
             rows = columns.rows + np.flatnonzero(leaving.to_numpy())
             verdicts.add(
@@ -122,12 +124,12 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
             files.append(DECONTAMINATION_FILE)
     if dedup is not None:
         by_meaning = partial(_by_meaning, columns, dedup, opened, unit_rows) if dedup.semantic else None
-        found = duplicates(columns, signatures, dedup, by_meaning)
-        verdicts.add(found.rows, found.reasons, found.details)
-        if len(found.merged):
-            _write_merges(columns, found, opened, unit_rows, folder / MERGES)
+        copies = duplicates(columns, signatures, dedup, by_meaning)
+        verdicts.add(copies.rows, copies.reasons, copies.details)
+        if len(copies.merged):
+            _write_merges(columns, copies, opened, unit_rows, folder / MERGES)
             files.append(MERGES)
-    names = [f"{PREFIX}{name}" for name in asked] + [CONTAMINATED] * (overlaps is not None)
+    names = [f"{PREFIX}{name}" for name in filters] + [CONTAMINATED] * (overlaps is not None)
     if dedup is not None:
         names += [EXACT] if dedup.exact == "drop" else [MERGED]
         names += [NEAR] * near + [SEMANTIC] * (dedup.semantic is not None)
@@ -152,25 +154,25 @@ class _Verdicts:
         return pa.concat_tables([SCHEMA.empty_table(), *parts])
 
 
-def _contaminate(columns: Columns, verdicts: _Verdicts, found: Contaminated) -> None:
+def _contaminate(columns: Columns, verdicts: _Verdicts, contamination: Contaminated) -> None:
     """Add a verdict on each contaminated set that has none yet."""
-    fresh = ~columns.leaving[found.rows]
-    rows = found.rows[fresh]
+    fresh = ~columns.leaving[contamination.rows]
+    rows = contamination.rows[fresh]
     verdicts.add(
-        rows, pa.array([CONTAMINATED] * len(rows), pa.string()), found.details.filter(pa.array(fresh))
+        rows, pa.array([CONTAMINATED] * len(rows), pa.string()), contamination.details.filter(pa.array(fresh))
     )
     columns.leaving[rows] = True
 
 
 def identified(opened: Opened, unit_rows: int, what: str) -> Iterator[pa.Table]:
     """Yield the sets of the source with their ids, as the build will give them."""
-    seen: dict[str, int] = {}
+    occurrences: dict[str, int] = {}
     with (
         progress(f"{what}: reading {opened.source.name}", opened.total_rows, unit="rows") as advance,
         closing(ahead(opened.batches(rows=unit_rows), 2)) as ahead_of_us,
     ):
         for batch in ahead_of_us:
-            yield identify(batch.sets, seen)
+            yield identify(batch.sets, occurrences)
             advance(batch.counts["rows"])
 
 
@@ -178,25 +180,25 @@ def _by_meaning(columns: Columns, settings: DedupRecipe, opened: Opened, unit_ro
     """Read the source again for the texts of `rows`, and find those that mean the same."""
     assert settings.semantic is not None
     assert settings.model is not None
-    wanted = np.zeros(columns.rows, np.bool_)
-    wanted[rows] = True
+    selection = np.zeros(columns.rows, np.bool_)
+    selection[rows] = True
     texts: list[str] = []
     first = 0
     for sets in identified(opened, unit_rows, "meanings"):
-        mask = pa.array(wanted[first : first + sets.num_rows])
+        mask = pa.array(selection[first : first + sets.num_rows])
         texts += prompt_texts(sets["prompt"].combine_chunks().filter(mask), system=False).to_list()
         first += sets.num_rows
     # In the order of the source so far.
-    places = np.cumsum(wanted) - 1
+    places = np.cumsum(selection) - 1
     ordered = [texts[place] for place in places[rows].tolist()]
     return semantic_duplicates(ordered, rows, columns.rows, settings.semantic, settings.model)
 
 
-def _write_merges(columns: Columns, found: Duplicates, opened: Opened, unit_rows: int, file: Path) -> None:
+def _write_merges(columns: Columns, copies: Duplicates, opened: Opened, unit_rows: int, file: Path) -> None:
     """Read the source again and write the completions of merged sets, each with the set they go to."""
-    ids = columns.ids[found.merged]
+    ids = columns.ids[copies.merged]
     order = np.argsort(ids)
-    ids, targets = ids[order], columns.ids[found.targets][order]
+    ids, targets = ids[order], columns.ids[copies.targets][order]
     with (
         replacing(file) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,

@@ -32,8 +32,8 @@ def semantic_duplicates(texts: list[str], rows: Rows, total: int, threshold: flo
     twin, similarity = np.full(total, -1, np.int64), np.zeros(total, np.float32)
     # With the place in the text, because semhash joins records of equal texts, which the caller keeps.
     records = [{"place": place, "text": text} for place, text in enumerate(texts)]
-    found = SemHash.from_records(records, columns=["text"], model=encoder, ann_backend="basic")
-    for each in found.self_deduplicate(threshold).filtered:
+    index = SemHash.from_records(records, columns=["text"], model=encoder, ann_backend="basic")
+    for each in index.self_deduplicate(threshold).filtered:
         row = rows[each.record["place"]]
         twin[row], similarity[row] = rows[each.duplicate_of["place"]], each.score
     return Twins(twin, similarity)

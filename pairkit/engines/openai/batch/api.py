@@ -85,8 +85,8 @@ class BatchAPI:
 
         async def once() -> str:
             nonlocal again
-            if again and (found := await self._find(name, file)):
-                return found
+            if again and (batch_id := await self._find(name, file)):
+                return batch_id
             again = True
             answer = await self._json("POST", "batches", content, {"Content-Type": "application/json"})
             return _id_in(answer, "batch")
@@ -130,16 +130,16 @@ class BatchAPI:
         after = ""
         for _ in range(_PAGES):
             answer = await self._json("GET", f"batches?limit=100{after}")
-            listed = [each for each in answer.get("data") or () if isinstance(each, Mapping)]
-            for each in listed:
+            batches = [each for each in answer.get("data") or () if isinstance(each, Mapping)]
+            for each in batches:
                 about = each.get("metadata")
                 named = isinstance(about, Mapping) and about.get(_METADATA) == name
                 # Each file is that of one batch, and not every server keeps metadata.
                 if named or each.get("input_file_id") == file:
                     return _id_in(each, "batch")
-            if not listed or not answer.get("has_more"):
+            if not batches or not answer.get("has_more"):
                 return None
-            after = f"&after={_id_in(listed[-1], 'batch')}"
+            after = f"&after={_id_in(batches[-1], 'batch')}"
         raise EngineError(
             f"{self._where}: batch {name} is not among the last {100 * _PAGES:,}; an earlier run was "
             "stopped while it was created. Look for it there, then choose another --cache to submit it again"
@@ -160,12 +160,12 @@ class BatchAPI:
         if status not in (200, 201):
             raise self._failed(status, content, path)
         try:
-            found = loads(decoded(content))
+            value = loads(decoded(content))
         except ValueError as error:
             raise _Temporary("the answer is not JSON") from error
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise _Temporary("the answer is not a JSON object")
-        return found
+        return value
 
     def _failed(self, status: int, content: bytes, path: str) -> Exception:
         error = server_error(status, content, self._client.secrets)
@@ -215,18 +215,18 @@ class BatchAPI:
 
 def _id_in(answer: Mapping[str, Any], what: str) -> str:
     """Return the id in an answer, which becomes part of URLs."""
-    found = answer.get("id")
-    if not isinstance(found, str) or not _ID.fullmatch(found):
+    value = answer.get("id")
+    if not isinstance(value, str) or not _ID.fullmatch(value):
         raise _Temporary(f"the answer has no id of a {what}")
-    return found
+    return value
 
 
 def _state(about: Mapping[str, Any]) -> State:
     counts = about.get("request_counts")
     numbers = [counts.get(name) for name in ("completed", "failed")] if isinstance(counts, Mapping) else []
     errors = about.get("errors")
-    listed = errors.get("data") if isinstance(errors, Mapping) else None
-    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], Mapping) else {}
+    entries = errors.get("data") if isinstance(errors, Mapping) else None
+    first = entries[0] if isinstance(entries, list) and entries and isinstance(entries[0], Mapping) else {}
     return State(
         str(about.get("status")).lower(),  # in capitals at some servers
         _file_of(about.get("output_file_id")),

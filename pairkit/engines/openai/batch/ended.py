@@ -49,22 +49,22 @@ def read_outcome(
 
     Raises what `download` raises, and `OutputError`.
     """
-    answered, seen = set[str](), set[str]()
+    answered_ids, seen_ids = set[str](), set[str]()
     prompt = completion = 0
     why, noted = Counter[str](), Counter[str]()
     for name in filter(None, (state.output, state.errors)):
         # Next to the cache, because /tmp may be small and in memory.
         with _temporary(cache) as file:
             download(name, file)
-            for answer in read_answers(file, rows, seen, secrets, noted):
+            for answer in read_answers(file, rows, seen_ids, secrets, noted):
                 prompt, completion = prompt + answer.used.prompt, completion + answer.used.completion
                 if isinstance(answer.content, Parsed):
                     cache.put(answer.row.key, (answer.content.completions,))
-                    answered.add(answer.row.custom_id)
+                    answered_ids.add(answer.row.custom_id)
                 else:
                     why[answer.content.why] += 1
-    why["without an answer"] += len(rows) - len(answered) - why.total()
-    return Outcome(answered, Tokens(prompt, completion) if seen else NO_TOKENS, +why, noted)
+    why["without an answer"] += len(rows) - len(answered_ids) - why.total()
+    return Outcome(answered_ids, Tokens(prompt, completion) if seen_ids else NO_TOKENS, +why, noted)
 
 
 def report(where: str, state: State, outcome: Outcome, total: int, *, others: bool) -> None:
@@ -75,7 +75,7 @@ def report(where: str, state: State, outcome: Outcome, total: int, *, others: bo
     if outcome.noted:
         lines = ", ".join(f"{count:,} {what}" for what, count in outcome.noted.most_common(_REASONS))
         warn(f"{where}: lines of its files are no answers: {lines}")
-    done = f"{len(outcome.answered):,} of {total:,} requests are answered"
+    tally = f"{len(outcome.answered):,} of {total:,} requests are answered"
     if state.status == "failed" and state.code == _FULL and others:
         log(f"{where} is submitted again when others are done: {state.why}")
     elif state.status == "failed":
@@ -87,13 +87,13 @@ def report(where: str, state: State, outcome: Outcome, total: int, *, others: bo
         )
     elif state.status == "cancelled":
         raise EngineError(
-            f"{where} was cancelled; {done} and kept. Run the same command again to submit the others, or "
+            f"{where} was cancelled; {tally} and kept. Run the same command again to submit the others, or "
             "with calls.batch=false to ask them directly"
         )
     else:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in outcome.why.most_common(_REASONS))
-        left = f"; the others are asked directly: {reasons}" if outcome.why else ""
-        log(f"{where} {state.status}: {done}{left}")
+        note = f"; the others are asked directly: {reasons}" if outcome.why else ""
+        log(f"{where} {state.status}: {tally}{note}")
 
 
 def _temporary(cache: Cache) -> BinaryIO:

@@ -81,11 +81,11 @@ class OpenAIBatches:
 
     def submit(self, number: int, call: Call) -> None:
         key = call_key(self.identity, call)
-        found = self.store.batch_of(key, self._server)
-        if found is True:
+        membership = self.store.batch_of(key, self._server)
+        if membership is True:
             self.direct.submit(number, call)
-        elif isinstance(found, Batch):
-            self._expect(found)
+        elif isinstance(membership, Batch):
+            self._expect(membership)
             self._ready.append((number, (PENDING,)))
         elif self._tried:
             self._put(number, key, call)
@@ -121,8 +121,8 @@ class OpenAIBatches:
                 if batch.file is None:
                     self.store.end(batch.name)
                     continue
-                found = self.direct.run(self._api.find(batch.name, batch.file))
-                self._create(batch.name, batch.file, found)
+                batch_id = self.direct.run(self._api.find(batch.name, batch.file))
+                self._create(batch.name, batch.file, batch_id)
 
     def flush(self) -> None:
         """Submit the batch that is being filled. Raises `EngineError`."""
@@ -151,24 +151,24 @@ class OpenAIBatches:
         """
         again = bool(self._waiting) or self._postponed
         self._postponed = False
-        done: dict[str, int] = dict.fromkeys(self._waiting, 0)
+        counts: dict[str, int] = dict.fromkeys(self._waiting, 0)
         while self._waiting:
             for name, batch in list(self._waiting.items()):
                 if batch.id is None:
                     self._find_again(batch)
                     continue
                 state = self.direct.run(self._api.look(batch.id))
-                done[name] = min(state.done, batch.requests)
+                counts[name] = min(state.done, batch.requests)
                 if state.status in _ENDED:
                     self._end(batch, batch.id, state)
                     del self._waiting[name]
-                    done[name] = batch.requests
+                    counts[name] = batch.requests
                 elif state.status not in _WAITING:
                     raise EngineError(
                         f"{self._recipe.base_url}: batch {batch.id} has the status {state.status[:40]!r}, "
                         "which is none of OpenAI's; run the same command again when it is done"
                     )
-            advance(sum(done.values()))
+            advance(sum(counts.values()))
             if self._waiting:
                 time.sleep(self._settings.batches.poll)
         return again
@@ -176,16 +176,16 @@ class OpenAIBatches:
     def _try_first(self, number: int, call: Call) -> None:
         self._tried = True
         self.direct.submit(number, call)
-        done: list[Done] = []
-        while not any(each == number for each, _ in done):
-            done += self.direct.collect()
-        for each, (result,) in done:
+        answers: list[Done] = []
+        while not any(each == number for each, _ in answers):
+            answers += self.direct.collect()
+        for each, (result,) in answers:
             if each == number and isinstance(result, Problem) and result.reason == FAILED:
                 raise EngineError(
                     f"{self._recipe.base_url}: nothing was put into a batch, because the first request was "
                     f"not answered ({result.detail}); check the server, then run the same command again"
                 )
-        self._ready += done
+        self._ready += answers
 
     def _put(self, number: int, key: bytes, call: Call) -> None:
         """Put a call into the batch that is being filled; one that is too large for any is made directly."""
@@ -227,9 +227,9 @@ class OpenAIBatches:
     def _find_again(self, batch: Batch) -> None:
         """Look at a batch that another process was submitting, when it has done that or was killed."""
         self.mend()
-        found = [each for each in self.store.open_batches(self._server) if each.name == batch.name]
-        if found:
-            self._waiting[batch.name] = found[0]
+        batches = [each for each in self.store.open_batches(self._server) if each.name == batch.name]
+        if batches:
+            self._waiting[batch.name] = batches[0]
         else:
             del self._waiting[batch.name]
             self.direct.run(self._spending.settle(batch.most, NO_TOKENS))
@@ -260,9 +260,9 @@ class OpenAIBatches:
             f"{pending.size / 1e6:,.1f} MB"
         )
 
-    def _create(self, name: str, file: str, found: str | None = None) -> str:
+    def _create(self, name: str, file: str, existing_id: str | None = None) -> str:
         try:
-            batch_id = found or self.direct.run(self._api.create(name, file))
+            batch_id = existing_id or self.direct.run(self._api.create(name, file))
         except Refused:
             self.store.end(name)
             raise
@@ -286,8 +286,10 @@ class OpenAIBatches:
         self.direct.run(self._spending.settle(batch.most, outcome.used))
         # A batch that expired was tried for a day, so that no other one is; of one that never ran, or that
         # somebody stopped, what is not answered is in no batch any more.
-        left = sorted(rows.keys() - outcome.answered) if state.status in ("completed", "expired") else ()
-        self.store.end(batch.name, left)
+        unanswered_ids = (
+            sorted(rows.keys() - outcome.answered) if state.status in ("completed", "expired") else ()
+        )
+        self.store.end(batch.name, unanswered_ids)
         others = len(self._waiting) > 1
         report(f"{self._recipe.base_url}: batch {batch_id}", state, outcome, len(rows), others=others)
         self._postponed |= state.status == "failed"

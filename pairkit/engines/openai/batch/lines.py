@@ -54,10 +54,11 @@ def most_bytes_of_all(rows: Mapping[str, Row]) -> int:
 
 
 def read_answers(
-    file: BinaryIO, rows: Mapping[str, Row], seen: set[str], secrets: Secrets, noted: Counter[str]
+    file: BinaryIO, rows: Mapping[str, Row], seen_ids: set[str], secrets: Secrets, noted: Counter[str]
 ) -> Iterator[Answer]:
-    """Yield the answers in a file; `seen` has the custom_ids of earlier lines, and gets those of this file.
+    """Yield the answers in a file.
 
+    `seen_ids` has the custom_ids of earlier lines, and gets those of this file.
     `noted` counts the lines that are no answer, by the reason.
     """
     longest = most_bytes(max((row.completion for row in rows.values()), default=0))
@@ -74,10 +75,10 @@ def read_answers(
         row = rows.get(name) if isinstance(name, str) else None
         if row is None:
             noted["with a custom_id of no request"] += 1
-        elif row.custom_id in seen:
+        elif row.custom_id in seen_ids:
             noted["repeated"] += 1
         else:
-            seen.add(row.custom_id)
+            seen_ids.add(row.custom_id)
             yield _answer(line, content, row, secrets)
 
 
@@ -92,13 +93,13 @@ def _answer(line: bytes, content: Mapping[str, Any], row: Row, secrets: Secrets)
     if too_many := too_many_values(line, row.completion):
         return Answer(row, Fault(too_many), row.most)
     body = json.loads(row.sent)
-    parsed = chat_api.parse_object(response.get("body"), body, row.fewest, secrets)
-    if isinstance(parsed, ServerError):
-        return Answer(row, Fault(parsed.message), NO_TOKENS)
-    used = chat_api.used(parsed, row.most)
-    if isinstance(parsed, Parsed) and len(parsed.completions) < body.get("n", 1):
-        parsed = Fault("fewer completions than were asked for")
-    return Answer(row, parsed, used)
+    outcome = chat_api.parse_object(response.get("body"), body, row.fewest, secrets)
+    if isinstance(outcome, ServerError):
+        return Answer(row, Fault(outcome.message), NO_TOKENS)
+    tokens = chat_api.used(outcome, row.most)
+    if isinstance(outcome, Parsed) and len(outcome.completions) < body.get("n", 1):
+        outcome = Fault("fewer completions than were asked for")
+    return Answer(row, outcome, tokens)
 
 
 def _why(content: Mapping[str, Any], status: Any) -> str:

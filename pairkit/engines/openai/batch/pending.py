@@ -47,15 +47,15 @@ class PendingBatch:
     def keep(self, stays: Callable[[Row], bool]) -> None:
         """Remove the requests for which `stays` is false, as of those that others have submitted."""
         rows = list(self.rows.values())
-        if all(kept := [stays(row) for row in rows]):
+        if all(mask := [stays(row) for row in rows]):
             return
         self.file.seek(0)
         # One line per row, in the same order.
-        lines = [line for line, stay in zip(self.file, kept, strict=True) if stay]
+        lines = [line for line, stay in zip(self.file, mask, strict=True) if stay]
         self.file.seek(0)
         self.file.truncate()
         self.file.writelines(lines)
-        self.rows = {row.custom_id: row for row, stay in zip(rows, kept, strict=True) if stay}
+        self.rows = {row.custom_id: row for row, stay in zip(rows, mask, strict=True) if stay}
         self.size = sum(map(len, lines))
 
     def batch(self, server: str) -> Batch:

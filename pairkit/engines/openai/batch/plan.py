@@ -30,11 +30,11 @@ class PlannedBatches:
     """
 
     def __init__(self, recipe: EngineRecipe, settings: CallSettings, cache: Path) -> None:
-        known = unloaded_openai(recipe)
+        engine = unloaded_openai(recipe)
         self.name = recipe.model
-        self.identity: Mapping[str, object] = known.identity
+        self.identity: Mapping[str, object] = engine.identity
         self.requests = self.size = self.batches = self.prompt = self.completion = self.submitted = 0
-        self._recipe, self._limits, self._divide = recipe, settings.batches, known.calls
+        self._recipe, self._limits, self._divide = recipe, settings.batches, engine.calls
         self._store = BatchStore(cache, read_only=True)
         self._server = masked(recipe.base_url).rstrip("/")
         self._seen: set[bytes] = set()

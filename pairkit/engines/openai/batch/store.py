@@ -94,26 +94,24 @@ class BatchStore:
     def batch_of(self, key: bytes, server: str) -> Batch | bool:
         """Return the batch at that server with the call of that key; False: none has it; True: it was in
         one that left it unanswered."""
-        found = self._run("SELECT batch FROM batched WHERE custom_id = ?", custom_id_of(key))
-        if not found:
+        rows = self._run("SELECT batch FROM batched WHERE custom_id = ?", custom_id_of(key))
+        if not rows:
             return False
-        if found[0][0] is None:
+        if rows[0][0] is None:
             return True
-        batches = self._run(
-            f"SELECT {_BATCH} FROM batches WHERE name = ? AND server = ?", found[0][0], server
-        )
+        batches = self._run(f"SELECT {_BATCH} FROM batches WHERE name = ? AND server = ?", rows[0][0], server)
         # At another server, to which nobody asks to return: the call may go into a batch at this one.
         return Batch(*batches[0]) if batches else False
 
     def open_batches(self, server: str) -> list[Batch]:
         """Return the batches at a server that have not ended."""
-        found = self._run(f"SELECT {_BATCH} FROM batches WHERE server = ? ORDER BY rowid", server)
-        return [Batch(*row) for row in found]
+        rows = self._run(f"SELECT {_BATCH} FROM batches WHERE server = ? ORDER BY rowid", server)
+        return [Batch(*row) for row in rows]
 
     def rows(self, name: str) -> dict[str, Row]:
         """Return the requests of a batch, by custom_id."""
-        found = self._run(f"SELECT {_ROW} FROM batched WHERE batch = ?", name)
-        return {row[0]: Row(*row) for row in found}
+        rows = self._run(f"SELECT {_ROW} FROM batched WHERE batch = ?", name)
+        return {row[0]: Row(*row) for row in rows}
 
     def plan(self, batch: Batch, rows: Sequence[Row]) -> None:
         """Write a batch before anything of it is uploaded."""

@@ -59,11 +59,11 @@ class NodeCache(Cache):
         super().__init__(path, retry_failed=retry_failed)
 
     def get(self, key: bytes) -> tuple[Result, ...] | None:
-        found = super().get(key)
-        if found is None and self._ask is not None:
-            found = self._ask(key)
-            self.hits += found is not None
-        return found
+        results = super().get(key)
+        if results is None and self._ask is not None:
+            results = self._ask(key)
+            self.hits += results is not None
+        return results
 
 
 def left(name: str, run: str) -> Iterator[tuple[str, Sequence[Row]]]:
@@ -119,8 +119,8 @@ def _folder(name: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"pairkit-calls-{os.getuid()}"
     for each in (folder, folder / name):
         each.mkdir(mode=0o700, exist_ok=True)
-        found = each.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        status = each.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise OutputError(
                 f"{each} on {platform.node()} is not a folder of this user alone: remove it; answers of "
                 "models are stored there until the build has ended"

@@ -243,13 +243,13 @@ class Cooperation:
                 self._said.add(line)
                 log(line)
         for process, spent in parcel.usage.items():
-            known = self._usage.setdefault(process, {})
+            totals = self._usage.setdefault(process, {})
             # Units may overtake each other, and numbers only grow.
-            known.update({name: max(number, known.get(name, 0)) for name, number in spent.items()})
+            totals.update({name: max(number, totals.get(name, 0)) for name, number in spent.items()})
         hashes = list(self._orders.work.keys.values())
-        for done, result in parcel.results:
+        for stage_count, result in parcel.results:
             # At once and not in order, because a kill should lose only what is still in flight.
-            unit_store.write(self._orders.work.results, parcel.item.number, hashes[done - 1], result)
+            unit_store.write(self._orders.work.results, parcel.item.number, hashes[stage_count - 1], result)
         if parcel.error is not None:
             raise parcel.error
         if note := usage_note(self.usage()):

@@ -68,10 +68,10 @@ def check_recipe(recipe: BuildRecipe) -> None:
 
 def _divided(address: str) -> tuple[str, int]:
     """Divide HOST:PORT. Raises `RecipeError`."""
-    found = re.fullmatch(r"\[?([^\s\[\]/@]+?)\]?:(\d{1,5})", address)
-    if found is None or not 0 < int(found[2]) < 65536:
+    match = re.fullmatch(r"\[?([^\s\[\]/@]+?)\]?:(\d{1,5})", address)
+    if match is None or not 0 < int(match[2]) < 65536:
         raise RecipeError(
             f"cannot use --ray-address {address!r}: write {AUTO}, or HOST:PORT of the head node, such as "
             "10.0.0.1:6379"
         )
-    return found[1], int(found[2])
+    return match[1], int(match[2])

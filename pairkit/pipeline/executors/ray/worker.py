@@ -74,9 +74,9 @@ def numbers(_: pa.Table, *, feed: Any, first: int) -> Iterator[pa.Table]:
 
 def finish_units(block: pa.Table, *, orders: Any, feed: Any) -> pa.Table:
     """Run the stages that ask no model."""
-    known = _obeyed(orders)
-    with _trusted(known):
-        return _each(block, feed, lambda parcel: _finished(parcel, known))
+    own_orders = _obeyed(orders)
+    with _trusted(own_orders):
+        return _each(block, feed, lambda parcel: _finished(parcel, own_orders))
 
 
 class ModelWorker:
