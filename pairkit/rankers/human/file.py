@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, OutputError
+from pairkit.files import ANNOTATIONS
 from pairkit.ownership import WITHOUT_LOCKS
 from pairkit.rankers.human.annotation import Annotation, check_name, read_line
 
-FOLDER = "annotations"  # of a dataset
 SUFFIX = ".jsonl"
 _ADVICE = "give a file of annotations, or a folder of them, as `pairkit view DIR --annotate NAME` writes"
 
@@ -47,7 +47,7 @@ def files_at(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    for folder in (path, path / FOLDER):
+    for folder in (path, path / ANNOTATIONS):
         if found := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
             return found
     if path.is_dir():
