@@ -19,6 +19,7 @@ from pairkit.errors import InputError, OutputError
 from pairkit.files import ANNOTATIONS
 from pairkit.ownership import WITHOUT_LOCKS
 from pairkit.rankers.human.annotation import Annotation, check_name, read_line
+from pairkit.schema import MANIFEST
 
 SUFFIX = ".jsonl"
 _ADVICE = "give a file of annotations, or a folder of them, as `pairkit view DIR --annotate NAME` writes"
@@ -47,7 +48,8 @@ def files_at(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    for folder in (path, path / ANNOTATIONS):
+    # The log of a build is next to its annotations, and has the same ending.
+    for folder in (path / ANNOTATIONS, *(() if (path / MANIFEST).exists() else (path,))):
         if found := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
             return found
     if path.is_dir():
