@@ -27,7 +27,12 @@ SCORES = {"low": 1.0, "middle": 2.0, "high": 3.0}
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     rows = [
-        {"prompt": f"Question {number}?", "completions": [*SCORES], "scores": [*SCORES.values()]}
+        {
+            "prompt": f"Question {number}?",
+            "completions": [*SCORES],
+            "scores": [*SCORES.values()],
+            "answer": "x",
+        }
         for number in range(6)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
