@@ -26,6 +26,7 @@ from pairkit.cli.report import report
 from pairkit.cli.sources import sources
 from pairkit.cli.sweep import sweep
 from pairkit.cli.train import train
+from pairkit.cli.view import view
 from pairkit.errors import Interrupted, PairkitError, UsageError
 from pairkit.imports import only_named
 from pairkit.version import __version__
@@ -45,6 +46,7 @@ app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(sweep)
 app.command(context_settings=SETTINGS)(online)
 app.add_typer(evaluations.app, name="eval")
+app.command()(view)
 app.command()(report)
 app.command()(export)
 app.command(context_settings=SETTINGS)(push)
