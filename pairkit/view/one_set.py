@@ -1,0 +1,86 @@
+"""Everything of one set, as plain values that JSON can hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from pairkit.errors import InputError
+from pairkit.schema import SETS, to_sets
+from pairkit.view.collection import Collection
+from pairkit.view.index import chosen_and_lowest
+
+
+def one_set(collection: Collection, row: int) -> dict[str, Any]:
+    """Return the set of a row: its conversation, its completions best first, and what is known of them.
+
+    Raises `InputError` for a row that is not there, and for a file that cannot be read any more.
+    """
+    listing = collection.index.listing
+    if not 0 <= row < listing.size:
+        raise InputError(f"{collection.path}: has no row {row}: it has {listing.size:,} sets")
+    (file,), (place,) = listing.places(np.array([row]))
+    shard = listing.shards[file]
+    columns = [name for name in sorted(shard.leaves) if name.split(".")[0] in SETS.names]
+    table = to_sets(shard.at([int(place)], columns), file=shard.path)
+    content: dict[str, Any] = table.to_pylist()[0]
+    completions = [_completion(position, each) for position, each in enumerate(content["completions"] or ())]
+    chosen, lowest = _pair(completions)
+    return {
+        "row": row,
+        "set_id": content["set_id"],
+        "prompt_id": content["prompt_id"],
+        "split": shard.split or None,
+        "segment": shard.segment or None,
+        "source": content["source"],
+        "prompt": [_without_nulls(message) for message in content["prompt"] or ()],
+        "completions": completions,
+        "chosen": chosen,
+        "rejected": lowest,
+        "tools": _parsed(content["tools"]),
+        "chat_template_kwargs": _parsed(content["chat_template_kwargs"]),
+        "metadata": _parsed(content["metadata"]),
+    }
+
+
+def _completion(position: int, completion: dict[str, Any]) -> dict[str, Any]:
+    scores = {each["name"]: _finite(each["value"]) for each in completion["scores"] or ()}
+    return {
+        "position": position,
+        **completion,
+        "score": _finite(completion["score"]),
+        "scores": scores,
+        "sampling": None if completion["sampling"] is None else _without_nulls(completion["sampling"]),
+        "tool_calls": _parsed(completion["tool_calls"]),
+        "metadata": _parsed(completion["metadata"]),
+    }
+
+
+def _pair(completions: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+    """Return the positions of the best completion, and of the lowest one below it."""
+    rank = np.array([math.nan if each["rank"] is None else each["rank"] for each in completions])
+    ranked = ~np.isnan(rank) & np.array([each["origin"] != "noise" for each in completions], np.bool_)
+    (chosen,), (lowest,) = chosen_and_lowest(rank, ranked, np.array([0, len(rank)]))
+    return (None if chosen < 0 else int(chosen)), (None if lowest < 0 else int(lowest))
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _finite(number: float | None) -> float | None:
+    # JSON has no other numbers.
+    return number if number is None or math.isfinite(number) else None
+
+
+def _parsed(text: str | None) -> Any:
+    """Return what a text of JSON holds, or the text where it is none."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
