@@ -104,8 +104,8 @@ class _Questions:
             row = _row_of(self._collection, request.parameters["id"])
         else:
             row = _number(request.parameters, "row")
-        if not 0 <= row < self._collection.index.size:
-            raise NotFoundError(f"no set {row}: there are {self._collection.index.size:,}")
+        if not 0 <= row < self._collection.index.listing.size:
+            raise NotFoundError(f"no set {row}: there are {self._collection.index.listing.size:,}")
         return one_set(self._collection, row)
 
 

@@ -1,6 +1,7 @@
 // One completion: its rank, all numbers, who wrote it, and its text or what of it differs from the chosen one.
 import { make } from "./dom.js";
 import { number, words } from "./format.js";
+import { laidOut } from "./json.js";
 import { block, inline, nodes } from "./text.js";
 
 /** The text of a completion, its thought and its calls of tools. */
@@ -17,16 +18,9 @@ export function body(completion, hits) {
   return parts;
 }
 
-/** A text that is JSON as a rule, with its lines; as it is where it is not. */
+/** A text that is JSON as a rule, in lines. */
 export function code(text) {
-  let pretty = text;
-  try {
-    if (typeof text !== "string") pretty = JSON.stringify(text, null, 2);
-    else if (text.length < 200_000) pretty = JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    // Not JSON: shown as it is.
-  }
-  const shown = block(pretty, { label: "JSON" });
+  const shown = block(laidOut(text), { label: "JSON" });
   shown.classList.add("code");
   return shown;
 }
@@ -67,7 +61,7 @@ export function facts(completion) {
 
 /** The score that ranks it, and every named one. */
 export function scores(completion) {
-  const named = completion.scores ?? [];
+  const named = Object.entries(completion.scores ?? {});
   if (completion.score === null && !named.length) return null;
   const entry = (name, value, main) =>
     make("li", { class: main ? "main" : null }, make("span", {}, name), make("b", {}, number(value)));
@@ -75,6 +69,6 @@ export function scores(completion) {
     "ul",
     { class: "scores", "aria-label": "Scores" },
     completion.score === null ? null : entry("score", completion.score, true),
-    named.map((each) => entry(inline(words(each.name)), each.value, false)),
+    named.map(([name, value]) => entry(inline(words(name)), value, false)),
   );
 }

@@ -12,17 +12,17 @@ export const named = (value) => (value === null || value === "" ? "(none)" : vis
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** Make the filters in an element; onChange(name, filter or null), onDisagree(pair or null), onClear(). */
-export function createFilters(place, about, { onChange, onDisagree, onClear }) {
+export function createFilters(place, described, scores, { onChange, onDisagree, onClear }) {
   const facets = new Map();
   const clear = make("button", { type: "button", class: "quiet-button", onclick: onClear }, "Clear all");
   place.replaceChildren(make("div", { class: "filters-head" }, make("h2", {}, "Filters"), clear));
-  for (const facet of about.facets) {
+  for (const facet of described) {
     const make_ = facet.kind === "number" ? numbers : values;
     const made = make_(facet, (filter) => onChange(facet.name, filter));
     facets.set(facet.name, made);
     place.append(made.element);
   }
-  const disagreement = about.scores.length > 1 ? createDisagreement(about.scores, onDisagree) : null;
+  const disagreement = scores.length > 1 ? createDisagreement(scores, onDisagree) : null;
   if (disagreement) place.append(disagreement.element);
 
   return {

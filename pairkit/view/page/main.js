@@ -6,7 +6,7 @@ import { createFilters, named } from "./filters.js";
 import { count, number, plural, words } from "./format.js";
 import { fillHelp, listen } from "./keys.js";
 import { createList } from "./list.js";
-import { quarantineRow, setRow } from "./rows.js";
+import { idOf, quarantineRow, setRow } from "./rows.js";
 import { createSet } from "./set.js";
 import { fresh, read, written } from "./state.js";
 import { inline, visible } from "./text.js";
@@ -73,8 +73,8 @@ async function refresh({ keep = false } = {}) {
   byId("list").setAttribute("aria-busy", "false");
   total = answer.total;
   list.update(total, answer.rows, { keep });
-  if (state.set !== null) list.find((row) => row.set_id === state.set);
-  filters.update(answer.facets ?? {}, state);
+  if (state.set !== null) list.find((row) => idOf(row) === state.set);
+  filtersNow().update(answer.facets, state);
   showHead(answer);
   const unfinished = [answer.search, answer.lengths].some((part) => part && !part.done);
   if (unfinished) timer = setTimeout(() => refresh({ keep: true }), POLL);
@@ -110,7 +110,7 @@ function showHead(answer) {
 }
 
 function chip(key, filter) {
-  const label = about.facets.find((facet) => facet.name === key)?.label ?? words(key);
+  const label = facetsOf(state.list).find((facet) => facet.name === key)?.label ?? words(key);
   const { min, max, values } = filter;
   const range = min === undefined ? `≤ ${number(max)}` : max === undefined ? `≥ ${number(min)}` : `${number(min)} to ${number(max)}`;
   return chipOf(`${label}: ${values ? values.map(named).join(", ") : range}`, () => setFilter(key, null));
@@ -160,7 +160,7 @@ async function openCurrent() {
       const answer = await get("/api/set", { id: state.set });
       if (wanted.set !== state.set) return;
       view.show(answer, state);
-      list.find((row) => row.set_id === state.set);
+      list.find((row) => idOf(row) === state.set);
       say(`Set ${visible(state.set)}`);
     } else if (state.row !== null) {
       const answer = await get("/api/quarantine", { row: state.row });
@@ -182,7 +182,7 @@ function nothingOpen() {
 const isOpen = () => state.set !== null || state.row !== null;
 
 function open(row) {
-  const next = state.list === "sets" ? { set: row.set_id, row: null } : { set: null, row: row.row };
+  const next = state.list === "sets" ? { set: idOf(row), row: null } : { set: null, row: row.row };
   const push = !isOpen();
   const narrow = getComputedStyle(byId("list")).display === "none" || innerWidth < 800;
   go(next, { push });
@@ -222,9 +222,9 @@ async function openAgreement() {
   }
 }
 
-async function labelled(setId, label) {
-  list.change((row) => row.set_id === setId, { label });
-  showAgreementShort();
+function labelled(set, label) {
+  list.change((row) => row.row === set.row, { label });
+  showAgreementShort().catch(problem);
 }
 
 async function showAgreementShort() {
@@ -278,11 +278,6 @@ function build() {
     onLabel: labelled,
     onProblem: problem,
   });
-  filters = createFilters(byId("filters"), about, {
-    onChange: setFilter,
-    onDisagree: (disagree) => go({ disagree }),
-    onClear: () => go({ filters: {}, disagree: null, text: "" }),
-  });
   buildTabs();
   buildProblems();
   byId("search").addEventListener("submit", (event) => {
@@ -303,6 +298,20 @@ function build() {
     state = read(location.hash);
     apply(before);
   });
+}
+
+const facetsOf = (name) => (name === "sets" ? about.facets : about.quarantine_facets);
+
+/** The filters of the list that is shown, made when another list is. */
+function filtersNow() {
+  if (filters?.list === state.list) return filters;
+  const made = createFilters(byId("filters"), facetsOf(state.list), state.list === "sets" ? about.scores : [], {
+    onChange: setFilter,
+    onDisagree: (disagree) => go({ disagree }),
+    onClear: () => go({ filters: {}, disagree: null, text: "" }),
+  });
+  filters = { ...made, list: state.list };
+  return filters;
 }
 
 function buildTabs() {

@@ -142,7 +142,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
     set.label = label?.kind === "clear" ? null : label;
     order = orderOf(set.completions, set.label);
     arrange();
-    onLabel(set.set_id, set.label);
+    onLabel(set, set.label);
     return order;
   }
 
@@ -189,9 +189,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
   }
 
   function metadata() {
-    const text = typeof set.metadata === "string" ? set.metadata : JSON.stringify(set.metadata ?? {});
-    if (["", "{}", "null"].includes(text)) return null;
-    return section("Metadata", completion.code(text));
+    return ["", "{}", "null"].includes(set.metadata ?? "") ? null : section("Metadata", completion.code(set.metadata));
   }
 
   return {
