@@ -45,7 +45,7 @@ def begins_of(shards: Sequence[Shard]) -> Positions:
 
 
 def shared_facets(shards: Sequence[Shard]) -> dict[str, Facet]:
-    """Return the facets of what all rows of a file have in common: its split and segment, where it has any."""
+    """Return the facets of what the rows of a file have in common: its split and segment, if any."""
     facets: dict[str, Facet] = {}
     begins = begins_of(shards)
     for name in ("split", "segment"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def crossed(masks: Sequence[Mask], size: int):  # type: ignore[no-untyped-def]
+def crossed(masks: Sequence[Mask], size: int) -> tuple[Mask, Callable[[Mask], Mask]]:
     """Return where all masks hold, and a function that returns where all but a given one of them hold."""
     failures = np.zeros(size, np.uint8)
     for mask in masks:
