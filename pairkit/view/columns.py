@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import flatten
 from pairkit.intervals import Floats
+from pairkit.view.files.shards import Shard
 from pairkit.view.lists import Positions
-from pairkit.view.shards import Shard
 
 LEAF = "completions.list.element."
 _NAME, _VALUE = (f"{LEAF}scores.list.element.{part}" for part in ("name", "value"))

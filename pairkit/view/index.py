@@ -20,9 +20,9 @@ from pairkit.errors import InputError
 from pairkit.intervals import Floats
 from pairkit.view.columns import Codes, Columns, Keys, read_columns
 from pairkit.view.facets import Facet, Numbers, values_of
+from pairkit.view.files.shards import Shard, runs
 from pairkit.view.listing import Listing, shared_facets
 from pairkit.view.lists import Mask, Positions, at, first, last, reduced
-from pairkit.view.shards import Shard, runs
 
 NAMES = 24  # named scores that become facets, the most frequent ones
 UNIT = 16_384  # sets that are reduced at once: little memory, and arrays that stay in a processor's cache

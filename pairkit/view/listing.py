@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from pairkit.view.columns import Codes
 from pairkit.view.facets import Facet, values_of
+from pairkit.view.files.shards import Shard
 from pairkit.view.lists import Positions
-from pairkit.view.shards import Shard
 
 
 @dataclass(frozen=True)

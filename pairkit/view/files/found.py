@@ -17,7 +17,7 @@ from pairkit.online.layout import DATA, RUN, folder_of
 from pairkit.online.layout import RECORD as ONLINE
 from pairkit.schema import DROPPED, MANIFEST, QUARANTINE, VERDICTS, to_sets
 from pairkit.training.output.layout import RECORD as TRAINING
-from pairkit.view.shards import Shard, open_shard
+from pairkit.view.files.shards import Shard, open_shard
 
 INSTEAD = (
     "give a dataset that `pairkit build` wrote, an online training, or a file or folder of pairs (JSON, CSV, "

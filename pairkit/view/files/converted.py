@@ -14,8 +14,8 @@ from pairkit.progress import progress
 from pairkit.recipes import validate
 from pairkit.schema import QUARANTINE, SETS, to_sets
 from pairkit.sources import SourceRecipe, open_source
-from pairkit.view.found import Found
-from pairkit.view.shards import open_shard
+from pairkit.view.files.found import Found
+from pairkit.view.files.shards import open_shard
 
 
 def convert(path: Path, folder: Path) -> Found:
