@@ -1,4 +1,4 @@
-"""The names in the directory of an online training. Imports no torch, because `pairkit view` reads them too."""
+"""The names in the directory of an online training. Imports no torch, because `pairkit view` needs none."""
 
 from __future__ import annotations
 

@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from pairkit.errors import InputError
 from pairkit.files import was_address
-from pairkit.view import found as finding
+from pairkit.view.beside.recorded import RecordedRun, open_run, read_run
+from pairkit.view.beside.verdicts import Verdicts
 from pairkit.view.columns import keys_of
-from pairkit.view.converted import convert
-from pairkit.view.facets import Facet
-from pairkit.view.found import Found
+from pairkit.view.disagreement import compared, disagreement
+from pairkit.view.facets import Facet, Numbers
+from pairkit.view.files import found as finding
+from pairkit.view.files.converted import convert
+from pairkit.view.files.found import Found
 from pairkit.view.index import build_index
 from pairkit.view.lengths import Lengths
 from pairkit.view.listing import Listing
@@ -28,6 +31,7 @@ from pairkit.view.search import Search
 from pairkit.view.texts import SEARCHED
 
 LISTS = ("sets", "quarantine")
+KEPT = 8  # disagreements
 
 
 class Collection:
@@ -41,25 +45,29 @@ class Collection:
         index: the sets that can be read.
         quarantine: the rows in quarantine.
         lengths: of texts, read in the background.
+        verdicts: of judges, read in the background.
+        run: the training run that is looked at, None for none.
         extra: facets of sets that are added to those of the index, such as labels.
     """
 
-    def __init__(self, found: Found, run: Path | None = None) -> None:
+    def __init__(self, found: Found, run: RecordedRun | None = None) -> None:
         self.title, self.kind, self.path = found.title, found.kind, found.path
         self.folder, self.digest, self.found, self.run = found.folder, found.digest, found, run
         self.index, unread = build_index(found.shards)
         self.quarantine, lost = listed_quarantine(found.quarantine)
         self.lengths = Lengths(self.index)
+        self.verdicts = Verdicts(self.index, found.verdicts)
         self.extra: dict[str, Facet] = {}
         self._problems = [*found.problems, *unread, *lost]
         self._searches: dict[str, Search] = {}
+        self._disagreements: dict[tuple[str, ...], Numbers] = {}
         self._lock = Lock()
 
     @property
     def problems(self) -> list[dict[str, str]]:
         """The files that cannot be read, `file` and `message`, each once."""
         searches = [problem for search in self._searches.values() for problem in search.problems]
-        every = [*self._problems, *self.lengths.problems, *searches]
+        every = [*self._problems, *self.lengths.problems, *self.verdicts.problems, *searches]
         return list({problem["file"]: problem for problem in reversed(every)}.values())[::-1]
 
     def listing(self, name: str) -> Listing:
@@ -69,7 +77,28 @@ class Collection:
     def facets(self, name: str) -> dict[str, Facet]:
         """Return the facets of a listing, as far as they are known by now."""
         facets = dict(self.listing(name).facets)
-        return {**facets, **self.lengths.facets(), **self.extra} if name == "sets" else facets
+        if name == "sets":
+            facets |= self.verdicts.facets() | self.lengths.facets() | self.extra
+        return facets
+
+    def disagreement(self, first: str, second: str) -> Numbers:
+        """Return the facet of how much two scores disagree; the last few are kept.
+
+        Raises `RecipeError` for an unknown score, `InputError` for a file that is gone.
+        """
+        key = tuple(sorted((first, second)))
+        with self._lock:
+            if key not in self._disagreements:
+                while len(self._disagreements) >= KEPT:
+                    del self._disagreements[next(iter(self._disagreements))]
+                self._disagreements[key] = disagreement(self.index, *key)
+            return self._disagreements[key]
+
+    def run_of(self, segment: str) -> RecordedRun | None:
+        """Return the run whose record of a set is shown: the one that is looked at, or the segment's own."""
+        if self.run is not None or segment not in self.found.runs:
+            return self.run
+        return read_run(self.found.runs[segment])[0]
 
     def search(self, name: str, text: str) -> Search | None:
         """Return the search for a text in a listing, and stop another one; None for no words.
@@ -101,11 +130,13 @@ class Collection:
 
     def start(self) -> None:
         """Begin what goes on in the background."""
+        self.verdicts.start()
         self.lengths.start()
 
     def close(self) -> None:
         """Stop what goes on in the background."""
         self.lengths.stop()
+        self.verdicts.stop()
         with self._lock:
             for search in self._searches.values():
                 search.stop()
@@ -122,12 +153,14 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
         run: a training run on the dataset, whose log-probs and sampled negatives are shown.
 
     Raises:
-        InputError: there is nothing to look at, with what to give instead; no file can be read; a run that
-            was trained on other data.
+        InputError: there is nothing to look at, with what to give instead; a damaged manifest; a run that was
+            trained on other data.
         RecipeError: files in whose columns no pairs are recognized.
     """
     with TemporaryDirectory(prefix="pairkit-view-") as temporary:
-        collection = Collection(_found(path, Path(temporary)), run)
+        found = _found(path, Path(temporary))
+        trained = None if run is None else open_run(run, found.manifests.values(), found.digest)
+        collection = Collection(found, trained)
         collection.start()
         try:
             yield collection
@@ -157,9 +190,9 @@ def about(collection: Collection) -> dict[str, Any]:
         "sets": listing.size,
         "quarantined": collection.quarantine.size,
         "splits": _splits(facets, listing),
-        "scores": ["score", *collection.index.names],
+        "scores": compared(collection.index),
         "problems": collection.problems,
-        "run": None if collection.run is None else str(collection.run),
+        "run": None if collection.run is None else str(collection.run.folder),
         "facets": _described(facets),
         "quarantine_facets": _described(collection.facets("quarantine")),
         "sorts": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from pairkit.arrow import flatten
 from pairkit.intervals import Floats
+from pairkit.view.files.shards import Shard
 from pairkit.view.lists import Positions
-from pairkit.view.shards import Shard
 
 LEAF = "completions.list.element."
 _NAME, _VALUE = (f"{LEAF}scores.list.element.{part}" for part in ("name", "value"))
@@ -40,7 +40,8 @@ class Codes:
             # The last entry, which the index -1 takes.
             table.append(self.number(None))
             indices = pc.fill_null(indices, -1)
-        return np.array(table or [0], np.int64)[indices.to_numpy()]
+        numbers: Positions = np.array(table or [0], np.int64)[indices.to_numpy()]
+        return numbers
 
     def number(self, text: str | None) -> int:
         """Return the number of a text."""
@@ -82,9 +83,9 @@ class Columns(NamedTuple):
 def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = COLUMNS) -> Columns:
     """Read leaf columns of some row groups; without those that are not asked for. Raises `InputError`."""
     codes = {name: Codes() for name in ("source", "name", *_OF_COMPLETIONS)}
-    parts: dict[str, list[npt.NDArray[np.generic]]] = {}
+    parts: dict[str, list[npt.NDArray[Any]]] = {}
 
-    def add(name: str, values: npt.NDArray[np.generic]) -> None:
+    def add(name: str, values: npt.NDArray[Any]) -> None:
         parts.setdefault(name, []).append(values)
 
     ids = []
@@ -106,7 +107,7 @@ def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = C
         add("name", codes["name"].of(pc.struct_field(entries, "name")))
         add("value", numbers_of(pc.struct_field(entries, "value")))
 
-    def joined(name: str, kind: type[np.generic] = np.int64) -> npt.NDArray[np.generic]:
+    def joined(name: str, kind: type[Any] = np.int64) -> npt.NDArray[Any]:
         return np.concatenate(parts[name]) if name in parts else np.empty(0, kind)
 
     sizes = joined("scores")

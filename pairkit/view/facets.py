@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ class Values:
             raise RecipeError(f"{self.label}: is filtered by {{values: [...]}}, got {dict(chosen)!r}")
         marked = np.zeros(self.size, np.bool_)
         for value in chosen["values"]:
-            number = self._numbers.get(value) if isinstance(value, Hashable) else None
+            number = self._numbers.get(value) if value is None or isinstance(value, str) else None
             if number is not None:
                 marked[self.positions[self.cuts[number] : self.cuts[number + 1]]] = True
         return marked
@@ -86,7 +86,9 @@ def values_of(
     # Numbers of 16 bits are sorted in linear time.
     order = np.argsort(codes.astype(np.uint16) if len(values) < 2**16 else codes, kind="stable")
     cuts = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
-    return Values(label, size, [values[number] for number in used], rows[order].astype(np.uint32), cuts)
+    return Values(
+        label, size, [values[number] for number in used.tolist()], rows[order].astype(np.uint32), cuts
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Numbers:
         }
         if not bounds or set(bounds) != set(chosen) or set(bounds) - {"min", "max"}:
             raise RecipeError(f"{self.label}: is filtered by {{min: number, max: number}}, got {chosen!r}")
-        marked = ~np.isnan(self.numbers)
+        marked: Mask = ~np.isnan(self.numbers)
         if "min" in bounds:
             marked &= self.numbers >= bounds["min"]
         if "max" in bounds:

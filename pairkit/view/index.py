@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import NamedTuple
@@ -20,9 +20,9 @@ from pairkit.errors import InputError
 from pairkit.intervals import Floats
 from pairkit.view.columns import Codes, Columns, Keys, read_columns
 from pairkit.view.facets import Facet, Numbers, values_of
+from pairkit.view.files.shards import Shard, runs
 from pairkit.view.listing import Listing, shared_facets
 from pairkit.view.lists import Mask, Positions, at, first, last, reduced
-from pairkit.view.shards import Shard, runs
 
 NAMES = 24  # named scores that become facets, the most frequent ones
 UNIT = 16_384  # sets that are reduced at once: little memory, and arrays that stay in a processor's cache
@@ -36,6 +36,7 @@ LABELS = {
     "best": "best score",
     "worst": "worst score",
 }
+_VALUES = ("source", "model", "origin", "finish_reason")
 _NUMBERS = ("completions", "margin", "best", "worst")
 _SPREAD = "spread:"
 
@@ -158,21 +159,16 @@ def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     size = int(starts[-1])
     facets = shared_facets(shards)
-    for name in ("source", "model", "origin", "finish_reason"):
-        facets[name] = _joined_values(
-            LABELS[name], size, starts, [(p.codes[name], *p.pairs[name]) for p in parts]
-        )
+    for name in _VALUES:
+        pairs = [(part.codes[name], *part.pairs[name]) for part in parts]
+        facets[name] = _joined_values(LABELS[name], size, starts, pairs)
     for name in _NUMBERS:
-        facets[name] = Numbers(LABELS[name], _concatenated(lambda part, name=name: part.numbers[name], parts))
+        facets[name] = Numbers(LABELS[name], _joined_numbers(name, parts))
     counts = sum((part.names for part in parts), Counter[str]())
     names = [name for name, _ in counts.most_common()]
     for name in names[:NAMES]:
-        key = f"{_SPREAD}{name}"
-        spreads = _concatenated(
-            lambda part, key=key: part.numbers[key] if key in part.numbers else np.full(part.size, np.nan),
-            parts,
-        )
-        facets[key] = Numbers(f"spread of {name}", spreads.astype(np.float32))
+        spreads = _joined_numbers(f"{_SPREAD}{name}", parts)
+        facets[f"{_SPREAD}{name}"] = Numbers(f"spread of {name}", spreads.astype(np.float32))
     keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in parts)])
     chosen = np.concatenate([np.empty(0, np.int32), *(part.chosen for part in parts)])
     return Index(Listing(shards, facets), keys, chosen, names)
@@ -190,5 +186,7 @@ def _joined_values(
     return values_of(label, size, list(every.numbers), np.concatenate(codes), np.concatenate(rows))
 
 
-def _concatenated(take: Callable[[_Part], Floats], parts: Sequence[_Part]) -> Floats:
-    return np.concatenate([np.empty(0), *map(take, parts)])
+def _joined_numbers(name: str, parts: Sequence[_Part]) -> Floats:
+    # Some sets have scores that others have not.
+    own = (part.numbers.get(name, np.full(part.size, np.nan)) for part in parts)
+    return np.concatenate([np.empty(0), *own])

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from pairkit.view.columns import Codes
 from pairkit.view.facets import Facet, values_of
+from pairkit.view.files.shards import Shard
 from pairkit.view.lists import Positions
-from pairkit.view.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def begins_of(shards: Sequence[Shard]) -> Positions:
 
 
 def shared_facets(shards: Sequence[Shard]) -> dict[str, Facet]:
-    """Return the facets of what all rows of a file have in common: its split and segment, where it has any."""
+    """Return the facets of what the rows of a file have in common: its split and segment, if any."""
     facets: dict[str, Facet] = {}
     begins = begins_of(shards)
     for name in ("split", "segment"):

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pairkit.errors import InputError
-from pairkit.schema import SETS, to_sets
+from pairkit.schema import DROPPED, QUARANTINE, SETS, to_sets
+from pairkit.view.beside.questions import answered
+from pairkit.view.beside.recorded import recorded
 from pairkit.view.collection import Collection
+from pairkit.view.files.shards import Shard
 from pairkit.view.index import chosen_and_lowest
 
+Fields = dict[str, Any]
+T = TypeVar("T")
 
-def one_set(collection: Collection, row: int) -> dict[str, Any]:
+
+def one_set(collection: Collection, row: int) -> Fields:
     """Return the set of a row: its conversation, its completions best first, and what is known of them.
 
-    Raises `InputError` for a row that is not there, and for a file that cannot be read any more.
+    What is beside the set and cannot be read is named in `problems`. Raises `InputError` for a row that is
+    not there, and for a file of sets that cannot be read any more.
     """
     listing = collection.index.listing
     if not 0 <= row < listing.size:
@@ -26,7 +34,7 @@ def one_set(collection: Collection, row: int) -> dict[str, Any]:
     shard = listing.shards[file]
     columns = [name for name in sorted(shard.leaves) if name.split(".")[0] in SETS.names]
     table = to_sets(shard.at([int(place)], columns), file=shard.path)
-    content: dict[str, Any] = table.to_pylist()[0]
+    content: Fields = table.to_pylist()[0]
     completions = [_completion(position, each) for position, each in enumerate(content["completions"] or ())]
     chosen, lowest = _pair(completions)
     return {
@@ -43,10 +51,48 @@ def one_set(collection: Collection, row: int) -> dict[str, Any]:
         "tools": _parsed(content["tools"]),
         "chat_template_kwargs": _parsed(content["chat_template_kwargs"]),
         "metadata": _parsed(content["metadata"]),
+        **_about(collection, row, shard, content, completions),
     }
 
 
-def _completion(position: int, completion: dict[str, Any]) -> dict[str, Any]:
+def _about(
+    collection: Collection, row: int, shard: Shard, content: Fields, completions: list[Fields]
+) -> Fields:
+    """Return what lies beside a set: answers of judges, dropped completions, quarantine, and its run."""
+    found, set_id, segment = collection.found, content["set_id"], shard.segment
+    problems: list[str] = []
+
+    def tried(read: Callable[[], T], otherwise: T) -> T:
+        # The set can be read, so that what is beside it is not to keep it from being shown.
+        try:
+            return read()
+        except InputError as error:
+            problems.append(str(error))
+            return otherwise
+
+    def rows(shards: Sequence[Shard], columns: Sequence[str]) -> list[Fields]:
+        own = [each for each in shards if each.segment == segment]
+        return tried(lambda: [row for each in own for row in each.matching("set_id", set_id, columns)], [])
+
+    def run() -> Fields | None:
+        trained = collection.run_of(segment)
+        return None if trained is None else recorded(trained, set_id, shard.split, completions)
+
+    dropped = rows(found.dropped, DROPPED.names)
+    answers: list[Fields] = tried(lambda: collection.verdicts.about(row, set_id, segment), [])
+    return {
+        "verdicts": answered(found.manifests.get(segment, {}), content, dropped, answers),
+        "dropped": [
+            {"reason": each["reason"], "completion": _completion(None, each["completion"])}
+            for each in dropped
+        ],
+        "quarantine": rows(collection.quarantine.shards, QUARANTINE.names),
+        "run": tried(run, None),
+        "problems": problems,
+    }
+
+
+def _completion(position: int | None, completion: Fields) -> Fields:
     scores = {each["name"]: _finite(each["value"]) for each in completion["scores"] or ()}
     return {
         "position": position,
@@ -59,7 +105,7 @@ def _completion(position: int, completion: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pair(completions: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+def _pair(completions: list[Fields]) -> tuple[int | None, int | None]:
     """Return the positions of the best completion, and of the lowest one below it."""
     rank = np.array([math.nan if each["rank"] is None else each["rank"] for each in completions])
     ranked = ~np.isnan(rank) & np.array([each["origin"] != "noise" for each in completions], np.bool_)
@@ -67,7 +113,7 @@ def _pair(completions: list[dict[str, Any]]) -> tuple[int | None, int | None]:
     return (None if chosen < 0 else int(chosen)), (None if lowest < 0 else int(lowest))
 
 
-def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(fields: Fields) -> Fields:
     return {name: value for name, value in fields.items() if value is not None}
 
 

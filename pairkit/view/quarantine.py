@@ -10,8 +10,8 @@ import numpy as np
 from pairkit.errors import InputError
 from pairkit.view.columns import Codes
 from pairkit.view.facets import values_of
+from pairkit.view.files.shards import Shard
 from pairkit.view.listing import Listing, begins_of, shared_facets
-from pairkit.view.shards import Shard
 
 FACETS = {"stage": "stage", "reason": "reason"}
 SEARCHED = ("set_id", "reason", "detail", "row")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.view.beside.verdicts import Verdicts
 from pairkit.view.collection import LISTS, Collection
 from pairkit.view.columns import LEAF
+from pairkit.view.disagreement import FACET as DISAGREEMENT
 from pairkit.view.facets import Facet, Numbers
+from pairkit.view.lengths import Lengths
 from pairkit.view.listing import Listing
 from pairkit.view.lists import Mask
 from pairkit.view.quarantine import SHOWN
@@ -30,7 +33,8 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         request: `list` ("sets" or "quarantine"), `text` (words to search for), `filters` (facet ->
             {"values": [...]} or {"min": x, "max": y}), `sort` ({"by": facet, "descending": bool} or null),
-            `offset`, `limit`; all of them optional.
+            `offset`, `limit`, `disagree` ({"first": score, "second": score} or null, for the facet
+            "disagreement"); all of them optional.
 
     Returns:
         `total` rows that fit, `rows` from `offset` on, `facets` with the counts of each under all other
@@ -42,6 +46,8 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
     if name not in LISTS:
         raise unknown("list", str(name), LISTS)
     listing, facets = collection.listing(name), collection.facets(name)
+    if (both := request.get("disagree")) and name == "sets":
+        facets[DISAGREEMENT] = collection.disagreement(str(both.get("first")), str(both.get("second")))
     filters = _masks(facets, request.get("filters") or {})
     search = collection.search(name, request.get("text") or "")
     if search is not None:
@@ -63,15 +69,16 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
         "search": None
         if search is None
         else {"done": search.done, "scanned": search.scanned, "of": search.of},
-        "lengths": {
-            "done": collection.lengths.done,
-            "read": collection.lengths.read,
-            "of": collection.lengths.of,
-        },
+        "lengths": _progress(collection.lengths),
+        "verdicts": _progress(collection.verdicts),
     }
 
 
-def crossed(masks: Sequence[Mask], size: int):  # type: ignore[no-untyped-def]
+def _progress(work: Lengths | Verdicts) -> dict[str, Any]:
+    return {"done": work.done, "read": work.read, "of": work.of}
+
+
+def crossed(masks: Sequence[Mask], size: int) -> tuple[Mask, Callable[[Mask], Mask]]:
     """Return where all masks hold, and a function that returns where all but a given one of them hold."""
     failures = np.zeros(size, np.uint8)
     for mask in masks:
@@ -127,7 +134,7 @@ def _read(listing: Listing, rows: Rows, columns: Sequence[str]) -> list[dict[str
 
 
 def _sets(collection: Collection, facets: Mapping[str, Facet], rows: Rows) -> list[dict[str, Any]]:
-    numbers = ("completions", "margin", "best", "worst")
+    numbers = ("completions", "margin", "best", "worst", DISAGREEMENT)
     return [
         {
             "row": row,
@@ -137,7 +144,7 @@ def _sets(collection: Collection, facets: Mapping[str, Facet], rows: Rows) -> li
             "source": content.get("source"),
             "prompt": _last_words(content.get("prompt") or ()),
             "models": list(dict.fromkeys(each["model"] for each in content.get("completions") or ())),
-            **{name: _number(facets[name], row) for name in numbers},
+            **{name: _number(facets[name], row) for name in numbers if name in facets},
             "lengths": collection.lengths.of_row(row),
             "error": content.get("error"),
         }

@@ -11,9 +11,9 @@ from threading import Event, Thread
 import numpy as np
 
 from pairkit.errors import InputError, RecipeError
+from pairkit.view.files.shards import Shard, runs
 from pairkit.view.listing import Listing
 from pairkit.view.lists import Mask
-from pairkit.view.shards import Shard, runs
 from pairkit.view.texts import holding, pattern_of
 
 UNIT = 2048  # rows of one task

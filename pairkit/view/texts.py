@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,7 +68,7 @@ def pattern_of(word: str) -> str:
     return f"(?i){re.escape(word)}"
 
 
-def lengths_of(batch: pa.RecordBatch, chosen: Positions) -> dict[str, Floats]:
+def lengths_of(batch: pa.RecordBatch, chosen: npt.NDArray[np.integer[Any]]) -> dict[str, Floats]:
     """Return characters of each set's prompt, chosen and longest completion, of columns `PROMPT` and `TEXT`.
 
     Args:
@@ -75,9 +76,9 @@ def lengths_of(batch: pa.RecordBatch, chosen: Positions) -> dict[str, Floats]:
     """
     cuts, messages = flatten(batch["prompt"])
     prompts = _characters(pc.struct_field(messages, "content"))
-    text_cuts, completions = flatten(batch["completions"])
+    offsets, completions = flatten(batch["completions"])
     texts = _characters(pc.struct_field(completions, "text"))
-    text_cuts = text_cuts.astype(np.int64)
+    text_cuts = offsets.astype(np.int64)
     return {
         "prompt": reduced(np.add, prompts, cuts.astype(np.int64), 0),
         "chosen": at(texts, np.where(chosen < 0, -1, text_cuts[:-1] + chosen)),
@@ -86,7 +87,8 @@ def lengths_of(batch: pa.RecordBatch, chosen: Positions) -> dict[str, Floats]:
 
 
 def _characters(texts: pa.Array) -> Floats:
-    return pc.fill_null(pc.utf8_length(texts), 0).to_numpy().astype(np.float64)
+    characters: Floats = pc.fill_null(pc.utf8_length(texts), 0).to_numpy().astype(np.float64)
+    return characters
 
 
 def _series(texts: pa.Array) -> pl.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from pairkit.online.layout import DATA, RUN, folder_of
 from pairkit.online.layout import RECORD as ONLINE
 from pairkit.schema import DROPPED, MANIFEST, QUARANTINE, VERDICTS, to_sets
 from pairkit.training.output.layout import RECORD as TRAINING
-from pairkit.view.shards import Shard, open_shard
+from pairkit.view.files.shards import Shard, open_shard
 
 INSTEAD = (
     "give a dataset that `pairkit build` wrote, an online training, or a file or folder of pairs (JSON, CSV, "
@@ -56,7 +55,7 @@ class Found(NamedTuple):
 
 
 def kind_of(path: Path) -> str:
-    """Return what a path holds: "dataset", "online" or "files". Raises `InputError` for nothing to look at."""
+    """Return what a path holds: "dataset", "online" or "files". Raises `InputError` if it is neither."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; {INSTEAD}")
     if (path / ONLINE).is_file():
@@ -75,7 +74,7 @@ def kind_of(path: Path) -> str:
 
 def find_dataset(folder: Path) -> Found:
     """Find the files of a built dataset. Raises `InputError` for a damaged manifest."""
-    return _dataset(folder, folder, "")._replace(kind="dataset", title=folder.resolve().name)
+    return _dataset(folder, folder, "")
 
 
 def find_online(out: Path) -> Found:
@@ -102,18 +101,19 @@ def find_online(out: Path) -> Found:
         first = f": {problems[0]['message']}" if problems else ""
         raise InputError(f"{out}: no segment has a dataset yet{first}")
     return Found(
-        "online",
-        out.resolve().name,
-        out,
-        out,
-        hashlib.sha256("".join(each.digest for each in found).encode()).hexdigest(),
-        *(
-            tuple(shard for each in found for shard in getattr(each, name))
-            for name in ("shards", "quarantine", "verdicts", "dropped")
-        ),
-        {segment: content for each in found for segment, content in each.manifests.items()},
-        runs,
-        (*problems, *(problem for each in found for problem in each.problems)),
+        kind="online",
+        title=out.resolve().name,
+        path=out,
+        folder=out,
+        # Of its record, because it stays the same data while segments are added.
+        digest=sha256(out / ONLINE),
+        shards=tuple(shard for each in found for shard in each.shards),
+        quarantine=tuple(shard for each in found for shard in each.quarantine),
+        verdicts=tuple(shard for each in found for shard in each.verdicts),
+        dropped=tuple(shard for each in found for shard in each.dropped),
+        manifests={segment: content for each in found for segment, content in each.manifests.items()},
+        runs=runs,
+        problems=(*problems, *(problem for each in found for problem in each.problems)),
     )
 
 
@@ -163,18 +163,17 @@ def _dataset(folder: Path, root: Path, segment: str) -> Found:
             label = str((folder / name).relative_to(root))
             problems.append({"file": label, "message": f"is missing, though {MANIFEST} lists it"})
     return Found(
-        "dataset",
-        "",
-        folder,
-        folder,
-        sha256(folder / MANIFEST),
-        tuple(shards),
-        rows,
-        others["verdicts"],
-        others["dropped"],
-        {segment: manifest},
-        {},
-        tuple(problems),
+        kind="dataset",
+        title=folder.resolve().name,
+        path=folder,
+        folder=folder,
+        digest=sha256(folder / MANIFEST),
+        shards=tuple(shards),
+        quarantine=rows,
+        **others,
+        manifests={segment: manifest},
+        runs={},
+        problems=tuple(problems),
     )
 
 

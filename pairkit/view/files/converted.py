@@ -11,10 +11,11 @@ from pairkit.dataset.parquet import open_writer
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.stages import identified, stages
 from pairkit.progress import progress
+from pairkit.recipes import validate
 from pairkit.schema import QUARANTINE, SETS, to_sets
 from pairkit.sources import SourceRecipe, open_source
-from pairkit.view.found import Found
-from pairkit.view.shards import open_shard
+from pairkit.view.files.found import Found
+from pairkit.view.files.shards import open_shard
 
 
 def convert(path: Path, folder: Path) -> Found:
@@ -25,7 +26,7 @@ def convert(path: Path, folder: Path) -> Found:
 
     Raises `InputError` or `RecipeError` for files that cannot be read as pairs.
     """
-    source = SourceRecipe(name="files", path=str(path))
+    source = validate(SourceRecipe, {"name": "files", "path": str(path)})
     opened = open_source(source)
     *ordering, _ = stages(BuildRecipe(source=source))
     names = {"sets.parquet": SETS, QUARANTINE_FILE: QUARANTINE}
@@ -44,18 +45,18 @@ def convert(path: Path, folder: Path) -> Found:
         for writer in writers.values():
             writer.close()
     return Found(
-        "files",
-        path.resolve().name,
-        path,
-        Path(f"{path.resolve()}.annotations"),
-        opened.fingerprint,
-        (open_shard(folder / "sets.parquet", path.name, to_sets),),
-        (open_shard(folder / QUARANTINE_FILE, path.name, _anything),),
-        (),
-        (),
-        {},
-        {},
-        (),
+        kind="files",
+        title=path.resolve().name,
+        path=path,
+        folder=Path(f"{path.resolve()}.annotations"),
+        digest=opened.fingerprint,
+        shards=(open_shard(folder / "sets.parquet", path.name, to_sets),),
+        quarantine=(open_shard(folder / QUARANTINE_FILE, path.name, _anything),),
+        verdicts=(),
+        dropped=(),
+        manifests={},
+        runs={},
+        problems=(),
     )
 
 

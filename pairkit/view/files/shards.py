@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pairkit.errors import InputError, PairkitError, shortened
@@ -98,6 +99,20 @@ class Shard:
                 if begin > wanted[-1]:
                     break
         return pa.concat_tables(parts)
+
+    def matching(
+        self, column: str, value: str, columns: Sequence[str], groups: Iterable[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return columns of the rows of which a column has a value, in some row groups or in all."""
+        found: list[dict[str, Any]] = []
+        # By the column alone first, because the others may be long.
+        for number in range(self.groups) if groups is None else groups:
+            (table,) = self.tables([number], [column])
+            rows = pc.indices_nonzero(pc.equal(table[column], value)).to_numpy() + self.cuts[number]
+            if len(rows):
+                leaves = [name for name in sorted(self.leaves) if name.split(".")[0] in columns]
+                found += self.at(rows.tolist(), leaves).to_pylist()
+        return found
 
     @contextmanager
     def _file(self, encoded: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
