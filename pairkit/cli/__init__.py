@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import typer
 
 from pairkit.cli import eval as evaluations
-from pairkit.cli import signals, streams
 from pairkit.cli.build import build
 from pairkit.cli.export import export
 from pairkit.cli.inspect import inspect
 from pairkit.cli.losses import losses
 from pairkit.cli.online import online
 from pairkit.cli.overrides import SETTINGS
+from pairkit.cli.process import signals, streams
 from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.replicate import replicate

@@ -35,7 +35,9 @@ def view(
     port: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=65535, help="Port.  [default: a free one]")
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser of this machine.")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser of this machine.")
+    ] = False,
 ) -> None:
     """Look at candidate sets in a browser: search, filter, compare completions, label.
 

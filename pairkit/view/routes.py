@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import Any
 
 from pairkit.errors import InputError, RecipeError, quoted
 from pairkit.reports.word_diff import word_diff
-from pairkit.view.agreement import Agreement
-from pairkit.view.annotating import Annotator
 from pairkit.view.collection import Collection, about
+from pairkit.view.labels import Labels
 from pairkit.view.one_set import one_set
 from pairkit.view.quarantine import quarantined
 from pairkit.view.query import query
-from pairkit.view.server import NotFoundError, Request, Routes
+from pairkit.view.server import NotFoundError, Request, Route, Routes
 
 
 def routes_of(collection: Collection, annotate: str | None = None) -> Routes:
-    """Return what is answered about a collection; with a name, what labels it too.
+    """Return what is answered about a collection; with a name, also what labels it.
 
-    Raises `InputError` for a name that no annotator may have, and for annotations of other data.
+    Raises `InputError` for a collection that cannot be annotated, a name that no annotator may have, and
+    annotations of other data.
     """
-    labels = None if annotate is None else _Labels(collection, annotate)
+    labels = None if annotate is None else Labels(collection, annotate)
     questions = _Questions(collection, labels)
-    routes: dict[tuple[str, str], Any] = {
+    routes: dict[tuple[str, str], Route] = {
         ("GET", "/api/about"): questions.about,
         ("POST", "/api/query"): questions.query,
         ("GET", "/api/set"): questions.set,
@@ -32,81 +31,64 @@ def routes_of(collection: Collection, annotate: str | None = None) -> Routes:
         ("GET", "/api/diff"): questions.diff,
     }
     if labels is not None:
-        routes |= {("POST", "/api/annotations"): labels.annotate, ("GET", "/api/agreement"): labels.agreement}
+        routes["POST", "/api/annotations"] = lambda request: _annotated(collection, labels, request)
+        routes["GET", "/api/agreement"] = lambda request: labels.agreement()
     return routes
 
 
-class _Labels:
-    """One person's labels."""
-
-    def __init__(self, collection: Collection, name: str) -> None:
-        self.annotator = Annotator(collection.folder, name, collection.digest, collection.of_ids)
-        self._collection = collection
-        self._agreement = Agreement(collection.of_ids, collection.verdicts_of)
-        self._lock = Lock()  # for `Agreement`
-
-    def annotate(self, request: Request) -> dict[str, Any]:
-        body = _object(request.body)
-        shown = one_set(self._collection, _row_of(self._collection, body.get("set_id")))
-        return self.annotator.annotate({**body, "set_id": shown["set_id"]}, shown)
-
-    def agreement(self, request: Request) -> dict[str, Any]:
-        with self._lock:
-            return self._agreement.of(self.annotator.labels())
-
-
 class _Questions:
-    """What is looked at."""
+    """What is looked at, with the labels of whoever looks."""
 
-    def __init__(self, collection: Collection, labels: _Labels | None) -> None:
+    def __init__(self, collection: Collection, labels: Labels | None) -> None:
         self._collection, self._labels = collection, labels
 
     def about(self, request: Request) -> dict[str, Any]:
-        annotator = None if self._labels is None else self._labels.annotator.name
-        return {**about(self._collection), "annotate": annotator}
+        name = None if self._labels is None else self._labels.annotator.name
+        return {**about(self._collection), "annotate": name}
 
     def query(self, request: Request) -> dict[str, Any]:
         answer = query(self._collection, _object(request.body))
-        if self._labels is not None:
-            for row in answer["rows"]:
-                row["label"] = self._labels.annotator.label(row.get("set_id") or "")
-        return answer
+        for row in answer["rows"]:
+            row["label"] = self._label(row.get("set_id"))
+        return {**answer, "problems": self._collection.problems}
 
     def set(self, request: Request) -> dict[str, Any]:
-        shown = self._shown(request)
-        if self._labels is not None:
-            shown["label"] = self._labels.annotator.label(shown["set_id"])
+        shown = one_set(self._collection, self._row(request))
         for completion in shown["completions"]:
             if completion["sampling"] and "seed" in completion["sampling"]:
                 # As a text, because a number of JavaScript has 53 bits.
                 completion["sampling"]["seed"] = str(completion["sampling"]["seed"])
-        return shown
+        return {**shown, "label": self._label(shown["set_id"])}
 
     def quarantine(self, request: Request) -> dict[str, Any]:
         rows = self._collection.quarantine
         row = _number(request.parameters, "row")
-        if not 0 <= row < rows.size:
+        if row >= rows.size:
             raise NotFoundError(f"no row {row} in quarantine, which has {rows.size:,}")
         return quarantined(rows, row)
 
     def diff(self, request: Request) -> dict[str, Any]:
-        completions = self._shown(request)["completions"]
-        texts = []
-        for name in ("a", "b"):
-            position = _number(request.parameters, name)
-            if not 0 <= position < len(completions):
-                raise NotFoundError(f"no completion {position}: the set has {len(completions)}")
-            texts.append(completions[position]["text"])
-        return word_diff(*texts)._asdict()
+        completions = one_set(self._collection, self._row(request))["completions"]
+        positions = [_number(request.parameters, name) for name in ("a", "b")]
+        if max(positions) >= len(completions):
+            raise NotFoundError(f"no completion {max(positions)}: the set has {len(completions)}")
+        return word_diff(*(completions[position]["text"] for position in positions))._asdict()
 
-    def _shown(self, request: Request) -> dict[str, Any]:
+    def _row(self, request: Request) -> int:
         if "id" in request.parameters:
-            row = _row_of(self._collection, request.parameters["id"])
-        else:
-            row = _number(request.parameters, "row")
-        if not 0 <= row < self._collection.index.listing.size:
-            raise NotFoundError(f"no set {row}: there are {self._collection.index.listing.size:,}")
-        return one_set(self._collection, row)
+            return _row_of(self._collection, request.parameters["id"])
+        row, size = _number(request.parameters, "row"), self._collection.index.listing.size
+        if row >= size:
+            raise NotFoundError(f"no set {row}: there are {size:,}")
+        return row
+
+    def _label(self, set_id: str | None) -> dict[str, Any] | None:
+        return None if self._labels is None or set_id is None else self._labels.annotator.label(set_id)
+
+
+def _annotated(collection: Collection, labels: Labels, request: Request) -> dict[str, Any]:
+    body = _object(request.body)
+    return labels.annotate(body, _row_of(collection, body.get("set_id")))
 
 
 def _object(body: Any) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
-"""The web server of `pairkit view`: a page, and answers in JSON to whoever has the token, on this machine alone.
+"""The web server of `pairkit view`: a page, and answers in JSON to whoever has the token, on this machine.
 
-Other users of the machine, and every page that the browser has open, can connect to 127.0.0.1: each request for data
-needs a token that is new at every start, a host name that no other site can have, and the page's own origin.
+Other users of the machine, and every page that the browser has open, can connect to 127.0.0.1: each request
+for data needs a token that is new at every start, a host name that no other site can have, and the page's
+own origin.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# No text can become a script, also not through a mistake of ours: the browser refuses inline scripts and styles,
-# requests to anywhere else, and every assignment of a string to something that is parsed as HTML.
+# No text can become a script, also not through a mistake of ours: the browser refuses inline scripts and
+# styles, requests to anywhere else, and every assignment of a string to something that is parsed as HTML.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -193,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "application/json", orjson.dumps(route(Request(parameters, body)))
 
     def _check_names(self) -> None:
-        """Refuse what another site has sent: by its name for this machine (DNS rebinding), or by its origin."""
+        """Refuse what another site has sent: by its name for this machine (DNS rebinding), or its origin."""
         host = self.headers.get("Host", "")
         if host.rpartition(":")[0] not in NAMES and host not in NAMES:
             raise _Refusal(HTTPStatus.FORBIDDEN, f"host {host!r} is not {HOST} or localhost")

@@ -22,8 +22,11 @@ export function createFilters(place, described, scores, { onChange, onDisagree, 
     facets.set(facet.name, made);
     place.append(made.element);
   }
+  // Known only while two rankers are named, and so not among the described ones.
+  const between = numbers({ name: "disagreement", label: "share of pairs in another order" }, (filter) => onChange("disagreement", filter));
+  if (scores.length > 1) facets.set("disagreement", between);
   const disagreement = scores.length > 1 ? createDisagreement(scores, onDisagree) : null;
-  if (disagreement) place.append(disagreement.element);
+  if (disagreement) place.append(disagreement.element, between.element);
 
   return {
     update(data, state) {

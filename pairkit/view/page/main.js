@@ -99,8 +99,8 @@ function showHead(answer) {
   byId("count").textContent = parts.join(" · ");
   const chips = Object.entries(state.filters).map(([key, filter]) => chip(key, filter));
   if (state.disagree) {
-    const drop = () => go({ disagree: null });
-    chips.push(chipOf(`${state.disagree.first} against ${state.disagree.second}`, drop));
+    const pair = `${state.disagree.first} against ${state.disagree.second}`;
+    chips.push(chipOf(pair, () => disagree(null)));
   }
   byId("chips").replaceChildren(...chips);
   for (const tab of byId("tabs").children) tab.setAttribute("aria-pressed", String(tab.dataset.list === state.list));
@@ -133,11 +133,13 @@ function showSorting() {
   const select = byId("sort");
   if (select) {
     select.value = by;
+    select.querySelector(`[value=${DISAGREEMENT}]`).hidden = !state.disagree;
     byId("direction").disabled = !by;
     byId("direction").textContent = state.sort?.descending ? "↓ largest first" : "↑ smallest first";
     return;
   }
-  const options = about.sorts.map((sort) => make("option", { value: sort.name }, visible(sort.label ?? words(sort.name))));
+  const sorts = [...about.sorts, { name: DISAGREEMENT, label: "disagreement" }];
+  const options = sorts.map((sort) => make("option", { value: sort.name }, visible(sort.label ?? words(sort.name))));
   byId("sorting").append(
     make("label", { for: "sort", class: "unseen" }, "Sort by"),
     make(
@@ -301,14 +303,23 @@ function build() {
 }
 
 const facetsOf = (name) => (name === "sets" ? about.facets : about.quarantine_facets);
+const DISAGREEMENT = "disagreement";
+
+/** Two rankers, or none: their disagreement is a facet and a sort only while they are named. */
+function disagree(pair) {
+  const filters_ = { ...state.filters };
+  delete filters_[DISAGREEMENT];
+  const sort = pair ? { by: DISAGREEMENT, descending: true } : state.sort?.by === DISAGREEMENT ? null : state.sort;
+  go({ disagree: pair, filters: filters_, sort });
+}
 
 /** The filters of the list that is shown, made when another list is. */
 function filtersNow() {
   if (filters?.list === state.list) return filters;
   const made = createFilters(byId("filters"), facetsOf(state.list), state.list === "sets" ? about.scores : [], {
     onChange: setFilter,
-    onDisagree: (disagree) => go({ disagree }),
-    onClear: () => go({ filters: {}, disagree: null, text: "" }),
+    onDisagree: disagree,
+    onClear: () => go({ filters: {}, disagree: null, text: "", sort: state.sort?.by === DISAGREEMENT ? null : state.sort }),
   });
   filters = { ...made, list: state.list };
   return filters;

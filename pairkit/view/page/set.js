@@ -41,6 +41,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       section(plural(set.completions.length, "completion"), toolbar(), labels?.element, list),
       verdictSection(set, onPosition),
       runSection(set, onPosition),
+      beside(),
       metadata(),
     );
     arrange();
@@ -91,7 +92,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
     const article = make(
       "article",
       { class: "completion", tabindex: "-1", "data-position": each.position },
-      make("header", {}, rank, badges, make("span", { class: "author" }, inline(each.model ?? "")), tools_),
+      make("header", {}, rank, badges, make("span", { class: "author" }, inline(each.model ?? ""), make("span", { class: "number-in-set", title: "its place in the dataset" }, ` #${each.position + 1}`)), tools_),
       completion.scores(each),
       text,
       completion.facts(each),
@@ -186,6 +187,16 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
   function tools() {
     if (!set.tools) return null;
     return make("details", { class: "aside-text" }, make("summary", {}, "Tools"), completion.code(set.tools));
+  }
+
+  /** Completions that were dropped, rows of this set in quarantine, and what of it cannot be read. */
+  function beside() {
+    const dropped = (set.dropped ?? []).map((each) => make("li", { class: "dropped" }, make("p", { class: "quiet" }, inline(words(each.reason)), " · ", inline(each.completion.model ?? "")), completion.body(each.completion, hits)));
+    const rows = (set.quarantine ?? []).map((each) => make("li", {}, make("p", {}, inline(words(each.reason)), ": ", inline(each.detail ?? ""))));
+    const problems = (set.problems ?? []).map((each) => make("p", { class: "badge warn" }, inline(each)));
+    const details = (title, items) => items.length ? make("details", { class: "aside-text" }, make("summary", {}, title), make("ul", {}, items)) : null;
+    if (!dropped.length && !rows.length && !problems.length) return null;
+    return section("Left out", problems, details(plural(dropped.length, "dropped completion"), dropped), details(`${plural(rows.length, "row")} in quarantine`, rows));
   }
 
   function metadata() {

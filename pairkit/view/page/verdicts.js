@@ -1,6 +1,6 @@
 // What judges were asked about a set, and what they answered.
 import { make } from "./dom.js";
-import { plural, words } from "./format.js";
+import { plural } from "./format.js";
 import { block, inline } from "./text.js";
 
 /** The section; null where no judge was asked. onPosition(position) goes to a completion. */
@@ -14,22 +14,49 @@ export function verdictSection(set, onPosition) {
   );
 }
 
+/** The outcome in numbers of completions, as the page counts them: from 1, in the dataset's order. */
+function outcome(verdict) {
+  if (verdict.outcome === null) return "unreadable";
+  if (verdict.outcome === "tie") return "tie";
+  if (verdict.positions.length === 1) return `rated ${verdict.outcome}`;
+  const numbered = verdict.outcome.replace(/\d+/g, (position) => `#${Number(position) + 1}`);
+  return numbered.includes(">") ? numbered : `${numbered} is better`;
+}
+
 function one(verdict, onPosition) {
-  const facts = [["protocol", verdict.protocol], ["aspect", verdict.aspect], ["attempt", verdict.attempt || null], ["finish", verdict.finish_reason]];
-  const read = verdict.verdict === null || verdict.verdict === undefined ? "unreadable" : verdict.verdict;
+  const facts = [
+    ["protocol", verdict.protocol],
+    ["aspect", verdict.aspect],
+    ["attempt", verdict.attempt ? verdict.attempt + 1 : null],
+    ["finish", verdict.finish_reason],
+  ];
+  const shown = verdict.positions.map((position) =>
+    position === null
+      ? make("span", {}, "a dropped one")
+      : make("button", { type: "button", class: "small", onclick: () => onPosition(position) }, `#${position + 1}`),
+  );
   return make(
     "li",
     { class: "verdict" },
     make(
       "p",
       { class: "verdict-head" },
-      make("b", { class: read === "unreadable" ? "badge warn" : "badge" }, inline(words(String(read)))),
-      facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => make("span", { class: "quiet" }, `${name} `, inline(String(value)))),
+      make("b", { class: verdict.outcome === null ? "badge warn" : "badge" }, inline(outcome(verdict))),
+      facts
+        .filter(([, value]) => value !== null && value !== undefined)
+        .map(([name, value]) => make("span", { class: "quiet" }, `${name} `, inline(String(value)))),
     ),
-    verdict.shown?.length
-      ? make("p", { class: "shown-order" }, "Shown: ", verdict.shown.map((position) => make("button", { type: "button", class: "small", onclick: () => onPosition(position) }, `completion ${position}`)))
-      : null,
-    verdict.question ? make("details", { class: "aside-text" }, make("summary", {}, "Question"), block(verdict.question, { label: "question" })) : null,
+    make("p", { class: "shown-order" }, "shown in this order: ", shown),
+    question(verdict.question),
     block(verdict.answer ?? "", { label: "answer" }),
   );
+}
+
+function question(messages) {
+  if (!messages) return make("p", { class: "quiet note" }, "The question cannot be written again: a completion or the prompt's file is gone.");
+  const turns = messages.map((message) => [
+    make("p", { class: "role" }, inline(message.role)),
+    block(message.content, { label: "question" }),
+  ]);
+  return make("details", { class: "aside-text" }, make("summary", {}, "Question"), make("div", { class: "question" }, turns));
 }
