@@ -100,7 +100,7 @@ def test_a_dataset_is_built_again_by_what_people_have_said(source: Path, tmp_pat
     # What this machine calls the folder is not published, and what was said is part of what was built.
     assert manifest["recipe"]["rank"]["path"] == "first"
     assert [*manifest["input"]["ranking_files"]] == [path.name]
-    assert "human: 3 sets are ordered by anna (3), 1 are flagged" in summary(manifest, second)
+    assert "human: 3 sets ordered by anna (3); flagged: 1" in summary(manifest, second)
 
 
 def test_sets_that_nobody_annotated_keep_their_order(source: Path, tmp_path: Path) -> None:

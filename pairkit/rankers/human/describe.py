@@ -20,9 +20,7 @@ def describe_people(manifest: Mapping[str, Any]) -> list[str]:
         f"{name.removeprefix(_BY)} ({number:,})" for name, number in sorted(counts.items()) if _BY in name
     )
     flagged = counts.get(f"quarantined_{FLAGGED}", 0)
-    lines = [
-        f"{NAME}: {counts['labeled']:,} sets are ordered by {people or 'nobody'}, {flagged:,} are flagged"
-    ]
+    lines = [f"{NAME}: {counts['labeled']:,} sets ordered by {people or 'nobody'}; flagged: {flagged:,}"]
     if counts.get("unlabeled"):
         lines.append(f"{NAME}: {counts['unlabeled']:,} sets without an annotation keep their other order")
     same, level, one_level, opposite = (counts.get(f"annotators_{kind}", 0) for kind in KINDS)
