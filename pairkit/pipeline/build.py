@@ -33,7 +33,7 @@ from pairkit.pipeline.executors.work import Executor, Opens, Work
 from pairkit.pipeline.identity import identify_build, prepass_key, stage_keys
 from pairkit.pipeline.inputs import Inputs, open_input
 from pairkit.pipeline.nothing_usable import NothingUsable as NothingUsable
-from pairkit.pipeline.nothing_usable import nothing_usable
+from pairkit.pipeline.nothing_usable import annotations_of_others, nothing_usable
 from pairkit.pipeline.prepass import keep_list
 from pairkit.pipeline.prepass import run as prepass
 from pairkit.pipeline.publish import publish
@@ -42,6 +42,7 @@ from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import identified, screened
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
+from pairkit.rankers.human.describe import is_about_others
 from pairkit.schema import StageResult
 from pairkit.sources import Opened
 
@@ -109,6 +110,8 @@ def build(
             work = Work(recipe, keys, results_folder, next_unit, calls, retry_failed)
             opens = partial(_executor, cluster=cluster, workers=workers)
             total = _write_shards(claimed, opened, inputs, shard_contents, work, opens, identity)
+            if is_about_others(total.nested()):
+                raise annotations_of_others(recipe, opened, total)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 raise nothing_usable(recipe, opened, total, claimed, keys)

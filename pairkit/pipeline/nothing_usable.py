@@ -13,7 +13,7 @@ from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents
 from pairkit.rankers.judge.statistics import summarize_judge
-from pairkit.rankers.table import name_of
+from pairkit.rankers.table import HumanRank, name_of
 from pairkit.sources import Opened
 
 
@@ -45,6 +45,16 @@ def nothing_usable(
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+
+
+def annotations_of_others(recipe: BuildRecipe, opened: Opened, total: Contents) -> NothingUsable:
+    """Return the error of a build whose annotations are about none of its sets."""
+    path = next(block.path for block in recipe.rankings if isinstance(block, HumanRank))
+    return NothingUsable(
+        f"rank.path {path}: the annotations are of other data: none is about one of the "
+        f"{total.counts['source.rows']:,} rows of {opened.source.name}; give those of a dataset with these "
+        "prompts and completions"
+    )
 
 
 def _judges(recipe: BuildRecipe, counts: Mapping[str, Mapping[str, int]], out: BuildDirectory) -> str:
