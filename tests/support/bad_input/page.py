@@ -39,8 +39,8 @@ Nothing half-written is left: a dataset or a model is there whole or not at all.
 A row that cannot be used does not stop a build. It goes to `quarantine.parquet` with the reason, its
 place and the row itself as JSON, and the build prints how many rows went there and why. The numbers in
 `pairkit.json` add up: rows read = rows used + rows in quarantine, sets of the source = sets written +
-sets in quarantine; where one model of a pool fails, what it was asked is in quarantine as well, and its set stays with the
-others' completions. A build fails only if no row is left.
+sets in quarantine. Where one model of a pool fails, its request is in quarantine too, and the set stays with
+the completions of others. A build fails only if no row is left.
 
 Tests run every line of the table. `…` is the part of a message that a library, the system or the machine
 fills in. What follows "error:" is the last line that the command prints. Lines with exit code 0 are notes
