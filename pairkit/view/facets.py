@@ -42,10 +42,11 @@ class Values:
 
     def mask(self, chosen: Filter) -> Mask:
         """Mark the sets that have one of `chosen["values"]`. Raises `RecipeError` for another filter."""
-        if set(chosen) != {"values"} or not isinstance(chosen["values"], list):
-            raise RecipeError(f"{self.label}: is filtered by {{values: [...]}}, got {dict(chosen)!r}")
+        values = chosen.get("values") if isinstance(chosen, Mapping) else None
+        if not isinstance(values, list) or set(chosen) != {"values"}:
+            raise RecipeError(f"{self.label}: is filtered by {{values: [...]}}, got {chosen!r}")
         marked = np.zeros(self.size, np.bool_)
-        for value in chosen["values"]:
+        for value in values:
             number = self._numbers.get(value) if value is None or isinstance(value, str) else None
             if number is not None:
                 marked[self.positions[self.cuts[number] : self.cuts[number + 1]]] = True
@@ -103,7 +104,7 @@ class Numbers:
         """Mark the sets between `min` and `max`, both included. Raises `RecipeError` for another filter."""
         bounds = {
             key: value
-            for key, value in chosen.items()
+            for key, value in (chosen.items() if isinstance(chosen, Mapping) else ())
             if isinstance(value, (int, float)) and not isinstance(value, bool)
         }
         if not bounds or set(bounds) != set(chosen) or set(bounds) - {"min", "max"}:
