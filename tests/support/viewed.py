@@ -28,7 +28,9 @@ def scores(**named: float) -> list[dict[str, Any]]:
 FIVE = table(
     candidate_set(
         completion("Paris", 9.0, rank=1, model="a", scores=scores(x=3.0, y=1.0), finish_reason="stop"),
-        completion("Lyon, in France", 4.0, rank=2, model="b", scores=scores(x=1.0, y=2.0), finish_reason="length"),
+        completion(
+            "Lyon, in France", 4.0, rank=2, model="b", scores=scores(x=1.0, y=2.0), finish_reason="length"
+        ),
         completion("Rome", 2.0, rank=3, model="b", scores=scores(x=2.0)),
         prompt=[("system", "Be brief."), ("user", "The capital of FRANCE?")],
         source="first",
@@ -76,6 +78,7 @@ def write_dataset(
     hashes = {
         str(path.relative_to(folder)): {"sha256": sha256(path)} for path in sorted(folder.rglob("*.parquet"))
     }
+    folder.mkdir(parents=True, exist_ok=True)
     manifest = {"schema_version": 2, "recipe": recipe or {"mine": {"rejected": "worst"}}, "files": hashes}
     (folder / "pairkit.json").write_text(json.dumps(manifest))
     return folder

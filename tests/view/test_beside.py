@@ -21,13 +21,13 @@ SETS = table(good(1, 3, 2, prompt="First?"), good(2, 2, prompt="Second?"), good(
 
 
 def judged_dataset(
-    folder: Path, say: Callable[[Asked], Any] = fair(worth), protocol: str = "iterative", **files: pa.Table
+    folder: Path, say: Callable[[Asked], Any] | None = None, protocol: str = "iterative", **files: pa.Table
 ) -> tuple[Path, StageResult, ScriptedJudge]:
     """Write a dataset that a scripted judge has ranked, best first as a build does."""
-    scored, engine = judged(SETS, say, protocol, seed=7)
+    scored, engine = judged(SETS, say or fair(worth), protocol, seed=7)
     sets = annotations.rank(scored.sets)
     best_first = [
-        {**row, "completions": sorted(row["completions"], key=lambda each: each["rank"])}
+        {**row, "completions": sorted(row["completions"], key=lambda each: each["rank"] or 9)}
         for row in sets.to_pylist()
     ]
     recipe = {"rank": {"ranker": "judge", "model": "scripted", "protocol": protocol}, "seed": 7, "mine": {}}
@@ -49,10 +49,7 @@ def test_the_questions_are_those_that_the_judge_was_asked(tmp_path: Path, protoc
     # To the letter: what the judge was sent, though the completions have another order now.
     questions = ["\n".join(message["content"] for message in each["question"]) for each in verdicts]
     assert sorted(questions) == sorted(each.question for each in engine.asked)
-    answers = {
-        each.question: answer
-        for each, answer in zip(engine.asked, scored.verdicts["answer"].to_pylist(), strict=True)
-    }
+    answers = {each.question: fair(worth)(each) for each in engine.asked}
     assert [each["answer"] for each in verdicts] == [answers[question] for question in questions]
 
 
@@ -61,7 +58,7 @@ def test_verdicts_are_told_in_positions_of_now(tmp_path: Path):
     with opened(folder) as collection:
         first = one_set(collection, 0)
         texts = [each["text"] for each in first["completions"]]
-        assert texts == ["good 3", "good 2", "good 1"]
+        assert texts == ["good 3", "good 1", "good 2"]  # the judge was given good 1, good 3, good 2
         for verdict in first["verdicts"]:
             # As the judge was given them: good 1, good 3, good 2.
             then = [SETS["completions"][0].as_py()[place]["text"] for place in verdict["shown"]]
@@ -99,11 +96,12 @@ def test_ties_and_ratings_are_kinds_of_verdicts(tmp_path: Path):
     with opened(folder) as collection:
         assert dict(asked(collection)["facets"]["verdict"]["values"]) == {"rating": 3}
         verdict = one_set(collection, 2)["verdicts"][0]
-        assert verdict["aspect"] and verdict["outcome"] == verdict["verdict"] == "5"
+        assert verdict["aspect"]
+        assert verdict["outcome"] == verdict["verdict"] == "5"
 
 
 def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
-    folder, scored, _ = judged_dataset(tmp_path / "d")
+    _folder, scored, _ = judged_dataset(tmp_path / "d")
     # The completion that lost both comparisons is gone: only questions without it could be written, and the
     # mark of the others depends on all texts.
     sets = annotations.rank(scored.sets).to_pylist()
@@ -115,7 +113,8 @@ def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
     gone = write_dataset(tmp_path / "gone", {"train": less}, recipe=recipe, others=verdicts)
     with opened(gone) as collection:
         found = one_set(collection, 0)["verdicts"]
-        assert found and all(each["question"] is None for each in found)
+        assert found
+        assert all(each["question"] is None for each in found)
         assert any(None in each["positions"] for each in found)
         assert all("?" not in each["outcome"] for each in found if None not in each["positions"])
     # Where mining has recorded what it dropped, they can be.
@@ -130,7 +129,9 @@ def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
         assert first["dropped"][0]["completion"]["text"] == lost["text"]
     # Another prompt than the one whose hash is recorded is no question that was asked.
     other = write_dataset(
-        tmp_path / "other", {"train": less}, recipe={"rank": {**recipe["rank"], "prompt": "mt_bench"}, "seed": 7},
+        tmp_path / "other",
+        {"train": less},
+        recipe={"rank": {**recipe["rank"], "prompt": "mt_bench"}, "seed": 7},
         others={**verdicts, "dropped": dropped},
     )  # fmt: skip
     with opened(other) as collection:
@@ -138,7 +139,7 @@ def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
 
 
 def test_answers_are_found_before_all_are_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder, scored, _ = judged_dataset(tmp_path / "d")
+    folder, _scored, _ = judged_dataset(tmp_path / "d")
     with opened(folder) as collection:
         wait(lambda: collection.verdicts.done)
         after = one_set(collection, 0)["verdicts"]
@@ -153,7 +154,8 @@ def test_damaged_verdicts_are_named_and_the_set_is_shown(tmp_path: Path):
     with opened(folder) as collection:
         assert asked(collection)["total"] == 3
         first = one_set(collection, 0)
-        assert first["verdicts"] == [] and "is damaged" in first["problems"][0]
+        assert first["verdicts"] == []
+        assert "is damaged" in first["problems"][0]
     cut(path)
     with opened(folder) as collection:
         assert [problem["file"] for problem in collection.problems] == ["verdicts/all-00000-of-00001.parquet"]

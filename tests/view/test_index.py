@@ -44,8 +44,10 @@ def test_what_is_there_first_is_described(five: Collection):
     assert first["scores"] == ["score", "rank", "x", "y"]
     assert (first["problems"], first["run"]) == ([], None)
     kinds = {facet["name"]: facet["kind"] for facet in first["facets"]}
-    assert kinds["model"] == "values" and kinds["margin"] == kinds["length:prompt"] == "number"
-    assert "segment" not in kinds and "verdict" not in kinds
+    assert kinds["model"] == "values"
+    assert kinds["margin"] == kinds["length:prompt"] == "number"
+    assert "segment" not in kinds
+    assert "verdict" not in kinds
     assert {sort["name"] for sort in first["sorts"]} == {name for name in kinds if kinds[name] == "number"}
 
 

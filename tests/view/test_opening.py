@@ -72,7 +72,8 @@ def test_files_that_change_while_open_are_errors_of_their_rows(folder: Path):
         assert asked(collection)["total"] == 5
         train_file(folder).unlink()
         rows = asked(collection)["rows"]
-        assert rows[0]["error"] is None and rows[0]["set_id"]
+        assert rows[0]["error"] is None
+        assert rows[0]["set_id"]
         assert "cannot be read: No such file or directory" in rows[1]["error"]
         # What is known without the file is still there.
         assert (rows[1]["set_id"], rows[1]["margin"]) == (None, 7.0)
@@ -146,7 +147,7 @@ def test_a_damaged_segment_is_named_and_the_others_are_shown(tmp_path: Path):
 
 def test_an_online_training_without_a_dataset_is_refused(tmp_path: Path):
     with (
-        pytest.raises(InputError, match="no segment has a dataset yet: .*segment-1/data: not built yet"),
+        pytest.raises(InputError, match=r"no segment has a dataset yet: .*segment-1/data: not built yet"),
         opened(online(tmp_path / "run")),
     ):
         pass
@@ -216,9 +217,10 @@ def test_temporary_files_are_private_and_removed(tmp_path: Path, monkeypatch: py
 def test_an_export_is_read_as_files(tmp_path: Path, built_folder: Path):
     from pairkit.dataset.export import export
 
-    export(built_folder, tmp_path / "exported", "trl")
+    export(built_folder, "trl", tmp_path / "exported")
     with opened(tmp_path / "exported") as collection:
-        assert collection.kind == "files" and collection.index.listing.size > 0
+        assert collection.kind == "files"
+        assert collection.index.listing.size > 0
 
 
 def test_there_is_an_error_for_what_holds_no_sets(tmp_path: Path, folder: Path):

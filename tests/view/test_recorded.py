@@ -142,7 +142,8 @@ def test_damaged_records_are_named_and_the_set_is_shown(trained: tuple[Path, Pat
         shutil.copytree(run, tmp_path / "run")
         harm(tmp_path / "run" / "pairs" / "step-000002.parquet")
         content = next(sets_of(data, tmp_path / "run"))
-        assert content["run"] is None and content["completions"]
+        assert content["run"] is None
+        assert content["completions"]
         assert "step-000002.parquet: is damaged" in content["problems"][0]
 
 
