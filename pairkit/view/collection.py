@@ -40,7 +40,7 @@ class Collection:
     Attributes:
         title, kind: its name, and "dataset", "online" or "files".
         path: what was opened.
-        folder: where annotations of it lie.
+        folder: where annotations of it lie; None where it cannot be annotated.
         digest: identifies the data: other content has another one.
         index: the sets that can be read.
         quarantine: the rows in quarantine.

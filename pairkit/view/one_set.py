@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -24,8 +23,9 @@ T = TypeVar("T")
 def one_set(collection: Collection, row: int) -> Fields:
     """Return the set of a row: its conversation, its completions best first, and what is known of them.
 
-    What is beside the set and cannot be read is named in `problems`. Raises `InputError` for a row that is
-    not there, and for a file of sets that cannot be read any more.
+    What the dataset keeps as JSON (metadata, tools, calls of tools) stays the text that it is: parsed, large
+    numbers would lose digits in a browser. What is beside the set and cannot be read is named in `problems`.
+    Raises `InputError` for a row that is not there, and for a file of sets that cannot be read any more.
     """
     listing = collection.index.listing
     if not 0 <= row < listing.size:
@@ -48,9 +48,9 @@ def one_set(collection: Collection, row: int) -> Fields:
         "completions": completions,
         "chosen": chosen,
         "rejected": lowest,
-        "tools": _parsed(content["tools"]),
-        "chat_template_kwargs": _parsed(content["chat_template_kwargs"]),
-        "metadata": _parsed(content["metadata"]),
+        "tools": content["tools"],
+        "chat_template_kwargs": content["chat_template_kwargs"],
+        "metadata": content["metadata"],
         **_about(collection, row, shard, content, completions),
     }
 
@@ -100,8 +100,6 @@ def _completion(position: int | None, completion: Fields) -> Fields:
         "score": _finite(completion["score"]),
         "scores": scores,
         "sampling": None if completion["sampling"] is None else _without_nulls(completion["sampling"]),
-        "tool_calls": _parsed(completion["tool_calls"]),
-        "metadata": _parsed(completion["metadata"]),
     }
 
 
@@ -120,13 +118,3 @@ def _without_nulls(fields: Fields) -> Fields:
 def _finite(number: float | None) -> float | None:
     # JSON has no other numbers.
     return number if number is None or math.isfinite(number) else None
-
-
-def _parsed(text: str | None) -> Any:
-    """Return what a text of JSON holds, or the text where it is none."""
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

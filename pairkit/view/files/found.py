@@ -15,6 +15,7 @@ from pairkit.errors import InputError
 from pairkit.files import read_json, sha256
 from pairkit.online.layout import DATA, RUN, folder_of
 from pairkit.online.layout import RECORD as ONLINE
+from pairkit.rankers.human.file import FOLDER as ANNOTATIONS
 from pairkit.schema import DROPPED, MANIFEST, QUARANTINE, VERDICTS, to_sets
 from pairkit.training.output.layout import RECORD as TRAINING
 from pairkit.view.files.shards import Shard, open_shard
@@ -31,7 +32,7 @@ class Found(NamedTuple):
 
     Attributes:
         kind: "dataset", "online" or "files".
-        folder: where annotations of it lie.
+        folder: where annotations of it lie; None where it cannot be annotated.
         digest: identifies the data.
         shards: the files of its sets.
         quarantine, verdicts, dropped: its other files.
@@ -43,7 +44,7 @@ class Found(NamedTuple):
     kind: str
     title: str
     path: Path
-    folder: Path
+    folder: Path | None
     digest: str
     shards: tuple[Shard, ...]
     quarantine: tuple[Shard, ...]
@@ -104,7 +105,7 @@ def find_online(out: Path) -> Found:
         kind="online",
         title=out.resolve().name,
         path=out,
-        folder=out,
+        folder=None,  # a set may be in several segments: the dataset of one is annotated
         # Of its record, because it stays the same data while segments are added.
         digest=sha256(out / ONLINE),
         shards=tuple(shard for each in found for shard in each.shards),
@@ -166,7 +167,7 @@ def _dataset(folder: Path, root: Path, segment: str) -> Found:
         kind="dataset",
         title=folder.resolve().name,
         path=folder,
-        folder=folder,
+        folder=folder / ANNOTATIONS,
         digest=sha256(folder / MANIFEST),
         shards=tuple(shards),
         quarantine=rows,
