@@ -95,7 +95,7 @@ def test_all_files_damaged_leave_nothing_but_their_names(folder: Path):
 def test_the_digest_tells_datasets_apart(folder: Path, five_folder: Path):
     with opened(folder) as mine, opened(five_folder) as other:
         assert mine.digest != other.digest
-        assert mine.folder == folder
+        assert mine.folder == folder / "annotations"
 
 
 def online(out: Path, *segments: int) -> Path:
@@ -112,7 +112,7 @@ def online(out: Path, *segments: int) -> Path:
 
 def test_the_segments_of_an_online_training_are_one_collection(tmp_path: Path):
     with opened(online(tmp_path / "run", 1, 2)) as collection:
-        assert (collection.kind, collection.title) == ("online", "run")
+        assert (collection.kind, collection.title, collection.folder) == ("online", "run", None)
         answer = asked(collection)
         assert dict(answer["facets"]["segment"]["values"]) == {"1": 5, "2": 5}
         assert rows_of(asked(collection, filters={"segment": {"values": ["2"]}})) == [5, 6, 7, 8, 9]
