@@ -64,11 +64,6 @@ class Values:
             "more": len(self.values) - len(listed),
         }
 
-    def of(self, row: int) -> list[str | None]:
-        """Return the values of a set."""
-        found = np.flatnonzero(self.positions == row)
-        return [self.values[number] for number in np.searchsorted(self.cuts, found, side="right") - 1]
-
     @cached_property
     def _order(self) -> Positions:
         return np.argsort(-np.diff(self.cuts), kind="stable")

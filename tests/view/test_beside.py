@@ -190,7 +190,11 @@ def test_everything_of_a_set_is_there(tmp_path: Path):
         content = one_set(collection, 0)
     first, second = content["completions"]
     assert content["prompt"] == [{"role": "system", "content": "s"}, {"role": "user", "content": hostile}]
-    assert (first["text"], first["sampling"], first["metadata"]) == (hostile, sampling, '{"critique": "fine"}')
+    assert (first["text"], first["sampling"], first["metadata"]) == (
+        hostile,
+        sampling,
+        '{"critique": "fine"}',
+    )
     assert (second["reasoning_content"], second["metadata"]) == ("hm", "no JSON")
     # JSON is left as it is written: parsed, large numbers would lose digits in a browser.
     assert second["tool_calls"] == call

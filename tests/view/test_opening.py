@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from support.candidates import candidate_set, completion, table
+from support.full_disk import files_up_to
 from support.viewed import FIVE, asked, cut, refused, rows_of, spoil, write_dataset
 
-from pairkit.errors import InputError, PairkitError
+from pairkit.errors import InputError, OutputError, PairkitError
 from pairkit.view.collection import about, opened
 from pairkit.view.one_set import one_set
 from pairkit.view.quarantine import quarantined
@@ -211,6 +212,21 @@ def test_temporary_files_are_private_and_removed(tmp_path: Path, monkeypatch: py
         (folder,) = (tmp_path / "t").iterdir()
         assert os.stat(folder).st_mode & 0o077 == 0
         assert {each.name for each in folder.iterdir()} == {"sets.parquet", "quarantine.parquet"}
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_too_little_room_for_converted_files_is_an_error_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    path = tmp_path / "rows.jsonl"
+    text = os.urandom(20_000).hex()
+    path.write_text(json.dumps({"prompt": "q", "chosen": text, "rejected": "b"}), encoding="utf-8")
+    with files_up_to(4096), pytest.raises(OutputError) as error, opened(path):
+        pass
+    assert "the sets of the files cannot be written there: " in str(error.value)
+    assert str(error.value).endswith("; set TMPDIR to a folder with more room")
     assert list((tmp_path / "t").iterdir()) == []
 
 
