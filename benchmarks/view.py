@@ -5,9 +5,8 @@
 
 The sets have short texts of words drawn at random, seventeen models, a score and four named scores, as
 UltraFeedback has them, in files of 125,000 sets with row groups of 1,000. A process of its own opens them,
-with the files in the system's cache, and asks what the page asks. Peers: polars, pandas and duckdb where
-they are installed, which read the same file of one number and filter and count it; none of them has
-candidate sets, so that theirs is the least that can be done.
+with the files in the system's cache, and asks what the page asks. The goals are 2 s to open a million sets,
+1 s to filter them, and less than 300 MB for their index.
 """
 
 from __future__ import annotations

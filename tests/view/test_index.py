@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.candidates import candidate_set, completion, table
 from support.viewed import FIVE, asked, scores, write_dataset
@@ -17,6 +19,7 @@ from pairkit.schema import SETS_1
 from pairkit.view.collection import Collection, about, opened
 from pairkit.view.facets import Numbers
 from pairkit.view.index import UNIT, chosen_and_lowest
+from pairkit.view.one_set import one_set
 
 
 def numbers(collection: Collection, name: str) -> list[float | None]:
@@ -137,10 +140,35 @@ def test_a_dataset_of_version_1_has_all_but_what_it_lacks(tmp_path: Path):
     )
     folder = write_dataset(tmp_path / "d", {})
     (folder / "data").mkdir()
-    pa.parquet.write_table(old, folder / "data" / "train-00000-of-00001.parquet")
+    pq.write_table(old, folder / "data" / "train-00000-of-00001.parquet")
     with opened(folder) as collection:
         assert numbers(collection, "margin") == [7.0, None, None, None, 2.0]
         assert asked(collection, text="capital brief")["total"] == 1
+
+
+def test_a_file_that_another_library_has_written_again_is_read_as_before(tmp_path: Path):
+    folder = write_dataset(tmp_path / "d", {"train": FIVE})
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    pl.read_parquet(path).write_parquet(path)
+    with opened(folder) as collection:
+        assert collection.problems == []
+        assert numbers(collection, "margin") == [7.0, None, None, None, 2.0]
+        assert numbers(collection, "spread:x") == [2.0, None, None, None, 1.0]
+        assert next(row["models"] for row in asked(collection)["rows"]) == ["a", "b"]
+        assert asked(collection, text="lyon capital")["total"] == 1
+        assert collection.row_of(FIVE["set_id"][3].as_py()) == 3
+        assert one_set(collection, 0)["completions"][1]["scores"] == {"x": 1.0, "y": 2.0}
+
+
+@pytest.mark.parametrize("name", ["item", "element"])
+def test_the_items_of_lists_may_have_another_name(tmp_path: Path, name: str):
+    folder = write_dataset(tmp_path / "d", {"train": FIVE})
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(FIVE, path, use_compliant_nested_type=name == "element")
+    with opened(folder) as collection:
+        assert any(f".list.{name}." in leaf for leaf in collection.found.shards[0].leaves.values())
+        assert numbers(collection, "margin") == [7.0, None, None, None, 2.0]
+        assert asked(collection, text="lyon capital")["total"] == 1
 
 
 def test_many_sets_are_reduced_in_parts(tmp_path: Path):
