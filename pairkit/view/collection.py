@@ -50,7 +50,9 @@ class Collection:
         extra: facets of sets that are added to those of the index, such as labels.
     """
 
-    def __init__(self, found: Found, run: RecordedRun | None = None) -> None:
+    def __init__(
+        self, found: Found, run: RecordedRun | None = None, segments: frozenset[str] = frozenset()
+    ) -> None:
         self.title, self.kind, self.path = found.title, found.kind, found.path
         self.folder, self.digest, self.found, self.run = found.folder, found.digest, found, run
         self.index, unread = build_index(found.shards)
@@ -59,6 +61,7 @@ class Collection:
         self.verdicts = Verdicts(self.index, found.verdicts)
         self.extra: dict[str, Facet] = {}
         self._problems = [*found.problems, *unread, *lost]
+        self._segments = segments
         self._searches: dict[str, Search] = {}
         self._disagreements: dict[tuple[str, ...], Numbers] = {}
         self._lock = Lock()
@@ -96,9 +99,10 @@ class Collection:
 
     def run_of(self, segment: str) -> RecordedRun | None:
         """Return the run whose record of a set is shown: the one that is looked at, or the segment's own."""
-        if self.run is not None or segment not in self.found.runs:
-            return self.run
-        return read_run(self.found.runs[segment])[0]
+        if self.run is not None:
+            # A set of another segment may have the same id, and has other completions.
+            return self.run if segment in self._segments else None
+        return read_run(self.found.runs[segment])[0] if segment in self.found.runs else None
 
     def search(self, name: str, text: str) -> Search | None:
         """Return the search for a text in a listing, and stop another one; None for no words.
@@ -159,8 +163,10 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
     """
     with TemporaryDirectory(prefix="pairkit-view-") as temporary:
         found = _found(path, Path(temporary))
-        trained = None if run is None else open_run(run, found.manifests.values(), found.digest)
-        collection = Collection(found, trained)
+        trained, segments = None, frozenset[str]()
+        if run is not None:
+            trained, segments = open_run(run, found.manifests, found.digest, found.runs)
+        collection = Collection(found, trained, segments)
         collection.start()
         try:
             yield collection

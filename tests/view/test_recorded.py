@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.recorded import completions_of, record, recorded_data, write_run
 from support.tiny import completion, model_folder, random_sets, write_data
 from support.viewed import cut, spoil
 
+from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError
 from pairkit.view.beside.recorded import open_run, recorded
 from pairkit.view.collection import about, opened
@@ -96,9 +98,7 @@ def test_a_set_without_a_record_says_why(trained: tuple[Path, Path], tmp_path: P
         (plain / name).write_text((run / name).read_text())
     lines = [{"split": "train", "set_id": "x", "reason": "no_choice", "detail": "a tie"}]
     (plain / "refused.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = recorded(
-        open_run(plain, [], json.loads((run / "run.json").read_text())["data"]), "x", "train", []
-    )
+    found = recorded(open_run(plain, {"": read_manifest(data)}, "", {})[0], "x", "train", [])
     assert found["note"] == "the run recorded no pairs: train with record.pairs=true"
     assert found["refused"] == "no_choice: a tie"
 
@@ -134,8 +134,6 @@ def test_files_of_pairs_have_no_run(trained: tuple[Path, Path], tmp_path: Path):
 
 
 def test_damaged_records_are_named_and_the_set_is_shown(trained: tuple[Path, Path], tmp_path: Path):
-    import shutil
-
     data, run = trained
     for harm in (cut, lambda path: spoil(path, "logp")):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -145,6 +143,29 @@ def test_damaged_records_are_named_and_the_set_is_shown(trained: tuple[Path, Pat
         assert content["run"] is None
         assert content["completions"]
         assert "step-000002.parquet: is damaged" in content["problems"][0]
+
+
+def test_segments_of_an_online_training_show_their_own_runs(trained: tuple[Path, Path], tmp_path: Path):
+    data, run = trained
+    out = tmp_path / "out"
+    shutil.copytree(data, out / "segment-1" / "data")
+    shutil.copytree(run, out / "segment-1" / "run")
+    # Sets of the same ids, with other completions: another segment.
+    write_data(out / "segment-2" / "data", random_sets(24, completions=3, seed=3))
+    (out / "online.json").write_text("{}")
+
+    def shown(path: Path | None) -> set[tuple[str, bool]]:
+        with opened(out, run=path) as collection:
+            every = [one_set(collection, row) for row in range(collection.index.listing.size)]
+            return {(each["segment"], each["run"] is not None) for each in every}
+
+    assert shown(None) == {("1", True), ("2", False)}
+    assert shown(out / "segment-1" / "run") == shown(run) == {("1", True), ("2", False)}
+    # Trained on a mixture of segments, whose files are no segment's: it is known by where it is.
+    record = json.loads((run / "run.json").read_text())
+    record["content"]["data"], record["data"] = {"data/train-00000-of-00001.parquet": "mixed"}, "mixed"
+    (out / "segment-1" / "run" / "run.json").write_text(json.dumps(record))
+    assert shown(out / "segment-1" / "run") == {("1", True), ("2", False)}
 
 
 def rows(*kinds: tuple[int | None, str]) -> list[dict[str, Any]]:
@@ -170,7 +191,7 @@ def positions(tmp_path: Path, recorded_rows: list[dict[str, Any]], *ranks: int |
         {**completion(str(place), rank), "position": place, "origin": "noise" if rank is None else "source"}
         for place, rank in enumerate(ranks)
     ]
-    (step,) = recorded(open_run(run, [], "d"), "s", "train", completions)["steps"]
+    (step,) = recorded(open_run(run, {"": {}}, "d", {})[0], "s", "train", completions)["steps"]
     return [each["position"] for each in step["completions"]]
 
 
