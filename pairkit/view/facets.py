@@ -74,7 +74,11 @@ class Values:
 
 
 def values_of(
-    label: str, size: int, values: Sequence[str | None], codes: Positions, rows: Positions
+    label: str,
+    size: int,
+    values: Sequence[str | None],
+    codes: npt.NDArray[np.integer[Any]],
+    rows: npt.NDArray[np.integer[Any]],
 ) -> Values:
     """Make a facet of pairs of a value's number and a set; the sets ascend, and no pair comes twice."""
     counts = np.bincount(codes, minlength=len(values))
