@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, RecipeError
 from pairkit.files import was_address
 from pairkit.view.beside.recorded import RecordedRun, open_run, read_run
 from pairkit.view.beside.verdicts import Verdicts
@@ -147,7 +148,9 @@ class Collection:
 
 
 @contextmanager
-def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
+def opened(
+    path: Path, *, run: Path | None = None, columns: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Collection]:
     """Open a built dataset, an online training, or files of pairs; their texts are read when asked for.
 
     A file of a dataset that cannot be read is named in `problems`, and the others are shown. Files of pairs
@@ -155,14 +158,15 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
 
     Args:
         run: a training run on the dataset, whose log-probs and sampled negatives are shown.
+        columns: of files, `layout` and `map` as in `source` of a build; what is not there is recognized.
 
     Raises:
         InputError: there is nothing to look at, with what to give instead; a damaged manifest; a run that was
             trained on other data.
-        RecipeError: files in whose columns no pairs are recognized.
+        RecipeError: files in whose columns no pairs are recognized; columns of what is no file.
     """
     with TemporaryDirectory(prefix="pairkit-view-") as temporary:
-        found = _found(path, Path(temporary))
+        found = _found(path, columns, Path(temporary))
         trained, segments = None, frozenset[str]()
         if run is not None:
             trained, segments = open_run(run, found.manifests, found.digest, found.runs)
@@ -174,15 +178,16 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
             collection.close()
 
 
-def _found(path: Path, temporary: Path) -> Found:
+def _found(path: Path, columns: Mapping[str, Any], temporary: Path) -> Found:
     if was_address(path):
         raise InputError(f"{path}: is an address of a store: download the dataset, and give its directory")
-    match finding.kind_of(path):
-        case "dataset":
-            return finding.find_dataset(path)
-        case "online":
-            return finding.find_online(path)
-    return convert(path, temporary)
+    kind = finding.kind_of(path)
+    if kind == "files":
+        return convert(path, columns, temporary)
+    if columns:
+        # An option without effect is a mistake, so it is refused rather than ignored.
+        raise RecipeError(f"{path}: {', '.join(columns)}: is read for files only; a dataset has its sets")
+    return finding.find_dataset(path) if kind == "dataset" else finding.find_online(path)
 
 
 def about(collection: Collection) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class _Part(NamedTuple):
     size: int
     keys: Keys
     chosen: npt.NDArray[np.int32]
-    numbers: Mapping[str, Column]
-    pairs: Mapping[str, Pairs]
+    numbers: dict[str, Column]
+    pairs: dict[str, Pairs]
     codes: Mapping[str, Codes]
     names: Counter[str]
 
@@ -164,7 +164,8 @@ def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
     size = int(starts[-1])
     facets = shared_facets(shards)
     for name in _VALUES:
-        pairs = [(part.codes[name], *part.pairs[name]) for part in parts]
+        # Taken out, so that they go as soon as they are joined.
+        pairs = [(part.codes[name], *part.pairs.pop(name)) for part in parts]
         facets[name] = _joined_values(LABELS[name], size, starts, pairs)
     for name in _NUMBERS:
         facets[name] = Numbers(LABELS[name], _joined_numbers(name, parts))
@@ -192,5 +193,5 @@ def _joined_values(
 
 def _joined_numbers(name: str, parts: Sequence[_Part]) -> Column:
     # Some sets have scores that others have not.
-    own = (part.numbers.get(name, np.full(part.size, np.nan, np.float32)) for part in parts)
+    own = (part.numbers.pop(name, np.full(part.size, np.nan, np.float32)) for part in parts)
     return np.concatenate([np.empty(0, np.float32), *own])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import raw
-from support.viewed import FIVE, refused, write_dataset
+from support.sets_to_view import FIVE, refused, write_dataset
 
 import pairkit
 from pairkit.view.collection import Collection, opened

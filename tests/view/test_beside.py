@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from support.candidates import candidate_set, completion, table
 from support.judges import Asked, ScriptedJudge, fair, good, judged, worth
-from support.viewed import FIVE, asked, cut, refused, rows_of, spoil, wait, write_dataset
+from support.sets_to_view import FIVE, asked, cut, refused, rows_of, spoil, wait, write_dataset
 
 from pairkit.rankers import annotations
 from pairkit.schema import DROPPED, QUARANTINE, StageResult, quarantined

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.candidates import candidate_set, completion, table
-from support.viewed import FIVE, asked, scores, write_dataset
+from support.sets_to_view import FIVE, asked, scores, write_dataset
 
 from pairkit.dataset import reader, views
 from pairkit.schema import SETS_1

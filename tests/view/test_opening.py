@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support.candidates import candidate_set, completion, table
 from support.full_disk import files_up_to
-from support.viewed import FIVE, asked, cut, refused, rows_of, spoil, write_dataset
+from support.sets_to_view import FIVE, asked, cut, refused, rows_of, spoil, write_dataset
 
-from pairkit.errors import InputError, OutputError, PairkitError
+from pairkit.errors import InputError, OutputError, PairkitError, RecipeError
 from pairkit.view.collection import about, opened
 from pairkit.view.one_set import one_set
 from pairkit.view.quarantine import quarantined
@@ -193,6 +193,19 @@ def test_rows_that_cannot_be_used_are_the_quarantine_of_files(tmp_path: Path):
         assert len(reasons) == 2
         whole = quarantined(collection.quarantine, answer["rows"][1]["row"])
         assert "rows.jsonl, row 7" in whole["detail"]
+
+
+def test_columns_of_files_may_be_named(tmp_path: Path, folder: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"one": "q", "two": "a", "three": "b"}), encoding="utf-8")
+    columns = {"map": {"prompt": "one", "chosen": "two", "rejected": "three"}}
+    with opened(path, columns=columns) as collection:
+        assert [each["text"] for each in one_set(collection, 0)["completions"]] == ["a", "b"]
+    with (
+        pytest.raises(RecipeError, match="mine: map: is read for files only"),
+        opened(folder, columns=columns),
+    ):
+        pass
 
 
 def test_what_a_build_would_leave_out_is_shown_of_files(tmp_path: Path):

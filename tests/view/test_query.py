@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.viewed import asked, rows_of
+from support.sets_to_view import asked, rows_of
 
 from pairkit.dataset import reader
 from pairkit.errors import RecipeError

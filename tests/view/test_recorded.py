@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.recorded import completions_of, record, recorded_data, write_run
+from support.sets_to_view import cut, spoil
 from support.tiny import completion, model_folder, random_sets, write_data
-from support.viewed import cut, spoil
 
 from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError

@@ -8,7 +8,7 @@ from threading import Event
 import pyarrow as pa
 import pytest
 from support.candidates import candidate_set, completion, table
-from support.viewed import FIVE, asked, rows_of, spoil, wait, write_dataset
+from support.sets_to_view import FIVE, asked, rows_of, spoil, wait, write_dataset
 
 from pairkit.view import search as searching
 from pairkit.view.collection import Collection, opened

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,16 +22,19 @@ from pairkit.view.files.found import Found
 from pairkit.view.files.shards import open_shard
 
 
-def convert(path: Path, folder: Path) -> Found:
+def convert(path: Path, columns: Mapping[str, Any], folder: Path) -> Found:
     """Read files as `--source files` does, and write their sets to `folder`, which is empty.
 
     Completions are ordered by what the files say of them, and nothing is left out: what a build would mine
     stays, and rows that cannot be used become the quarantine.
 
+    Args:
+        columns: `layout` and `map` of the files, as in `source` of a build.
+
     Raises `InputError` or `RecipeError` for files that cannot be read as pairs, `OutputError` where the sets
     have no room.
     """
-    source = validate(SourceRecipe, {"name": "files", "path": str(path)})
+    source = validate(SourceRecipe, {"name": "files", "path": str(path), **columns})
     opened = open_source(source)
     *ordering, _ = stages(BuildRecipe(source=source))
     names = {"sets.parquet": SETS, QUARANTINE_FILE: QUARANTINE}
