@@ -14,7 +14,11 @@ export function number(value) {
   return value.toLocaleString("en", { maximumSignificantDigits: size < 1000 ? 4 : 6 });
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+/** A share; what is not all or nothing is never shown as 100 % or 0 %. */
+export function percent(share) {
+  const part = 100 * share;
+  return `${part > 0 && part < 10 ? part.toPrecision(2) : part > 99 ? Math.floor(10 * part) / 10 : part.toFixed(0)} %`;
+}
 
 /** "finish_reason" as a person would write it. */
 export const words = (name) => name.replaceAll("_", " ");

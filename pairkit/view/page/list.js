@@ -17,6 +17,7 @@ export function createList(scroller, { fetchPage, renderRow, onOpen, onMove }) {
   let selected = -1;
   let generation = 0;
   let planned = false;
+  const options = new Map(); // by index: the element of a row in sight, and the row
   const spacer = make("div", { class: "spacer", "aria-hidden": "true" });
 
   scroller.replaceChildren(spacer);
@@ -72,10 +73,12 @@ export function createList(scroller, { fetchPage, renderRow, onOpen, onMove }) {
     const above = hidden();
     const first = Math.max(0, Math.floor(above / ROW) - 3);
     const last = Math.min(total, Math.ceil((above + scroller.clientHeight) / ROW) + 3);
-    const options = [];
-    for (let index = first; index < last; index += 1) options.push(option(index, scroller.scrollTop - above));
-    for (const old of [...scroller.children]) if (old !== spacer) old.remove();
-    scroller.append(...options);
+    for (const [index, { element }] of options) {
+      if (index >= first && index < last) continue;
+      element.remove();
+      options.delete(index);
+    }
+    for (let index = first; index < last; index += 1) place(index, scroller.scrollTop - above);
     // Only what exists can be named as active.
     const active = selected >= first && selected < last;
     if (active) scroller.setAttribute("aria-activedescendant", `option-${selected}`);
@@ -83,23 +86,32 @@ export function createList(scroller, { fetchPage, renderRow, onOpen, onMove }) {
     for (let page = Math.floor(first / PAGE); page * PAGE < last; page += 1) load(page);
   }
 
-  function option(index, shift) {
+  /** Put a row in its place; its element stays the same while the row does, so that a click ends where it began. */
+  function place(index, shift) {
     const row = rowAt(index);
-    const element = make(
+    if (!options.has(index) || options.get(index).row !== row) {
+      options.get(index)?.element.remove();
+      options.set(index, { row, element: option(index, row) });
+      scroller.append(options.get(index).element);
+    }
+    const { element } = options.get(index);
+    element.setAttribute("aria-selected", String(index === selected));
+    element.style.transform = `translateY(${Math.round(shift + index * ROW)}px)`;
+  }
+
+  function option(index, row) {
+    return make(
       "div",
       {
         role: "option",
         id: `option-${index}`,
         class: row ? "row" : "row waiting",
         "data-index": index,
-        "aria-selected": index === selected ? "true" : "false",
         "aria-setsize": total,
         "aria-posinset": index + 1,
       },
       row ? renderRow(row) : "Loading …",
     );
-    element.style.transform = `translateY(${Math.round(shift + index * ROW)}px)`;
-    return element;
   }
 
   /** Fetch a page unless it is here or on its way; one that fails is tried again when it is next in sight. */
@@ -177,7 +189,8 @@ export function createList(scroller, { fetchPage, renderRow, onOpen, onMove }) {
     /** Change rows that are here, such as the label of a set. */
     change(is, values) {
       for (const page of pages.values()) {
-        if (Array.isArray(page)) for (const row of page) if (is(row)) Object.assign(row, values);
+        // Another object, which is another row to `place`.
+        if (Array.isArray(page)) page.forEach((row, index) => is(row) && (page[index] = { ...row, ...values }));
       }
       render();
     },

@@ -134,7 +134,7 @@ function showSorting() {
   if (select) {
     select.value = by;
     select.querySelector(`[value=${DISAGREEMENT}]`).hidden = !state.disagree;
-    byId("direction").disabled = !by;
+    byId("direction").hidden = !by;
     byId("direction").textContent = state.sort?.descending ? "↓ largest first" : "↑ smallest first";
     return;
   }
@@ -245,6 +245,7 @@ function keys() {
     ["Escape", "back: out of the search, the set, a dialog", escape, "List"],
     ["n", "next completion", () => view.step(1), "Set"],
     ["p", "previous completion", () => view.step(-1), "Set"],
+    ["e", "long completions whole, or folded", () => view.unfold(), "Set"],
     ["d", "differences from the chosen completion", () => go({ diff: !state.diff }), "Set"],
     ["?", "this help", () => openDialog("help"), "Page"],
   ];

@@ -1,6 +1,6 @@
 // What a row of the list shows.
 import { make } from "./dom.js";
-import { number, plural } from "./format.js";
+import { number, percent, plural } from "./format.js";
 import { inline, visible } from "./text.js";
 
 const KINDS = { accept: "accepted", order: "ordered", tie: "tied", flag: "flagged" };
@@ -13,10 +13,10 @@ export function setRow(row) {
   const facts = [
     row.segment ? `segment ${row.segment}` : null,
     row.split,
-    row.source,
     plural(row.completions, "completion"),
     row.margin === null || row.margin === undefined ? null : `margin ${number(row.margin)}`,
-    row.disagreement === null || row.disagreement === undefined ? null : `${Math.round(100 * row.disagreement)} % disagree`,
+    row.disagreement === null || row.disagreement === undefined ? null : `${percent(row.disagreement)} disagree`,
+    row.source,
   ];
   const label = row.label ? make("span", { class: `badge ${row.label.kind}` }, KINDS[row.label.kind] ?? row.label.kind) : null;
   return [

@@ -23,6 +23,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
   let showDiff = false;
   let current = 0; // in the order that is shown
   let hits = null;
+  let unfolded = false; // long texts, as the reader last wanted them
   const labels = about.annotate ? createLabels({ onOrder, onSaved, onProblem }) : null;
 
   function show(answer, state) {
@@ -98,12 +99,32 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       completion.facts(each),
       each.metadata ? make("details", { class: "aside-text" }, make("summary", {}, "Metadata"), completion.code(each.metadata)) : null,
     );
+    if (isLong(each)) foldable(article, text);
     const item = make("li", {}, article);
     article.addEventListener("focusin", () => {
       current = flat(order).indexOf(each.position);
       mark();
     });
     return { item, article, rank, text, completion: each };
+  }
+
+  const isLong = (each) => each.text.length > 1800 || each.text.split("\n", 31).length > 30;
+
+  /** Show the beginning of a long text, so that its neighbors can be seen too. */
+  function foldable(article, text) {
+    const tell = () => {
+      const folded = article.classList.contains("folded");
+      button.textContent = folded ? "Show all" : "Show less";
+      button.setAttribute("aria-expanded", String(!folded));
+    };
+    const button = make("button", { type: "button", class: "quiet-button fold", onclick: () => fold(!article.classList.contains("folded")) });
+    const fold = (on) => {
+      article.classList.toggle("folded", on);
+      tell();
+    };
+    article.fold = fold;
+    text.after(button);
+    fold(!unfolded);
   }
 
   /** Put the cards in the order, and write their ranks. */
@@ -137,6 +158,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
     order = next;
     current = Math.max(0, flat(order).indexOf(position));
     arrange();
+    cards.get(position)?.article.scrollIntoView({ block: "nearest" });
   }
 
   function onSaved(label) {
@@ -230,6 +252,11 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       const box = place.querySelector(".toolbar input");
       if (box) box.checked = on;
       compare();
+    },
+    unfold() {
+      unfolded = !unfolded;
+      for (const { article } of cards.values()) article.fold?.(!unfolded);
+      say(unfolded ? "Long completions are shown whole." : "Long completions are folded.");
     },
     label: (action) => set && labels?.act(action, flat(order)[current]),
   };

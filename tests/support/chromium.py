@@ -1,0 +1,37 @@
+"""What tests of pages in a browser share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+Open = Callable[..., Any]
+
+
+def listed(page: Any) -> list[str]:
+    """Wait for the list, and return the prompts in sight."""
+    page.wait_for_selector("[role=option]:not(.waiting)")
+    return [text.strip() for text in page.locator("[role=option] .row-text").all_text_contents()]
+
+
+def count_is(page: Any, text: str) -> None:
+    """Wait until the count above the list says this."""
+    page.wait_for_function("text => document.getElementById('count').textContent === text", arg=text)
+
+
+def facet(page: Any, name: str) -> Any:
+    """The filter of this name."""
+    return page.locator("details.facet", has=page.get_by_role("heading", name=name, exact=True))
+
+
+def value(page: Any, name: str, text: str) -> Any:
+    """The box of a value of a filter."""
+    return facet(page, name).locator(f"input[data-value='{json.dumps(text)}']")
+
+
+def open_set(page: Any, number: int = 0) -> None:
+    """Open a set of the list, and wait for it."""
+    listed(page)
+    page.locator("[role=option]").nth(number).click()
+    page.locator(".completion").first.wait_for()

@@ -1,0 +1,157 @@
+"""Labelling in a real Chromium: every way to order, saved at once, compared, there again after a reload."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.chromium import Open, count_is, listed, open_set, value
+
+from pairkit.view.server import Running
+from pairkit.view.viewing import viewing
+
+pytestmark = pytest.mark.chromium
+
+
+class Labelled(NamedTuple):
+    running: Running
+    file: Path
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+
+    @property
+    def orders(self) -> list[Any]:
+        return [line["order"] for line in self.lines]
+
+
+@pytest.fixture
+def labelled(plain: Path, tmp_path: Path) -> Iterator[Labelled]:
+    folder = shutil.copytree(plain, tmp_path / "data")
+    with viewing(folder, annotate="maria") as running:
+        yield Labelled(running, folder / "annotations" / "maria.jsonl")
+
+
+def ranks(page: Any) -> list[tuple[str, str]]:
+    """The cards as they are: position in the set, and rank."""
+    return page.locator(".completion").evaluate_all(
+        "cards => cards.map((card) => [card.dataset.position, card.querySelector('.rank').textContent])"
+    )
+
+
+def status(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.querySelector('.label-status')?.textContent === text", arg=text)
+
+
+def test_every_label_is_saved_at_once(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    open_set(page)
+    page.keyboard.press("a")
+    status(page, "Accepted as it is")
+    page.keyboard.press("t")
+    status(page, "All tied")
+    assert [rank for _, rank in ranks(page)] == ["1", "1", "1", "–"]
+    page.keyboard.press("f")
+    page.keyboard.type("rude <b>\u202e")
+    page.keyboard.press("Control+Enter")
+    status(page, "Flagged: rude <b>U+202E")
+    page.keyboard.press("x")
+    status(page, "Not labelled yet")
+    assert [line["action"] for line in labelled.lines] == ["accept", "tie", "flag", "clear"]
+    assert labelled.orders == [[[0], [1], [2]], [[0, 1, 2]], None, None]
+    assert labelled.lines[2]["note"] == "rude <b>\u202e"
+    assert {line["annotator"] for line in labelled.lines} == {"maria"}
+
+
+def test_completions_are_reordered_by_keys(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    open_set(page)
+    page.keyboard.press("n")
+    page.keyboard.press("n")
+    page.keyboard.press("Alt+ArrowUp")
+    status(page, "Ordered")
+    assert ranks(page) == [["1", "1"], ["0", "2"], ["2", "3"], ["3", "–"]]
+    assert page.evaluate("() => document.activeElement.dataset.position") == "1"  # it keeps the focus
+    page.keyboard.press("Alt+ArrowDown")
+    page.keyboard.press("Alt+ArrowDown")
+    page.keyboard.press("=")
+    page.wait_for_function("() => document.querySelectorAll('.rank')[2].textContent === '2'")
+    status(page, "Ordered")
+    page.wait_for_timeout(300)
+    assert labelled.orders == [[[1], [0], [2]], [[0], [1], [2]], [[0], [2], [1]], [[0], [2, 1]]]
+    page.reload()
+    page.locator(".completion").first.wait_for()
+    assert ranks(page) == [["0", "1"], ["2", "2"], ["1", "2"], ["3", "–"]]
+
+
+def test_completions_are_reordered_by_dragging(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    open_set(page)
+    handle = page.locator(".handle-drag").nth(2).bounding_box()
+    target = page.locator(".completion").nth(0).bounding_box()
+    page.mouse.move(handle["x"] + 5, handle["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(handle["x"], target["y"] + 40, steps=8)
+    page.mouse.move(handle["x"], target["y"] - 4, steps=4)
+    page.mouse.up()
+    status(page, "Ordered")
+    assert ranks(page) == [["2", "1"], ["0", "2"], ["1", "3"], ["3", "–"]]
+    assert labelled.orders == [[[2], [0], [1]]]
+
+
+def test_labels_are_in_the_list_and_filtered_by(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    open_set(page, 1)
+    page.keyboard.press("t")
+    status(page, "All tied")
+    assert page.locator("[role=option]").nth(1).locator(".badge").text_content() == "tied"
+    page.reload()
+    listed(page)
+    value(page, "label", "tie").check()
+    count_is(page, "1 of 440 sets")
+
+
+def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    page.get_by_label("Search prompts").fill("Question 0 about")
+    open_set(page)
+    page.keyboard.press("a")
+    page.get_by_role("button", name="maria: 1 ordered").click()
+    rows = page.get_by_role("dialog", name="Agreement").locator("tbody tr")
+    table = {cells[0]: cells[1:3] for cells in (row.inner_text().split("\t") for row in rows.all())}
+    assert table["rank"] == ["3", "100 %"]
+    assert table["clear"] == ["3", "100 %"]
+    assert table["true"] == ["3", "0 %"]
+    assert table["verdicts: pairwise"] == ["1", "100 %"]
+
+
+def test_what_cannot_be_saved_does_not_look_as_if_it_were(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address, expected=("400",))
+    open_set(page)
+    labelled.file.mkdir(parents=True)  # in its place
+    page.keyboard.press("n")
+    page.keyboard.press("Alt+ArrowDown")
+    page.locator(".problem").wait_for()
+    page.wait_for_function("() => document.querySelector('.completion').dataset.position === '0'")
+    assert ranks(page)[0] == ["0", "1"]
+    status(page, "Not labelled yet")
+
+
+def test_without_a_name_nothing_can_be_labelled(running: Running, open_page: Open) -> None:
+    page = open_page(running.address)
+    open_set(page)
+    assert not page.locator(".labelling").count()
+    page.keyboard.press("a")
+    page.keyboard.press("x")
+    answer = page.evaluate(
+        """async () => {
+      const { post } = await import("/api.js");
+      try { await post("/api/annotations", {}); } catch (error) { return error.status; }
+    }"""
+    )
+    assert answer == 404
