@@ -1,8 +1,8 @@
 """The index: what sets are filtered and sorted by, read from the small leaf columns of their files.
 
-No text is read. Per set it takes about 80 bytes, those of lengths among them, 5 more for each named score, and
-4 for each model that has written for the set: a million sets of four completions with four named scores take
-some 120 MB, and three times that for a moment while they are read.
+No text is read. Per set it takes about 80 bytes, those of lengths among them, 5 more for each named score,
+and 4 for each model that has written for the set: a million sets of four completions with four named scores
+take some 120 MB, and three times that for a moment while they are read.
 """
 
 from __future__ import annotations
