@@ -18,6 +18,8 @@ from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputE
 
 # In an output directory while a process owns it (ownership.py).
 LOCK = ".pairkit.lock"
+# Next to the data of a dataset: what people have said about its sets. No command deletes it.
+ANNOTATIONS = "annotations"
 DEPTH = 200  # levels of a record: recipes have at most 50, and whatever walks through one recurses
 _TOO_DEEP = f"it is nested more than {DEPTH} levels deep"
 _ADDRESSES = [(f"{scheme}:",) for scheme in ("s3", "gs", "gcs", "hf", "abfs", "abfss", "az", "oci", "oss")]

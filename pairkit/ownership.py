@@ -9,12 +9,13 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pairkit.errors import ExistingOutputError, OutputError
-from pairkit.files import LOCK, read_json, was_address
+from pairkit.files import ANNOTATIONS, LOCK, read_json, was_address
+from pairkit.schema import MANIFEST
 
 # What flock raises on file systems without it: some mounts of NFS and Lustre.
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -90,6 +91,17 @@ def outside_others(out: Path) -> None:
             if _is_held(lock):
                 raise ExistingOutputError(
                     f"{out}: is inside {folder}, to which {_owner(lock)} is writing; choose another --out"
+                )
+
+
+def spare_annotations(folders: Iterable[Path]) -> None:
+    """Raise `ExistingOutputError` if people have annotated a dataset in folders that are to be deleted."""
+    for folder in folders:
+        for path in sorted(folder.rglob(f"{ANNOTATIONS}/*.jsonl")):
+            if (path.parent.parent / MANIFEST).exists():
+                raise ExistingOutputError(
+                    f"{path}: holds what people have said about the dataset next to it, and would be "
+                    f"deleted; move {path.parent} to another place first"
                 )
 
 

@@ -19,6 +19,7 @@ from pairkit.dataset.card_settings import TAGS, settings_of, with_settings
 from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.licenses import LICENSES
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
+from pairkit.rankers.human.describe import describe_people
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.panel.agreement import describe_panel
 from pairkit.schema import DROPPED, SETS, VERDICTS
@@ -63,7 +64,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
             model_link=_model_link(manifest),
             rankers=_rankers(manifest["recipe"]["rank"]),
             judge_prompts=manifest.get("judge_prompts", {}),
-            judged=[*describe_judges(manifest), *describe_panel(manifest)],
+            judged=[*describe_judges(manifest), *describe_people(manifest), *describe_panel(manifest)],
             distributions=_distributions(histograms),
             shares=_shares(histograms),
             examples=_examples(folder, manifest),

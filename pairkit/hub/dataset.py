@@ -25,6 +25,7 @@ from pairkit.dataset.layout import (
     was_edited,
 )
 from pairkit.errors import InputError
+from pairkit.files import ANNOTATIONS
 from pairkit.hub import content
 from pairkit.hub.card_check import check_card
 from pairkit.hub.content import Content, File
@@ -87,6 +88,8 @@ def built_dataset(
     for name in set(changes) & rows.keys():
         _check_rows(folder / name, name)
     notes = [f"changed by hand: {', '.join(changes)}"] if changes else []
+    if names_of_people := sorted(path.stem for path in (folder / ANNOTATIONS).glob("*.jsonl")):
+        notes.append(f"annotations of people are not published: {', '.join(names_of_people)}")
     files[MANIFEST] = (
         _changed_manifest(folder, manifest, files, changes) if changes else content.on_disk(folder / MANIFEST)
     )

@@ -36,6 +36,7 @@ from pairkit.online.layout import DATA, RECORD, SEGMENTS, folder_of
 from pairkit.online.prompts import PROMPTS
 from pairkit.online.recipe import OnlineRecipe
 from pairkit.online.segment import AS_SAVED, CACHE
+from pairkit.ownership import spare_annotations
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECIPE
@@ -127,6 +128,7 @@ def discarding(out: Path) -> Iterator[None]:
 def _empty(out: Path) -> None:
     """Delete an online training and nothing else, its record last: until then what is left is known."""
     segments = [path for path in out.glob("segment-*") if path.name.removeprefix("segment-").isdigit()]
+    spare_annotations(segments)
     calls = out.glob(f"{CACHE}*")
     names = (MODEL, METRICS, SEGMENTS, HASHES, PROMPTS, QUARANTINE_FILE, RECIPE, RECORD)
     for path in [*segments, *calls, *(out / name for name in names)]:

@@ -42,6 +42,8 @@ from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import identified, screened
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
+from pairkit.rankers.human.describe import is_about_others
+from pairkit.rankers.table import HumanRank
 from pairkit.schema import StageResult
 from pairkit.sources import Opened
 
@@ -109,6 +111,8 @@ def build(
             work = Work(recipe, keys, kept, next_unit, calls, retry_failed)
             opens = partial(_executor, cluster=cluster, workers=workers)
             total = _write_shards(claimed, opened, inputs, closed, work, opens, identity)
+            if is_about_others(total.nested()):
+                raise _of_other_data(opened, total, recipe)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
@@ -272,6 +276,15 @@ def _nothing_usable(
     rows = total.counts["source.rows"]
     where = opened.files[0] if len(opened.files) == 1 else opened.source.name
     return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
+
+
+def _of_other_data(opened: Opened, total: Contents, recipe: BuildRecipe) -> InputError:
+    path = next(block.path for block in recipe.rankings if isinstance(block, HumanRank))
+    return NothingUsable(
+        f"rank.path {path}: the annotations are of other data: none is about one of the "
+        f"{total.counts['source.rows']:,} rows of {opened.source.name}; give those of a dataset with these "
+        "prompts and completions"
+    )
 
 
 def _completions(total: Contents) -> int:

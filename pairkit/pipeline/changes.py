@@ -39,6 +39,8 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
             messages[key] = f"the judge's prompt {key.removeprefix('judge_prompts.')} has other words"
         elif key.startswith("input.ranking_models."):
             messages[key] = f"the model of {key.rpartition('.')[2]} has other files"
+        elif key.startswith("input.ranking_files."):
+            messages[key] = f"the file {key.removeprefix('input.ranking_files.')} of rank has other content"
         elif key.startswith("input.benchmarks."):
             messages[key] = f"the benchmark {key.removeprefix('input.benchmarks.')} has other prompts"
         elif key.startswith("input.models."):

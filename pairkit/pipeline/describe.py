@@ -22,6 +22,7 @@ from pairkit.pipeline.prepass.preview import preview
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.stages import stages
 from pairkit.progress import shell_quoted
+from pairkit.rankers.human.describe import describe_people
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.panel.agreement import describe_panel
 from pairkit.rankers.table import RANKERS, asking, name_of
@@ -166,7 +167,8 @@ def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
         if name.startswith("completions:"):
             lines.append(f"  {number:,} completions by {name.removeprefix('completions:')}")
-    lines += [f"  {line}" for line in (*describe_judges(manifest), *describe_panel(manifest))]
+    described = (*describe_judges(manifest), *describe_people(manifest), *describe_panel(manifest))
+    lines += [f"  {line}" for line in described]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pairkit.dataset.layout import CARD, DECONTAMINATION_FILE, LOG, QUARANTINE_FILE, was_edited
 from pairkit.errors import ExistingOutputError
-from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, write_json
+from pairkit.files import ANNOTATIONS, LOCK, OnExisting, admit, names_in, read_json, write_json
 from pairkit.masking import masked
 from pairkit.ownership import owned
 from pairkit.pipeline.changes import Identity, StageKeys, differences, hashed, shared_stages, summarize
@@ -105,9 +105,11 @@ def survey(out: Path) -> State:
         return "complete"
     if (out / _BUILD / LOCK).exists():
         return "unfinished"
-    # An empty .build is what a kill between `mkdir` and the lock leaves.
-    left = names - {_BUILD} if not any((out / _BUILD).glob("*")) else names
-    return "foreign" if left else "empty"
+    # An empty .build is what a kill between `mkdir` and the lock leaves, and annotations what `discard` does.
+    ours = {_BUILD} if not any((out / _BUILD).glob("*")) else set()
+    if all(path.suffix == ".jsonl" for path in (out / ANNOTATIONS).glob("*")):
+        ours.add(ANNOTATIONS)
+    return "foreign" if names - ours else "empty"
 
 
 def manifest(out: Path) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def identify_build(recipe: BuildRecipe, opened: Opened) -> Identity:
             **_models(recipe),
             **_templates(recipe),
             **_prepass_inputs(recipe),
+            **_ranking_files(recipe),
         },
         # Absent without a judge, because an empty value would be a difference to builds that never had one.
         **({"judge_prompts": prompts} if prompts else {}),
@@ -200,6 +201,13 @@ def _templates(recipe: BuildRecipe) -> dict[str, Any]:
     hashes = templates.file_hashes(recipe)
     # Absent without files, because an empty value would be a difference to builds that never had one.
     return {"templates": hashes} if hashes else {}
+
+
+def _ranking_files(recipe: BuildRecipe) -> dict[str, Any]:
+    hashes: dict[str, str] = {}
+    for block in recipe.rankings:
+        hashes |= RANKERS[block.ranker].files(block)
+    return {"ranking_files": hashes} if hashes else {}
 
 
 def _prepass_inputs(recipe: BuildRecipe) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def add_scores(sets: pa.Table, *, block: Ranking) -> StageResult:
     return replace(result, sets=keep_own_order(result.sets, sets))
 
 
-def order(sets: pa.Table, *, by: str) -> StageResult:
-    """Rank by the named score `by`, best completions first; "annotations" is the source's own order."""
-    return StageResult(rank(sets if by == "annotations" else order_by(sets, by)))
+def order(sets: pa.Table, *, by: str, otherwise: str | None = None) -> StageResult:
+    """Rank by the named score `by`, best completions first; "annotations" is the source's own order.
+
+    With `otherwise`, sets in which no completion has that score are ranked by this one.
+    """
+    if otherwise is None:
+        return StageResult(rank(sets if by == "annotations" else order_by(sets, by)))
+    before = sets if otherwise == "annotations" else order_by(sets, otherwise)
+    return StageResult(rank(order_by(before, by, others=True)))

@@ -29,7 +29,7 @@ from pairkit.pipeline.prepass.settings import DecontaminationRecipe, DedupRecipe
 from pairkit.rankers import table
 from pairkit.rankers.panel.stage import NAME as PANEL
 from pairkit.rankers.panel.stage import check_panel
-from pairkit.rankers.table import AnnotationsRank, ModelOrderRank, Ranking, name_of
+from pairkit.rankers.table import AnnotationsRank, HumanRank, ModelOrderRank, Ranking, name_of
 from pairkit.recipes import Strict
 from pairkit.sources.base import MixedSource, Mixture, SourceRecipe, check_mixture
 from pairkit.trust import check_requests
@@ -148,6 +148,19 @@ class BuildRecipe(Strict):
     def prepass(self) -> Prepass:
         """What is decided about prompts before any model is asked."""
         return Prepass(self.dedup, self.decontaminate, self.filter)
+
+    @property
+    def otherwise_by(self) -> str | None:
+        """The name of the ranker of the sets that people have not annotated; None: they are not kept."""
+        for block in self.rankings:
+            if (
+                isinstance(block, HumanRank)
+                and block.unlabeled == "keep"
+                and self.orders_by == name_of(block)
+            ):
+                others = [name_of(other) for other in self.rankings if other is not block]
+                return others[0] if others else "annotations"
+        return None
 
     @model_validator(mode="after")
     def _some_source(self) -> BuildRecipe:

@@ -46,7 +46,7 @@ def stages(recipe: BuildRecipe) -> list[Stage]:
     return [
         *(Stage("rank", partial(add_scores, block=block)) for block in computing),
         *([Stage("rank", partial(add_panel, names=recipe.panel))] if recipe.panel else []),
-        Stage("rank", partial(order, by=recipe.orders_by)),
+        Stage("rank", partial(order, by=recipe.orders_by, otherwise=recipe.otherwise_by)),
         *([Stage("filter", partial(filter_sets, recipe=recipe.filter))] if filters else []),
         Stage("mine", partial(mine, recipe=recipe.mine, seed=recipe.seed, panel=recipe.panel or ())),
     ]

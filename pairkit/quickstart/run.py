@@ -40,7 +40,7 @@ from pairkit.files import (
     write_text,
 )
 from pairkit.intervals import Floats
-from pairkit.ownership import owned
+from pairkit.ownership import owned, spare_annotations
 from pairkit.pipeline.build import build
 from pairkit.progress import console, log, shown, silenced
 from pairkit.quickstart import page
@@ -206,6 +206,7 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
     holds = "a quickstart" if SETTINGS in names else None
     if admit(out, on_existing, holds=holds, differences=differences) == "resume":
         return
+    spare_annotations(out / name for name in PARTS if name in names)
     for part in (out / name for name in PARTS if name in names):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
     # After the deletion, because old parts next to new settings would be taken for finished steps.

@@ -58,10 +58,11 @@ def keep_own_order(scored_sets: pa.Table, own: pa.Table) -> pa.Table:
     return pa.Table.from_batches([result])
 
 
-def order_by(sets: pa.Table, name: str) -> pa.Table:
+def order_by(sets: pa.Table, name: str, *, others: bool = False) -> pa.Table:
     """Return `sets` with the named score `name` as `score`, null where there is none, and without ranks.
 
-    Noise is below every ranked completion and has neither.
+    Noise is below every ranked completion and has neither. With `others`, sets in which no completion has
+    that score keep the scores and ranks that they have.
     """
 
     def order(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -70,6 +71,14 @@ def order_by(sets: pa.Table, name: str) -> pa.Table:
         score = pa.array(values, pa.float64(), mask=np.isnan(values))
         owner = pc.list_parent_indices(batch["completions"]).to_numpy()
         rank = pa.nulls(len(flat), pa.int32())
+        if others:
+            # `[sets]`: how many completions of each have the score.
+            without = np.bincount(owner[~np.isnan(values)], minlength=batch.num_rows) == 0
+            keep = pa.array(without[owner])
+            score, rank = (
+                pc.if_else(keep, pc.struct_field(flat, field), new)
+                for field, new in (("score", score), ("rank", rank))
+            )
         return assemble(batch, with_fields(flat, score=score, rank=rank), owner, np.arange(len(flat)))
 
     return map_batches(sets, order)

@@ -19,6 +19,7 @@ from pairkit.models.names import is_path, public_name
 from pairkit.models.resolve import check_local
 from pairkit.rankers import model_order, verifier
 from pairkit.rankers.base import Ranker
+from pairkit.rankers.human import ranker as human
 from pairkit.rankers.judge.recipe import JudgeRecipe
 from pairkit.rankers.pairrm.ranker import PairRMRecipe
 from pairkit.rankers.reward_model.ranker import RewardModelRecipe
@@ -42,6 +43,12 @@ class ModelOrderRank(model_order.ModelOrderRecipe):
     """Ranks by who wrote a completion."""
 
     ranker: Literal["model_order"] = "model_order"
+
+
+class HumanRank(human.HumanRecipe):
+    """Ranks by annotations of people, from `pairkit view --annotate`."""
+
+    ranker: Literal["human"] = "human"
 
 
 class PairRMRank(PairRMRecipe):
@@ -82,6 +89,7 @@ class RankerRow:
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
         public: fields that may be paths, with what they are called in published files.
         prompts: the sha256 of each file that the block's model is prompted with.
+        files: the sha256 of each further file that determines its scores, by name.
     """
 
     help: str
@@ -93,6 +101,7 @@ class RankerRow:
     extra: str | None = None
     public: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     prompts: Callable[[Any], dict[str, str]] = lambda block: {}
+    files: Callable[[Any], dict[str, str]] = lambda block: {}
 
 
 def _check_model(block: Any) -> None:
@@ -156,6 +165,14 @@ RANKERS: dict[str, RankerRow] = {
         ModelOrderRank,
         compute=model_order.rank_by_model,
         public={"models": _model_names},
+    ),
+    "human": RankerRow(
+        "people, who have annotated sets in `pairkit view --annotate`",
+        HumanRank,
+        compute=human.rank_by_people,
+        check=human.check,
+        public={"path": lambda path: Path(path).name},
+        files=human.hashes,
     ),
     "pairrm": RankerRow(
         "PairRM, which compares completions in pairs",

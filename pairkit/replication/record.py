@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, write_json
+from pairkit.ownership import spare_annotations
 from pairkit.replication.design import Replication
 from pairkit.replication.tasks.base import Size
 from pairkit.version import __version__
@@ -61,6 +62,7 @@ def claim_design(out: Path, row: Replication, size: Size, on_existing: OnExistin
     if holds is not None:
         if admit(folder, on_existing, holds=holds, differences=differences) == "resume":
             return
+        spare_annotations([folder])
         for path in (out / RESULTS / f"{row.id}.json", out / RESULTS / f"{row.id}.svg"):
             path.unlink(missing_ok=True)
         shutil.rmtree(folder)

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairkit.rankers.human.annotation import Annotation
-from pairkit.rankers.human.labels import ordered
+from pairkit.rankers.human.labels import as_columns
 from pairkit.rankers.panel.agreement import KINDS, count_agreement, key, panel_alpha
 from pairkit.view.annotating import LEAF, OfIds
 
@@ -60,7 +60,8 @@ class Agreement:
         level for both), `level` (of these, level for both), `one_level` (level for one of them only),
         `opposite`, and `alpha` (Krippendorff's; None where it is not defined).
         """
-        orders = ordered(labels)
+        columns = as_columns(labels)
+        orders = columns.completions.drop_nulls("group").join(columns.sets, on="label")
         large = orders.group_by("set_id").len().filter(pl.col("len") > MOST)["set_id"]
         compared = orders.filter(~pl.col("set_id").is_in(large.implode()))
         self._complete(compared["set_id"].unique().to_list())

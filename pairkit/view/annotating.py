@@ -25,7 +25,7 @@ from pairkit.rankers.human.annotation import (
     describe,
 )
 from pairkit.rankers.human.file import AnnotationFile, Skipped, file_of
-from pairkit.rankers.human.labels import add_newest, relocated
+from pairkit.rankers.human.labels import newest, relocated
 
 LEAF = "completions.list.element."
 _IDENTITY = ("set_id", f"{LEAF}text", f"{LEAF}tool_calls")
@@ -131,15 +131,14 @@ class Annotator:
             self._add(self.file.new())
 
     def _add(self, annotations: Sequence[Annotation]) -> None:
-        newest: dict[str, Annotation] = {}
-        # Together with what is known, because `clear` has to remove that too.
+        # First out, because the newest one may be `clear`, or of other data.
         for annotation in annotations:
             self._labels.pop(annotation.set_id, None)
             self._elsewhere.pop(annotation.set_id, None)
-        add_newest(newest, annotations)
-        foreign = [label for label in newest.values() if label.dataset != self._digest]
+        labels = newest(annotations)
+        foreign = [label for label in labels.values() if label.dataset != self._digest]
         moved = _relocated(foreign, self._of_ids) if foreign else {}
-        for set_id, label in newest.items():
+        for set_id, label in labels.items():
             if label.dataset == self._digest:
                 self._labels[set_id] = label
             elif set_id in moved:
@@ -184,8 +183,8 @@ def _relocated(labels: Sequence[Annotation], of_ids: OfIds) -> dict[str, Annotat
     found = {}
     for label in labels:
         here = hashes.get(label.set_id)
-        # A flag is about the set; an order of which nothing is left is about other completions.
-        if here is not None and (label.order is None or relocated(label, here)):
+        # What shares no completion is about others.
+        if here is not None and (relocated(label, here) if label.order else {*label.completions} & {*here}):
             order = None if label.order is None else relocated(label, here)
             found[label.set_id] = replace(label, completions=here, order=order)
     return found

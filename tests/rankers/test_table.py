@@ -14,6 +14,7 @@ from pairkit.recipes import Strict, validate
 
 MODEL = {
     "model_order": {"models": ["strong", "weak"]},
+    "human": {"path": "annotations"},
     "pairrm": {},
     "reward_model": {"model": "m"},
     "judge": {"model": "m"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,24 @@ def test_two_servers_of_one_annotator_see_each_other(tmp_path: Path) -> None:
     data.say(second, "s0", "clear")
     first.refresh()
     assert [label.set_id for label in first.labels()] == ["s1"]
+
+
+def test_threads_of_a_server_mix_nothing(tmp_path: Path) -> None:
+    data = Data(rows(*[ABC] * 40))
+    annotator = data.open(tmp_path)
+
+    def say(number: int) -> int:
+        order = [[number % 3], [(number + 1) % 3]]
+        answer = data.say(annotator, f"s{number}", "order", order=order, note=str(number))
+        assert answer["label"]["note"] == str(number)
+        return int(answer["counts"]["labeled"])
+
+    with ThreadPoolExecutor(8) as threads:
+        counts = list(threads.map(say, range(40)))
+    assert max(counts) == 40
+    again = data.open(tmp_path)
+    assert {label.set_id: label.note for label in again.labels()} == {f"s{n}": str(n) for n in range(40)}
+    assert again.skipped == []
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ MAIN_FIELD = {
     "pairrm": "model",
     "judge": "model",
     "verifier": "check",
+    "human": "path",
     "annotations": "score",
 }
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, OutputError
+from pairkit.files import ANNOTATIONS
 from pairkit.ownership import WITHOUT_LOCKS
 from pairkit.rankers.human.annotation import Annotation, check_name, read_line
+from pairkit.schema import MANIFEST
 
-FOLDER = "annotations"  # of a dataset
 SUFFIX = ".jsonl"
 _ADVICE = "give a file of annotations, or a folder of them, as `pairkit view DIR --annotate NAME` writes"
 
@@ -47,7 +48,8 @@ def files_at(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
-    for folder in (path, path / FOLDER):
+    # The log of a build is next to its annotations, and has the same ending.
+    for folder in (path / ANNOTATIONS, *(() if (path / MANIFEST).exists() else (path,))):
         if found := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
             return found
     if path.is_dir():

@@ -12,10 +12,9 @@ import pyarrow as pa
 from pairkit.dataset.layout import EXPORT, QUARANTINE_FILE, read_manifest
 from pairkit.dataset.reader import split_of
 from pairkit.errors import InputError
-from pairkit.files import read_json, sha256
+from pairkit.files import ANNOTATIONS, read_json, sha256
 from pairkit.online.layout import DATA, RUN, folder_of
 from pairkit.online.layout import RECORD as ONLINE
-from pairkit.rankers.human.file import FOLDER as ANNOTATIONS
 from pairkit.schema import DROPPED, MANIFEST, QUARANTINE, VERDICTS, to_sets
 from pairkit.training.output.layout import RECORD as TRAINING
 from pairkit.view.files.shards import Shard, open_shard

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from support.bad_input.case import ASK, FILES, OWN, SERVER, Case
+
+from pairkit.rankers.human.annotation import Annotation
+
+BY_PEOPLE = f"{FILES} own.jsonl rank.ranker=human"
+OTHERS = Annotation("s", "p", "order", ("a", "b"), ((0,), (1,)), None, "anna", "digest", "2026-01-01").line()
 
 CASES = [
     # Models that are asked
@@ -178,6 +185,42 @@ CASES = [
         "prefill for a reward model",
         f"{FILES} own.jsonl rank.ranker=reward_model rank.model=model rank.template.prefill=x",
         "recipe key 'template.prefill' is for engines only: remove it",
+        OWN,
+    ),
+    # People who rank
+    Case(
+        "annotations that do not exist",
+        f"{BY_PEOPLE} rank.path=absent",
+        "…/absent: no such file or directory; give a file of annotations, or a folder of them, as "
+        "`pairkit view DIR --annotate NAME` writes",
+        OWN,
+    ),
+    Case(
+        "folder without annotations",
+        f"{BY_PEOPLE} rank.path=empty",
+        "…/empty: holds no annotations (no NAME.jsonl); give a file of annotations, or a folder of them, as "
+        "`pairkit view DIR --annotate NAME` writes",
+        OWN,
+        prepare=lambda: Path("empty").mkdir(),
+    ),
+    Case(
+        "file in which no line is an annotation",
+        f"{BY_PEOPLE} rank.path=own.jsonl",
+        "…/own.jsonl: holds no annotation (…/own.jsonl, line 1: has no 'set_id'; skipped); annotate with "
+        "`pairkit view DIR --annotate NAME`",
+        OWN,
+    ),
+    Case(
+        "annotations of other data",
+        f"{BY_PEOPLE} rank.path=anna.jsonl",
+        "rank.path …/anna.jsonl: the annotations are of other data: none is about one of the … rows of "
+        "files; give those of a dataset with these prompts and completions",
+        {**OWN, "anna.jsonl": OTHERS},
+    ),
+    Case(
+        "what becomes of sets without annotation, misspelled",
+        f"{BY_PEOPLE} rank.path=anna.jsonl rank.unlabeled=quarantine",
+        "recipe key 'rank.unlabeled': Input should be 'drop' or 'keep' (got 'quarantine')",
         OWN,
     ),
 ]

@@ -14,15 +14,15 @@ CASES = [
     Case(
         "evaluation without a ranker",
         f"{EVAL} own.jsonl",
-        "no ranker: give --ranker KIND, or KIND=MODEL, of annotations, verifier, model_order, pairrm, "
-        "reward_model, judge, length, random",
+        "no ranker: give --ranker KIND, or KIND=MODEL, of annotations, verifier, model_order, human, "
+        "pairrm, reward_model, judge, length, random",
         OWN,
     ),
     Case(
         "unknown kind of ranker",
         f"{EVAL} own.jsonl --ranker lenght",
-        "--ranker lenght: unknown ranker 'lenght'; did you mean 'length'? Known: annotations, judge, length, "
-        "model_order, pairrm, random, reward_model, verifier",
+        "--ranker lenght: unknown ranker 'lenght'; did you mean 'length'? Known: annotations, human, judge, "
+        "length, model_order, pairrm, random, reward_model, verifier",
         OWN,
         code=2,
     ),

@@ -171,6 +171,21 @@ TABLE: Sections = {
                 "tests/cli/test_streams.py::test_a_reader_that_leaves_early_is_no_error",
             ),
         ),
+        (
+            "What a person says about a set is on disk before the page shows it: a kill, a full disk or a "
+            "second server costs no saved annotation, and no command deletes or publishes one.",
+            (
+                "tests/rankers/human/test_annotation_file.py::test_a_kill_in_the_middle_loses_no_saved_line",
+                "tests/rankers/human/test_annotation_file.py::test_two_processes_do_not_mix_lines",
+                "tests/rankers/human/test_annotation_file.py::test_a_full_disk_leaves_the_file_as_it_was",
+                "tests/rankers/human/test_annotation_file.py::"
+                "test_a_piece_of_a_line_is_named_and_never_glued_to_the_next",
+                "tests/view/test_annotating.py::test_threads_of_a_server_mix_nothing",
+                "tests/pipeline/test_annotated.py::test_building_again_deletes_no_annotation",
+                "tests/pipeline/test_annotated.py::test_whole_directories_with_annotations_are_not_deleted",
+                "tests/pipeline/test_annotated.py::test_a_push_leaves_annotations_here_and_says_so",
+            ),
+        ),
     ),
     "What a run is made of is hashed": (
         (
