@@ -17,25 +17,33 @@ from support.tiny import candidate_sets, completion, write_data
 from pairkit.view.viewing import viewing
 
 OUT = Path(__file__).parent / "viewing"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 WIDE, NARROW = {"width": 1360, "height": 850}, {"width": 400, "height": 850}
 
 TOPICS = {
     "why the sky is blue": (
-        "Sunlight holds every color. Air scatters blue light far more than red, so blue reaches your eyes from all "
-        "over the sky.\n\nTry it: shine a lamp through a glass of water with a drop of milk, and look from the side."
+        "Sunlight holds every color. Air scatters blue light far more than red, so blue reaches your eyes "
+        "from all over the sky.\n\nTry it: shine a lamp "
+        "through a glass of water with a drop of milk, and look from the side."
     ),
     "how a bicycle stays upright": (
-        "A moving bicycle steers into its own fall: when it leans, the front wheel turns the same way and brings the "
-        "wheels back under you.\n\nTry it: roll an empty bicycle forward, and watch the handlebar."
+        "A moving bicycle steers into its own fall: when it leans, the front wheel turns the same way and "
+        "brings the wheels back under you.\n\nTry it: roll an empty bicycle forward, and watch the handlebar."
     ),
     "what compound interest is": (
-        "Interest is paid on the money you put in, and then on the interest too, so it grows faster every year.\n\n"
+        "Interest is paid on the money you put in, and then on the interest too, so it grows faster every "
+        "year.\n\n"
         "Try it: fold a sheet of paper again and again, and count the layers."
     ),
     "how vaccines work": (
-        "A vaccine shows your body a harmless piece of a germ. Your body learns to fight it, and remembers how when "
-        "the real germ comes.\n\nTry it: hide a key, and find it a second time."
+        "A vaccine shows your body a harmless piece of a germ. Your body learns to fight it, and remembers "
+        "how when the real germ comes.\n\nTry it: hide a key, and find it a second time."
     ),
 }
 MODELS = ("org/large-instruct", "org/medium-instruct", "org/small-instruct")
@@ -68,8 +76,16 @@ def dataset(folder: Path) -> Path:
             )
             for place, score in enumerate(quality)
         ]  # fmt: skip
-        ask = f"Explain {topic} to a ten-year-old, in at most {3 + number % 4} sentences, with something to try."
-        rows.append(([{"role": "system", "content": "You are a patient teacher."}, {"role": "user", "content": ask}], completions))
+        ask = f"Explain {topic} to a ten-year-old, in {3 + number % 4} sentences, with something to try."
+        rows.append(
+            (
+                [
+                    {"role": "system", "content": "You are a patient teacher."},
+                    {"role": "user", "content": ask},
+                ],
+                completions,
+            )
+        )
     sets = candidate_sets(rows)
     return write_data(folder, sets.slice(0, 600), sets.slice(600))
 
