@@ -158,7 +158,8 @@ def test_hostile_searches_filters_and_links(evil: Path, open_page: Open) -> None
                 "() => document.getElementById('list').getAttribute('aria-busy') === 'false'"
             )
         page.get_by_label("Search prompts").fill("<script>")
-        page.wait_for_function("() => document.querySelectorAll('[role=option]').length > 0")
+        page.wait_for_url("**/#text=%3Cscript%3E")
+        page.wait_for_function("() => document.getElementById('list').getAttribute('aria-busy') === 'false'")
         page.locator("[role=option]").first.click()
         page.locator(".turn mark").first.wait_for()
         for link in (
