@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pairkit.cli.mapping import mapping
+from pairkit.cli.overrides import given_flags
+
 
 def view(
     path: Annotated[
@@ -23,6 +26,17 @@ def view(
             help="A run of `pairkit train` on this data: log-probs and sampled negatives of each set.  "
             "[default: none]",
         ),
+    ] = None,
+    map_: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN,...",
+            help="Of files: where the fields are, as for `pairkit build`.  [default: recognized]",
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of files: layout of the rows.  [default: recognized]")
     ] = None,
     annotate: Annotated[
         str | None,
@@ -51,6 +65,7 @@ def view(
       pairkit view runs/data/ultrafeedback
       pairkit view runs/data/ultrafeedback --run runs/train/ultrafeedback-mcpo --open
       pairkit view my-pairs.jsonl --annotate maria
+      pairkit view my.csv --map prompt=question,chosen=good,rejected=bad
       pairkit view runs/online/gsm8k --port 8000
     """
     from threading import Event
@@ -58,7 +73,8 @@ def view(
     from pairkit.view.browser import open_page
     from pairkit.view.viewing import viewing
 
-    with viewing(path, run=run, annotate=annotate, port=port) as running:
+    columns = given_flags({"map": mapping(map_), "layout": layout})
+    with viewing(path, run=run, columns=columns, annotate=annotate, port=port) as running:
         # Not `say`, which hides tokens: this one is to be copied.
         typer.echo(running.address)
         try:

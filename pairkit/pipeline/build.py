@@ -43,6 +43,7 @@ from pairkit.pipeline.stages import identified, screened
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.progress import Advance, log, progress
 from pairkit.rankers.human.describe import is_about_others
+from pairkit.rankers.table import HumanRank
 from pairkit.schema import StageResult
 from pairkit.sources import Opened
 
@@ -110,8 +111,9 @@ def build(
             work = Work(recipe, keys, results_folder, next_unit, calls, retry_failed)
             opens = partial(_executor, cluster=cluster, workers=workers)
             total = _write_shards(claimed, opened, inputs, shard_contents, work, opens, identity)
-            if is_about_others(total.nested()):
-                raise annotations_of_others(recipe, opened, total)
+            for block in recipe.rankings:
+                if isinstance(block, HumanRank) and is_about_others(total.nested()):
+                    raise annotations_of_others(block.path, opened, total)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 raise nothing_usable(recipe, opened, total, claimed, keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from pairkit.errors import InputError
 from pairkit.files import replacing
@@ -13,7 +14,7 @@ from pairkit.pipeline.directory import BuildDirectory
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents
 from pairkit.rankers.judge.statistics import summarize_judge
-from pairkit.rankers.table import HumanRank, name_of
+from pairkit.rankers.table import name_of
 from pairkit.sources import Opened
 
 
@@ -47,9 +48,8 @@ def nothing_usable(
     return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
-def annotations_of_others(recipe: BuildRecipe, opened: Opened, total: Contents) -> NothingUsable:
-    """Return the error of a build whose annotations are about none of its sets."""
-    path = next(block.path for block in recipe.rankings if isinstance(block, HumanRank))
+def annotations_of_others(path: Path, opened: Opened, total: Contents) -> NothingUsable:
+    """Return the error of a build with annotations in `path` that are about none of its sets."""
     return NothingUsable(
         f"rank.path {path}: the annotations are of other data: none is about one of the "
         f"{total.counts['source.rows']:,} rows of {opened.source.name}; give those of a dataset with these "

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pairkit.errors import InputError
+from pairkit.errors import InputError, RecipeError
 from pairkit.files import was_address
 from pairkit.view.beside.recorded import RecordedRun, open_run, read_run
 from pairkit.view.beside.verdicts import Verdicts
@@ -50,7 +51,9 @@ class Collection:
         extra: facets of sets that are added to those of the index, such as labels.
     """
 
-    def __init__(self, found: Found, run: RecordedRun | None = None) -> None:
+    def __init__(
+        self, found: Found, run: RecordedRun | None = None, segments: frozenset[str] = frozenset()
+    ) -> None:
         self.title, self.kind, self.path = found.title, found.kind, found.path
         self.folder, self.digest, self.found, self.run = found.folder, found.digest, found, run
         self.index, unread = build_index(found.shards)
@@ -59,6 +62,7 @@ class Collection:
         self.verdicts = Verdicts(self.index, found.verdicts)
         self.extra: dict[str, Facet] = {}
         self._problems = [*found.problems, *unread, *lost]
+        self._segments = segments
         self._searches: dict[str, Search] = {}
         self._disagreements: dict[tuple[str, ...], Numbers] = {}
         self._lock = Lock()
@@ -96,9 +100,10 @@ class Collection:
 
     def run_of(self, segment: str) -> RecordedRun | None:
         """Return the run whose record of a set is shown: the one that is looked at, or the segment's own."""
-        if self.run is not None or segment not in self.found.runs:
-            return self.run
-        return read_run(self.found.runs[segment])[0]
+        if self.run is not None:
+            # A set of another segment may have the same id, and has other completions.
+            return self.run if segment in self._segments else None
+        return read_run(self.found.runs[segment])[0] if segment in self.found.runs else None
 
     def search(self, name: str, text: str) -> Search | None:
         """Return the search for a text in a listing, and stop another one; None for no words.
@@ -143,7 +148,9 @@ class Collection:
 
 
 @contextmanager
-def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
+def opened(
+    path: Path, *, run: Path | None = None, columns: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Collection]:
     """Open a built dataset, an online training, or files of pairs; their texts are read when asked for.
 
     A file of a dataset that cannot be read is named in `problems`, and the others are shown. Files of pairs
@@ -151,16 +158,19 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
 
     Args:
         run: a training run on the dataset, whose log-probs and sampled negatives are shown.
+        columns: of files, `layout` and `map` as in `source` of a build; what is not there is recognized.
 
     Raises:
         InputError: there is nothing to look at, with what to give instead; a damaged manifest; a run that was
             trained on other data.
-        RecipeError: files in whose columns no pairs are recognized.
+        RecipeError: files in whose columns no pairs are recognized; columns of what is no file.
     """
     with TemporaryDirectory(prefix="pairkit-view-") as temporary:
-        found = _found(path, Path(temporary))
-        trained = None if run is None else open_run(run, found.manifests.values(), found.digest)
-        collection = Collection(found, trained)
+        found = _found(path, columns, Path(temporary))
+        trained, segments = None, frozenset[str]()
+        if run is not None:
+            trained, segments = open_run(run, found.manifests, found.digest, found.runs)
+        collection = Collection(found, trained, segments)
         collection.start()
         try:
             yield collection
@@ -168,15 +178,16 @@ def opened(path: Path, *, run: Path | None = None) -> Iterator[Collection]:
             collection.close()
 
 
-def _found(path: Path, temporary: Path) -> Found:
+def _found(path: Path, columns: Mapping[str, Any], temporary: Path) -> Found:
     if was_address(path):
         raise InputError(f"{path}: is an address of a store: download the dataset, and give its directory")
-    match finding.kind_of(path):
-        case "dataset":
-            return finding.find_dataset(path)
-        case "online":
-            return finding.find_online(path)
-    return convert(path, temporary)
+    kind = finding.kind_of(path)
+    if kind == "files":
+        return convert(path, columns, temporary)
+    if columns:
+        # An option without effect is a mistake, so it is refused rather than ignored.
+        raise RecipeError(f"{path}: {', '.join(columns)}: is read for files only; a dataset has its sets")
+    return finding.find_dataset(path) if kind == "dataset" else finding.find_online(path)
 
 
 def about(collection: Collection) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = C
         if not table.num_rows:
             continue
         if "set_id" in columns:
-            ids += table["set_id"].chunks
+            ids += table["set_id"].cast(pa.string()).chunks
             add("source", codes["source"].of(_whole(table["source"])))
         cuts, flat = flatten(_whole(table["completions"]))
         add("sizes", np.diff(cuts))

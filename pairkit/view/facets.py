@@ -42,10 +42,11 @@ class Values:
 
     def mask(self, chosen: Filter) -> Mask:
         """Mark the sets that have one of `chosen["values"]`. Raises `RecipeError` for another filter."""
-        if set(chosen) != {"values"} or not isinstance(chosen["values"], list):
-            raise RecipeError(f"{self.label}: is filtered by {{values: [...]}}, got {dict(chosen)!r}")
+        values = chosen.get("values") if isinstance(chosen, Mapping) else None
+        if not isinstance(values, list) or set(chosen) != {"values"}:
+            raise RecipeError(f"{self.label}: is filtered by {{values: [...]}}, got {chosen!r}")
         marked = np.zeros(self.size, np.bool_)
-        for value in chosen["values"]:
+        for value in values:
             number = self._numbers.get(value) if value is None or isinstance(value, str) else None
             if number is not None:
                 marked[self.positions[self.cuts[number] : self.cuts[number + 1]]] = True
@@ -63,11 +64,6 @@ class Values:
             "more": len(self.values) - len(listed),
         }
 
-    def of(self, row: int) -> list[str | None]:
-        """Return the values of a set."""
-        found = np.flatnonzero(self.positions == row)
-        return [self.values[number] for number in np.searchsorted(self.cuts, found, side="right") - 1]
-
     @cached_property
     def _order(self) -> Positions:
         return np.argsort(-np.diff(self.cuts), kind="stable")
@@ -78,7 +74,11 @@ class Values:
 
 
 def values_of(
-    label: str, size: int, values: Sequence[str | None], codes: Positions, rows: Positions
+    label: str,
+    size: int,
+    values: Sequence[str | None],
+    codes: npt.NDArray[np.integer[Any]],
+    rows: npt.NDArray[np.integer[Any]],
 ) -> Values:
     """Make a facet of pairs of a value's number and a set; the sets ascend, and no pair comes twice."""
     counts = np.bincount(codes, minlength=len(values))
@@ -103,7 +103,7 @@ class Numbers:
         """Mark the sets between `min` and `max`, both included. Raises `RecipeError` for another filter."""
         bounds = {
             key: value
-            for key, value in chosen.items()
+            for key, value in (chosen.items() if isinstance(chosen, Mapping) else ())
             if isinstance(value, (int, float)) and not isinstance(value, bool)
         }
         if not bounds or set(bounds) != set(chosen) or set(bounds) - {"min", "max"}:

@@ -1,7 +1,8 @@
 """The index: what sets are filtered and sorted by, read from the small leaf columns of their files.
 
-No text is read. Per set it takes about 60 bytes, 5 more for each named score, and 4 for each model that has
-written for the set.
+No text is read. Per set it takes about 80 bytes, those of lengths among them, 5 more for each named score,
+and 4 for each model that has written for the set: a million sets of four completions with four named scores
+take some 120 MB, and three times that for a moment while they are read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,9 @@ LABELS = {
 _VALUES = ("source", "model", "origin", "finish_reason")
 _NUMBERS = ("completions", "margin", "best", "worst")
 _SPREAD = "spread:"
+Column = npt.NDArray[np.floating[Any]]
+Codes32 = npt.NDArray[np.uint32]
+Pairs = tuple[Codes32, Codes32]  # numbers of values, and of sets: sorted by the sets, each once
 
 
 class Index(NamedTuple):
@@ -63,9 +67,8 @@ class _Part(NamedTuple):
     size: int
     keys: Keys
     chosen: npt.NDArray[np.int32]
-    numbers: Mapping[str, Floats]
-    # Pairs of the number of a value and of a set here, sorted by the set, each once.
-    pairs: Mapping[str, tuple[Positions, Positions]]
+    numbers: dict[str, Column]
+    pairs: dict[str, Pairs]
     codes: Mapping[str, Codes]
     names: Counter[str]
 
@@ -116,8 +119,8 @@ def _part(columns: Columns) -> _Part:
     noise = columns.values["origin"] == columns.codes["origin"].number("noise")
     chosen, rejected = chosen_and_lowest(columns.rank, ~np.isnan(columns.rank) & ~noise, cuts)
     own_score = np.where(noise, np.nan, score)
-    numbers = {
-        "completions": np.diff(cuts).astype(np.float64),
+    numbers: dict[str, Column] = {
+        "completions": np.diff(cuts).astype(np.float32),
         "margin": at(score, chosen) - at(score, rejected),
         **_extremes(own_score, cuts, "best", "worst"),
     }
@@ -125,10 +128,12 @@ def _part(columns: Columns) -> _Part:
     for name, values in columns.named():
         names[name] = int((~np.isnan(values)).sum())
         ends = _extremes(values, cuts, "high", "low")
-        numbers[f"{_SPREAD}{name}"] = ends["high"] - ends["low"]
+        numbers[f"{_SPREAD}{name}"] = (ends["high"] - ends["low"]).astype(np.float32)
     owners = np.repeat(np.arange(size), np.diff(cuts))
     pairs = {
-        name: (values, np.arange(size)) if name == "source" else _distinct(values, owners)
+        name: (values.astype(np.uint32), np.arange(size, dtype=np.uint32))
+        if name == "source"
+        else _distinct(values, owners)
         for name, values in columns.values.items()
     }
     places = np.where(chosen < 0, -1, chosen - cuts[:-1]).astype(np.int32)
@@ -142,7 +147,7 @@ def _extremes(values: Floats, cuts: Positions, high: str, low: str) -> dict[str,
     }
 
 
-def _distinct(codes: Positions, owners: Positions) -> tuple[Positions, Positions]:
+def _distinct(codes: Positions, owners: Positions) -> Pairs:
     """Return pairs of a value and a set, each once."""
     again = np.zeros(len(codes), np.bool_)
     again[1:] = (codes[1:] == codes[:-1]) & (owners[1:] == owners[:-1])
@@ -150,7 +155,7 @@ def _distinct(codes: Positions, owners: Positions) -> tuple[Positions, Positions
     pairs = owners[~again] << 32 | codes[~again]
     pairs.sort()
     pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])] if len(pairs) else pairs
-    return pairs & 0xFFFFFFFF, pairs >> 32
+    return (pairs & 0xFFFFFFFF).astype(np.uint32), (pairs >> 32).astype(np.uint32)
 
 
 def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
@@ -160,7 +165,8 @@ def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
     size = int(starts[-1])
     facets = shared_facets(shards)
     for name in _VALUES:
-        pairs = [(part.codes[name], *part.pairs[name]) for part in parts]
+        # Taken out, so that they go as soon as they are joined.
+        pairs = [(part.codes[name], *part.pairs.pop(name)) for part in parts]
         facets[name] = _joined_values(LABELS[name], size, starts, pairs)
     for name in _NUMBERS:
         facets[name] = Numbers(LABELS[name], _joined_numbers(name, parts))
@@ -168,25 +174,25 @@ def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
     names = [name for name, _ in counts.most_common()]
     for name in names[:NAMES]:
         spreads = _joined_numbers(f"{_SPREAD}{name}", parts)
-        facets[f"{_SPREAD}{name}"] = Numbers(f"spread of {name}", spreads.astype(np.float32))
+        facets[f"{_SPREAD}{name}"] = Numbers(f"spread of {name}", spreads)
     keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in parts)])
     chosen = np.concatenate([np.empty(0, np.int32), *(part.chosen for part in parts)])
     return Index(Listing(shards, facets), keys, chosen, names)
 
 
 def _joined_values(
-    label: str, size: int, starts: Positions, parts: Sequence[tuple[Codes, Positions, Positions]]
+    label: str, size: int, starts: Positions, parts: Sequence[tuple[Codes, Codes32, Codes32]]
 ) -> Facet:
     every = Codes()
-    codes, rows = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    codes, rows = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)]
     for start, (own, values, owners) in zip(starts[:-1], parts, strict=True):
-        renumbered = np.array([every.number(text) for text in own.numbers] or [0], np.int64)
+        renumbered = np.array([every.number(text) for text in own.numbers] or [0], np.uint32)
         codes.append(renumbered[values])
-        rows.append(owners + start)
+        rows.append(owners + np.uint32(start))
     return values_of(label, size, list(every.numbers), np.concatenate(codes), np.concatenate(rows))
 
 
-def _joined_numbers(name: str, parts: Sequence[_Part]) -> Floats:
+def _joined_numbers(name: str, parts: Sequence[_Part]) -> Column:
     # Some sets have scores that others have not.
-    own = (part.numbers.get(name, np.full(part.size, np.nan)) for part in parts)
-    return np.concatenate([np.empty(0), *own])
+    own = (part.numbers.pop(name, np.full(part.size, np.nan, np.float32)) for part in parts)
+    return np.concatenate([np.empty(0, np.float32), *own])

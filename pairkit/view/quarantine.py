@@ -41,7 +41,12 @@ def listed_quarantine(shards: Sequence[Shard]) -> tuple[Listing, list[dict[str, 
 
 
 def quarantined(listing: Listing, row: int) -> dict[str, Any]:
-    """Return everything of a row in quarantine. Raises `InputError` where its file cannot be read."""
+    """Return everything of a row in quarantine.
+
+    Raises `InputError` for a row that is not there, and where its file cannot be read any more.
+    """
+    if not 0 <= row < listing.size:
+        raise InputError(f"has no row {row} in quarantine: it has {listing.size:,}")
     (file,), (place,) = listing.places(np.array([row]))
     shard = listing.shards[file]
     names = ("stage", "set_id", "reason", "detail", "row")

@@ -46,10 +46,12 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
     if name not in LISTS:
         raise unknown("list", str(name), LISTS)
     listing, facets = collection.listing(name), collection.facets(name)
-    if (both := request.get("disagree")) and name == "sets":
+    if (both := _part(request, "disagree")) and name == "sets":
         facets[DISAGREEMENT] = collection.disagreement(str(both.get("first")), str(both.get("second")))
-    filters = _masks(facets, request.get("filters") or {})
-    search = collection.search(name, request.get("text") or "")
+    filters = _masks(facets, _part(request, "filters"))
+    if not isinstance(text := request.get("text") or "", str):
+        raise RecipeError(f"text must be a text, got {text!r}")
+    search = collection.search(name, text)
     if search is not None:
         search.wait(FIRST_HITS)
     words = [] if search is None else [search.hits.copy()]
@@ -58,7 +60,7 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
         facet: facets[facet].counted(others(filters[facet]) if facet in filters else every)
         for facet in facets
     }
-    rows = _sorted(np.flatnonzero(every), facets, request.get("sort"))
+    rows = _sorted(np.flatnonzero(every), facets, _part(request, "sort"))
     offset, limit = _window(request)
     page = rows[offset : offset + limit]
     heads = _sets(collection, facets, page) if name == "sets" else _quarantined(listing, page)
@@ -86,6 +88,13 @@ def crossed(masks: Sequence[Mask], size: int) -> tuple[Mask, Callable[[Mask], Ma
     return failures == 0, lambda own: failures == ~own
 
 
+def _part(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = request.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise RecipeError(f"{name} must be an object, got {part!r}")
+    return part
+
+
 def _masks(facets: Mapping[str, Facet], filters: Mapping[str, Any]) -> dict[str, Mask]:
     for name in filters:
         if name not in facets:
@@ -93,7 +102,7 @@ def _masks(facets: Mapping[str, Facet], filters: Mapping[str, Any]) -> dict[str,
     return {name: facets[name].mask(chosen) for name, chosen in filters.items()}
 
 
-def _sorted(rows: Rows, facets: Mapping[str, Facet], sort: Mapping[str, Any] | None) -> Rows:
+def _sorted(rows: Rows, facets: Mapping[str, Facet], sort: Mapping[str, Any]) -> Rows:
     """Sort rows by a number; those without one come last, and equal ones stay in the order of the files."""
     if not sort:
         return rows

@@ -17,6 +17,7 @@ from pairkit.view.lists import Mask
 from pairkit.view.texts import holding, pattern_of
 
 UNIT = 2048  # rows of one task
+FEW = 4  # tasks at a time: hits come in the order of the rows, and more threads would wait for the disk
 LONGEST = 1000  # characters of a question
 
 
@@ -57,7 +58,7 @@ class Search:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        threads = min(4, len(os.sched_getaffinity(0)))
+        threads = min(FEW, len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[Mask]] = deque()
             # In the order of the rows, and few at a time: results are not to fill the memory.

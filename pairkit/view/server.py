@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import hmac
 import secrets
+import socket
 import socketserver
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +120,7 @@ def serving(routes: Routes, *, port: int | None = None) -> Iterator[Running]:
         finally:
             server.shutdown()
             thread.join()
+            server.hang_up()
 
 
 class _Server(ThreadingHTTPServer):
@@ -127,6 +129,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, routes: Routes, token: str) -> None:
         self.routes = routes
         self.token = token.encode()
+        self.connections: set[socket.socket] = set()
         # Read once: what a request names is looked up here, and is never a path.
         self.files = {
             f"/{file.name}": (_TYPES[file.suffix], file.read_bytes())
@@ -140,6 +143,20 @@ class _Server(ThreadingHTTPServer):
         # Without the search for this machine's name in HTTPServer, which may wait for a name server.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Close the connections that browsers keep open, so that nothing is answered after the end."""
+        for connection in list(self.connections):
+            with suppress(OSError):  # closed in this moment
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A browser that goes to another page closes its connections; everything else is a defect.

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pairkit.arrow import flatten
+from pairkit.arrow import flatten, is_list, struct_fields
 from pairkit.intervals import Floats
 from pairkit.view.columns import LEAF
 from pairkit.view.lists import Mask, Positions, at, reduced
@@ -40,10 +40,10 @@ def texts_of(batch: pa.RecordBatch) -> list[Texts]:
     """Return all texts of a batch, whose columns are texts, or lists of structs of texts."""
     found = []
     for column in batch.columns:
-        if pa.types.is_list(column.type):
+        if is_list(column.type):
             cuts, flat = flatten(column)
             owners = np.repeat(np.arange(batch.num_rows), np.diff(cuts))
-            found += [Texts(owners, _series(pc.struct_field(flat, each.name))) for each in flat.type]
+            found += [Texts(owners, _series(texts)) for texts in struct_fields(flat).values()]
         else:
             found.append(Texts(np.arange(batch.num_rows), _series(column)))
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pairkit.view.collection import opened
 from pairkit.view.routes import routes_of
@@ -13,18 +15,27 @@ from pairkit.view.server import Running, serving
 
 @contextmanager
 def viewing(
-    path: Path, *, run: Path | None = None, annotate: str | None = None, port: int | None = None
+    path: Path,
+    *,
+    run: Path | None = None,
+    columns: Mapping[str, Any] = MappingProxyType({}),
+    annotate: str | None = None,
+    port: int | None = None,
 ) -> Iterator[Running]:
     """Open candidate sets, and answer the page's questions about them until the block ends.
 
     Args:
         path: a built dataset, an online training, or a file or folder of pairs.
         run: a training run on it.
+        columns: of files, `layout` and `map` as in `source` of a build; what is not there is recognized.
         annotate: the name of the person who labels sets; None to look only.
         port: None for a free one.
 
     Raises `InputError` for data, a run or annotations that cannot be used, `RecipeError` for a port that
-    cannot.
+    cannot, and for files in which no pairs are recognized.
     """
-    with opened(path, run=run) as collection, serving(routes_of(collection, annotate), port=port) as running:
+    with (
+        opened(path, run=run, columns=columns) as collection,
+        serving(routes_of(collection, annotate), port=port) as running,
+    ):
         yield running

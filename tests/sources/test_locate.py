@@ -44,6 +44,13 @@ def test_from_a_built_dataset_the_sets_are_read(tmp_path: Path) -> None:
     assert read(tmp_path).counts["rows"] == 1
 
 
+def test_from_an_export_its_rows_are_read(tmp_path: Path) -> None:
+    # Its manifest has the name of a dataset's, next to the file itself.
+    write_lines(tmp_path / "train.jsonl", [PAIR])
+    (tmp_path / "pairkit.json").write_text('{"export": "trl"}')
+    assert read(tmp_path).counts["rows"] == 1
+
+
 def test_the_fingerprint_depends_on_the_content(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
 

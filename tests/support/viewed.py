@@ -52,8 +52,11 @@ def plain_sets(count: int) -> pa.Table:
     return candidate_sets(
         [
             (
-                f"Question {number} about {'music' if number % 10 == 4 else 'the weather'}?",
-                [named(f"Answer {number} {'good ' * (5 - rank)}of rank {rank}", rank, number) for rank in (1, 2, 3)]
+                f"Question {number} about {'music' if number % 10 == 4 else 'the weather'} (q{number:03d})?",
+                [
+                    named(f"Answer {number} {'good ' * (5 - rank)}of rank {rank}", rank, number)
+                    for rank in (1, 2, 3)
+                ]
                 + [completion("noise of it", origin="noise", model="noise:token_swap")],
             )
             for number in range(count)
@@ -83,7 +86,14 @@ def write_viewed(folder: Path, train: pa.Table, test: pa.Table | None = None) ->
     texts = [completion_hash(each["text"], each.get("tool_calls")) for each in content["completions"]]
     about = {"set_id": content["set_id"], "protocol": "pairwise", "attempt": 0, "prompt_hash": "0" * 16}
     verdicts = [
-        {**about, "shown": [0, 1], "texts": texts[:2], "verdict": "0", "answer": EVIL, "finish_reason": "stop"},
+        {
+            **about,
+            "shown": [0, 1],
+            "texts": texts[:2],
+            "verdict": "0",
+            "answer": EVIL,
+            "finish_reason": "stop",
+        },
         {**about, "shown": [1, 0], "texts": texts[1::-1], "verdict": None, "answer": "I cannot say."},
     ]
     rows = [
@@ -91,7 +101,9 @@ def write_viewed(folder: Path, train: pa.Table, test: pa.Table | None = None) ->
         {"stage": "mine", "reason": "no_choice", "detail": EVIL, "row": json.dumps({"prompt": EVIL})},
     ]
     (folder / "verdicts").mkdir()
-    pq.write_table(pa.Table.from_pylist(verdicts, VERDICTS), folder / "verdicts" / "all-00000-of-00001.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(verdicts, VERDICTS), folder / "verdicts" / "all-00000-of-00001.parquet"
+    )
     pq.write_table(pa.Table.from_pylist(rows, QUARANTINE), folder / "quarantine.parquet")
     manifest = json.loads((folder / "pairkit.json").read_text())
     for name in ("verdicts/all-00000-of-00001.parquet", "quarantine.parquet"):

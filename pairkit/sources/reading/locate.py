@@ -87,8 +87,8 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
     splits = saved_splits(folder)
     if splits is not None:
         return _in_saved_splits(folder, splits, split, default_split)
-    # In a dataset that pairkit built, the sets are in data/, next to views and quarantine.
-    root = folder / "data" if (folder / MANIFEST).is_file() else folder
+    # In a dataset that pairkit built, the sets are in data/, next to views and quarantine; exports have none.
+    root = folder / "data" if (folder / MANIFEST).is_file() and (folder / "data").is_dir() else folder
     all_paths = files_below(root)
     # A saved dataset names its files in the order of its rows.
     paths = saved_files(root) or row_files(path for path in all_paths if has_format(path))

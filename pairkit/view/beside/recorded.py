@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,27 +47,39 @@ class RecordedRun:
         return dict(sorted((int(name), path) for name, path in files.items() if name.isdigit()))
 
 
-def open_run(folder: Path, manifests: Iterable[Mapping[str, Any]], digest: str) -> RecordedRun:
-    """Open a run that was trained on a dataset.
+def open_run(
+    folder: Path, manifests: Mapping[str, Mapping[str, Any]], digest: str, runs: Mapping[str, Path]
+) -> tuple[RecordedRun, frozenset[str]]:
+    """Open a run that was trained on a dataset; return it with the segments that it was trained on.
 
     Args:
-        manifests: of the dataset, or of the segments of an online training.
-        digest: of the dataset's manifest.
+        manifests: of the datasets, by segment; "" where there are none.
+        digest: of the manifest of a single dataset.
+        runs: of an online training, by segment: they may have been trained on more than their segment's data.
 
     Raises `InputError` for a directory that is none, a damaged record, and a run on other data.
     """
     run, record = read_run(folder)
     with undamaged(folder / RECORD, ADVICE):
         # None in records of versions that hashed no files.
-        read = (record.get("content") or {}).get("data") or {}
-        files = set(read.values())
+        read = set(((record.get("content") or {}).get("data") or {}).values())
         trained_on = record["recipe"]["data"]
-        own = {about["sha256"] for each in manifests for about in each["files"].values()}
-    if record.get("data") != digest and not files & own:
+    segments = {segment for segment, manifest in manifests.items() if read & _hashes(manifest)}
+    segments |= {segment for segment, path in runs.items() if path.resolve() == folder.resolve()}
+    if record.get("data") == digest:
+        segments |= set(manifests)
+    if not segments:
         raise InputError(
             f"{folder}: was trained on other data ({trained_on}): open those, or leave --run out"
         )
-    return run
+    return run, frozenset(segments)
+
+
+def _hashes(manifest: Mapping[str, Any]) -> set[Any]:
+    """Return the hashes of the files that a manifest lists; none of one that lists them otherwise."""
+    files = manifest.get("files")
+    entries = files.values() if isinstance(files, Mapping) else ()
+    return {about["sha256"] for about in entries if isinstance(about, Mapping) and "sha256" in about}
 
 
 def read_run(folder: Path) -> tuple[RecordedRun, dict[str, Any]]:

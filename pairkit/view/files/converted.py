@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from pairkit.dataset.layout import QUARANTINE_FILE
 from pairkit.dataset.parquet import open_writer
+from pairkit.errors import OutputError, PairkitError
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.stages import identified, stages
 from pairkit.progress import progress
@@ -18,20 +22,27 @@ from pairkit.view.files.found import Found
 from pairkit.view.files.shards import open_shard
 
 
-def convert(path: Path, folder: Path) -> Found:
+def convert(path: Path, columns: Mapping[str, Any], folder: Path) -> Found:
     """Read files as `--source files` does, and write their sets to `folder`, which is empty.
 
     Completions are ordered by what the files say of them, and nothing is left out: what a build would mine
     stays, and rows that cannot be used become the quarantine.
 
-    Raises `InputError` or `RecipeError` for files that cannot be read as pairs.
+    Args:
+        columns: `layout` and `map` of the files, as in `source` of a build.
+
+    Raises `InputError` or `RecipeError` for files that cannot be read as pairs, `OutputError` where the sets
+    have no room.
     """
-    source = validate(SourceRecipe, {"name": "files", "path": str(path)})
+    source = validate(SourceRecipe, {"name": "files", "path": str(path), **columns})
     opened = open_source(source)
     *ordering, _ = stages(BuildRecipe(source=source))
     names = {"sets.parquet": SETS, QUARANTINE_FILE: QUARANTINE}
-    writers = {name: open_writer(folder / name, schema) for name, schema in names.items()}
-    try:
+    with writable(folder), ExitStack() as opened_files:
+        writers = {
+            name: opened_files.enter_context(open_writer(folder / name, schema))
+            for name, schema in names.items()
+        }
         with progress(f"Reading {path}", opened.total_rows, unit="rows") as advance:
             for unit in identified(opened.batches(), {}):
                 result = unit.result
@@ -41,9 +52,6 @@ def convert(path: Path, folder: Path) -> Found:
                     if table.num_rows:
                         writers[name].write_table(table, row_group_size=table.num_rows)
                 advance(unit.rows)
-    finally:
-        for writer in writers.values():
-            writer.close()
     return Found(
         kind="files",
         title=path.resolve().name,
@@ -58,6 +66,20 @@ def convert(path: Path, folder: Path) -> Found:
         runs={},
         problems=(),
     )
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn what writing raises into an `OutputError` that tells where the room is missing."""
+    try:
+        yield
+    except PairkitError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the sets of the files cannot be written there: {error.strerror or error}; set TMPDIR "
+            "to a folder with more room"
+        ) from error
 
 
 def _anything(table: pa.Table) -> None:

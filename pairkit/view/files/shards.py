@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pairkit.errors import InputError, PairkitError, shortened
 from pairkit.hashing import Stamp, stamp
 
 ROWS = 512  # of one read with texts
+_ITEM = re.compile(r"\.(?:list|bag)\.(?:item|element|array|array_element)(?=\.|$)")
 ADVICE = "put the file back, or build the dataset again"
 
 
@@ -56,21 +58,26 @@ class Shard:
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     @cached_property
-    def leaves(self) -> frozenset[str]:
-        """The dotted paths of its leaf columns."""
+    def leaves(self) -> dict[str, str]:
+        """The dotted paths of its leaf columns, as pairkit names the levels of lists and as the file does."""
         schema = self.footer.schema
-        return frozenset(schema.column(number).path for number in range(len(schema)))
+        paths = (schema.column(number).path for number in range(len(schema)))
+        # Other writers have other names for the items of a list.
+        return {_ITEM.sub(".list.element", path): path for path in paths}
 
-    def having(self, columns: Sequence[str]) -> list[str]:
+    def having(self, columns: Iterable[str]) -> list[str]:
         """Return those of some leaf columns that the file has: one of an older version lacks newer ones."""
-        return [name for name in columns if name in self.leaves]
+        return [self.leaves[name] for name in columns if name in self.leaves]
 
     def tables(
         self, groups: Iterable[int], columns: Sequence[str], encoded: Sequence[str] = ()
     ) -> Iterator[pa.Table]:
         """Read leaf columns of some row groups; those of `encoded` as dictionaries where that can be read."""
         names = self.having(columns)
-        with self._file([name for name in encoded if name in names]) as file, self._file() as plain:
+        with (
+            self._file(self.having(name for name in encoded if name in columns)) as file,
+            self._file() as plain,
+        ):
             for number in groups:
                 try:
                     yield file.read_row_group(number, names, use_threads=False)

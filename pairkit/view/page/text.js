@@ -46,7 +46,7 @@ export function wanted(search) {
 }
 
 function pieces(text, hits) {
-  if (!hits) return [text];
+  if (!hits) return text === "" ? [] : [text];
   const parts = [];
   let end = 0;
   for (const hit of text.matchAll(hits)) {

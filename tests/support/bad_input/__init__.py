@@ -27,6 +27,7 @@ from support.bad_input import (
     stores,
     train,
     versions,
+    view,
 )
 from support.bad_input.apart import APART as OTHERS_APART
 from support.bad_input.flagged import FLAGGED
@@ -60,6 +61,7 @@ CASES = [
     *alpaca_eval.CASES,
     *arena_hard.CASES,
     *versions.CASES,
+    *view.CASES,
 ]
 
 STOPS = {**OTHER_STOPS, **online.STOPS}

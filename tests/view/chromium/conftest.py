@@ -44,7 +44,9 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 440 sets, which no test changes."""
-    return write_viewed(tmp_path_factory.mktemp("viewed") / "plain", plain_sets(400), plain_sets(440).slice(400))
+    return write_viewed(
+        tmp_path_factory.mktemp("viewed") / "plain", plain_sets(400), plain_sets(440).slice(400)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -103,4 +105,3 @@ def open_page(chromium: Any) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert not problems
-

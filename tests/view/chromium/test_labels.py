@@ -118,7 +118,8 @@ def test_labels_are_in_the_list_and_filtered_by(labelled: Labelled, open_page: O
 
 def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
     page = open_page(labelled.running.address)
-    page.get_by_label("Search prompts").fill("Question 0 about")
+    page.get_by_label("Search prompts").fill("q000")
+    count_is(page, "1 of 440 sets")
     open_set(page)
     page.keyboard.press("a")
     page.get_by_role("button", name="maria: 1 ordered").click()
@@ -143,7 +144,7 @@ def test_what_cannot_be_saved_does_not_look_as_if_it_were(labelled: Labelled, op
 
 
 def test_without_a_name_nothing_can_be_labelled(running: Running, open_page: Open) -> None:
-    page = open_page(running.address)
+    page = open_page(running.address, expected=("404",))
     open_set(page)
     assert not page.locator(".labelling").count()
     page.keyboard.press("a")

@@ -15,7 +15,9 @@ from pairkit.view.viewing import viewing
 pytestmark = pytest.mark.chromium
 
 
-def test_the_token_leaves_the_address_and_a_reload_needs_it_no_more(running: Running, open_page: Open) -> None:
+def test_the_token_leaves_the_address_and_a_reload_needs_it_no_more(
+    running: Running, open_page: Open
+) -> None:
     page = open_page(running.address)
     assert listed(page)
     assert "token" not in page.url
@@ -122,14 +124,18 @@ def test_two_rankers_that_disagree(running: Running, open_page: Open) -> None:
 def test_pages_of_the_list_are_fetched_as_one_scrolls(running: Running, open_page: Open) -> None:
     page = open_page(running.address)
     asked = []
-    page.on("request", lambda request: asked.append(request.post_data_json) if "query" in request.url else None)
+    page.on(
+        "request", lambda request: asked.append(request.post_data_json) if "query" in request.url else None
+    )
     listed(page)
     page.locator("#list").focus()
     page.keyboard.press("End")
     page.get_by_text("Question 399 about").wait_for()
     assert len(page.locator("[role=option]").all()) < 40  # those in sight
     assert page.locator("[aria-selected=true]").get_attribute("aria-posinset") == "440"
-    assert page.evaluate("document.getElementById('list').getAttribute('aria-activedescendant')") == "option-439"
+    assert (
+        page.evaluate("document.getElementById('list').getAttribute('aria-activedescendant')") == "option-439"
+    )
     # Not what was scrolled past.
     assert {request["offset"] for request in asked} <= {0, 350, 400}
 
@@ -190,7 +196,8 @@ def test_a_million_rows_scroll_to_any_place(running: Running, open_page: Open) -
       place.className = "list";
       place.style.cssText = "height: 600px; position: fixed; inset: 0; z-index: 99; background: white";
       document.body.append(place);
-      const rows = (from, count) => Array.from({ length: count }, (_, index) => ({ name: `row ${from + index}` }));
+      const row = (index) => ({ name: `row ${index}` });
+      const rows = (from, count) => Array.from({ length: count }, (_, index) => row(from + index));
       const list = createList(place, {
         fetchPage: async (offset, limit) => rows(offset, limit),
         renderRow: (row) => [row.name],
@@ -208,8 +215,9 @@ def test_a_million_rows_scroll_to_any_place(running: Running, open_page: Open) -
       }
       list.move(777777);
       await settle();
-      const box = place.querySelector("[aria-selected=true]").getBoundingClientRect();
-      return { seen, selected: place.querySelector("[aria-selected=true]").textContent, inside: box.top >= 0 && box.bottom <= 600 };
+      const selected = place.querySelector("[aria-selected=true]");
+      const box = selected.getBoundingClientRect();
+      return { seen, selected: selected.textContent, inside: box.top >= 0 && box.bottom <= 600 };
     }"""
     )
     assert shown["seen"][0][0] == "row 0"
