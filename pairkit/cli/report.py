@@ -19,6 +19,14 @@ def report(
             "`pairkit replicate`.",
         ),
     ],
+    eval: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Results of `pairkit eval`, of these models or of others, or a directory with some; can be "
+            "repeated.  [default: those in the runs' directories and beside them]",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("runs/report.html"),
     json: Annotated[
         Path | None,
@@ -47,10 +55,11 @@ def report(
       pairkit report runs/sweep/quickstart-dpo --out sweep.html --json sweep.json --csv sweep
       pairkit report runs/replication --out claims.html
     """
+    from pairkit.run_report.page import is_drawn
     from pairkit.run_report.report import report as draw
 
-    figures = draw(runs, out, json=json, csv_folder=csv)
-    numbers = sorted(figure.number for figure in figures if any(figure.tables.values()))
+    figures = draw(runs, out, evaluated=eval or (), json=json, csv_folder=csv)
+    numbers = sorted(figure.number for figure in figures if is_drawn(figure))
     say(
         f"figures drawn: {', '.join(map(str, numbers)) or 'none'}; {len(figures) - len(numbers)} without data"
     )

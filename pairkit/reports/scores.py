@@ -15,12 +15,13 @@ _BINS = 24
 
 
 class Point(NamedTuple):
-    """A value and its 95 % interval, if it has one."""
+    """A value and its 95 % interval, if it has one; of something that has one, its color."""
 
     name: str
     value: float
     low: float | None
     high: float | None
+    color: str = SERIES["--s1"]
 
 
 def points(
@@ -31,8 +32,8 @@ def points(
         figure, axes = draw_axes(WIDE if wide else HALF, 0.7 + 0.34 * len(rows))
         for place, row in enumerate(rows):
             if row.low is not None and row.high is not None:
-                axes.plot([row.low, row.high], [place, place], color=SERIES["--s1"], linewidth=2)
-            axes.plot(row.value, place, "o", color=SERIES["--s1"], markersize=6)
+                axes.plot([row.low, row.high], [place, place], color=row.color, linewidth=2)
+            axes.plot(row.value, place, "o", color=row.color, markersize=6)
         if line is not None:
             axes.axvline(line, color=MUTED, linewidth=1, linestyle="--")
         axes.set_yticks(range(len(rows)), [label(row.name) for row in rows])

@@ -1,4 +1,4 @@
-"""The report of training runs: the figures of the papers, drawn from what the runs recorded, on one page.
+"""The report of training runs: what they recorded, drawn on one page, with the figures of the papers.
 
 find.py      which directories are runs, and which runs are seeds of one setting
 run.py       what a run recorded: its record, metrics, pairs and samples

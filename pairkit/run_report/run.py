@@ -33,19 +33,25 @@ class Run:
     Attributes:
         recipe: its settings, as its record has them.
         loss: name and all keywords of the loss, those of a sum by part.
+        negatives: every setting of the sampler.
         examples: sets, or pairs, of an epoch.
         entries: the lines of its metrics.
         pairs, samples: its files, by step.
+        segments: of an online training what it wrote of each finished one.
     """
 
     folder: Path
     recipe: Mapping[str, Any]
     loss: Mapping[str, Any]
+    negatives: Mapping[str, Any]
     examples: int
     entries: Sequence[Mapping[str, Any]]
     pairs: Mapping[int, Path]
     samples: Mapping[int, Path]
+    segments: Sequence[Mapping[str, Any]] = ()
+    # Kept, because several figures are drawn from one file, and from one number.
     _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
+    _values: dict[tuple[str, ...], dict[int, float]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trains(self) -> str:
@@ -61,24 +67,38 @@ class Run:
 
         Raises `InputError` for a value that is not a number.
         """
-        with undamaged(self.folder / METRICS, ADVICE):
-            by_step = {}
-            for entry in self.entries:
-                if entry["kind"] == kind and all(key in entry for key in keys):
-                    first, *others = (_number(entry[key]) for key in keys)
-                    by_step[entry["step"]] = first - sum(others)
-            return by_step
+        if (kind, *keys) not in self._values:
+            with undamaged(self.folder / METRICS, ADVICE):
+                self._values[kind, *keys] = dict(self._differences(kind, keys))
+        return self._values[kind, *keys]
+
+    def _differences(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[int, float]]:
+        for entry in self.entries:
+            if entry["kind"] == kind and all(key in entry for key in keys):
+                first, *others = (number_of(entry[key]) for key in keys)
+                yield entry["step"], first - sum(others)
+
+    def before(self, step: int) -> int | None:
+        """Return the step of the pairs that were recorded before those of a step, None for the first ones.
+
+        Counts of draws begin again in each segment of an online training.
+        """
+        folder = self.pairs[step].parent
+        earlier = (other for other, path in self.pairs.items() if other < step and path.parent == folder)
+        return max(earlier, default=None)
 
     def sets(self, step: int, split: str) -> Sets:
         """Read the recorded sets of a split, "train" or "eval". Raises `InputError` for a damaged file."""
-        # Kept, because several figures are drawn from one file.
         if (step, split) not in self._read:
             self._read[step, split] = _sets(self.pairs[step], str(self.recipe[f"{split}_split"]))
         return self._read[step, split]
 
-    def written(self, step: int) -> list[dict[str, Any]]:
-        """Read the samples of a step. Raises `InputError` for a damaged file."""
-        names = [name for name in SAMPLE_ROWS.names if name not in ("prompt", "text")]
+    def written(self, step: int, *, texts: bool = False) -> list[dict[str, Any]]:
+        """Read the samples of a step, without or with `prompt` and `text`.
+
+        Raises `InputError` for a damaged file.
+        """
+        names = [name for name in SAMPLE_ROWS.names if texts or name not in ("prompt", "text")]
         rows: list[dict[str, Any]] = _read(self.samples[step], SAMPLE_ROWS, names).to_pylist()
         return rows
 
@@ -112,6 +132,7 @@ def read_run(folder: Path) -> Run:
         counts = plan["train_sets"]
         examples = int(counts.get("pairs", counts["used"]))
         loss = {"name": str(plan["loss"]["name"]), **plan["loss"]}
+        negatives = dict(plan.get("negatives") or {})
         # Read here, so that what misses in a record is an error of its file.
         names = [recipe[key] for key in ("seed", "sets_per_step", "train_split", "eval_split", "record")]
         if not examples or not isinstance(names[1], int):
@@ -119,7 +140,8 @@ def read_run(folder: Path) -> Run:
     pairs, samples = (
         {_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES)
     )
-    return Run(folder, recipe, loss, examples, read_entries(folder / METRICS, ADVICE), pairs, samples)
+    entries = read_entries(folder / METRICS, ADVICE)
+    return Run(folder, recipe, loss, negatives, examples, entries, pairs, samples)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -131,7 +153,8 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """Return a number of a record, NaN for one that was not finite. Raises `TypeError` for another value."""
     if value is None:  # not finite
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):
