@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 import psutil
 import ultrafeedback_shaped
-
 from build import machine
 
 RAY_ALONE = """

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pairkit.intervals import Floats
-from pairkit.reports.canvas import HALF, INK, MUTED, STYLE, SURFACE, WIDE, captioned, label, svg
+from pairkit.reports.canvas import INK, MUTED, STYLE, SURFACE, WIDE, captioned, in_two_widths, label, svg
 from pairkit.reports.html import Html
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Share = Literal["all", "row", "none"]
 Legend = Sequence[tuple[str, str, bool]]
 _DASHES = {"solid": "-", "dotted": (0, (1.2, 1.6)), "dashed": (0, (5, 2.5))}
+_DENSE, _THIN = 60, 1.2  # points from which a curve has a thin line
 _TINY = 1e-3  # below it matplotlib would write labels with a common factor
 _TITLE = 135  # characters of the titles of a row of panels
 
@@ -122,15 +123,16 @@ def grid(
     columns = max((len(row) for row in rows), default=0)
     if not columns:
         return captioned(title, Html(""), [], note=note)
-
     form = _Form(xlabel, ylabel, share, height, ratios)
-    drawing = _drawn(title, rows, form, WIDE)
-    if columns > 1:
-        # On a telephone one below the other, because panels side by side would be too small to read.
+
+    def drawn(width: float) -> Html:
+        if width == WIDE or columns == 1:
+            return _drawn(title, rows, form, width)
+        # One below the other.
         panels = [[panel] for row in rows for panel in row if panel is not None]
-        narrow = _drawn(title, panels, form._replace(ratios=None), HALF)
-        drawing = Html(f'<div class="roomy">{drawing}</div><div class="narrow">{narrow}</div>')
-    return captioned(title, drawing, list(legend), note=note)
+        return _drawn(title, panels, form._replace(ratios=None), width)
+
+    return captioned(title, in_two_widths(drawn), list(legend), note=note)
 
 
 class _Form(NamedTuple):
@@ -192,7 +194,8 @@ def _curves(axes: Axes, panel: Curves) -> None:
     if panel.log:
         axes.set_yscale("log")
     for line in panel.lines:
-        axes.plot(line.steps, line.values, color=line.color, linestyle=_DASHES[line.dashes])
+        width = _THIN if len(line.steps) > _DENSE else None
+        axes.plot(line.steps, line.values, color=line.color, linestyle=_DASHES[line.dashes], linewidth=width)
         # A single point has no line.
         if len(line.steps) == 1:
             axes.plot(line.steps, line.values, "o", color=line.color, markersize=4)

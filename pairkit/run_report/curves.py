@@ -136,25 +136,22 @@ def throughput(settings: Sequence[Setting], colors: Colors) -> Figure:
 
 def own_samples(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 26: what the model writes to held-out prompts, over the steps."""
-    rows = [
-        [
-            Number("sample", "own_entropy", "entropy of its own tokens", "nats"),
-            Number("sample", "own_kl", "KL to the reference", "nats", zero=True),
-            Number("sample", "length", "length", "tokens"),
-        ],
-        [
-            Number("sample", "distinct", "different words over words"),
-            Number("sample", "repeated", "repeated runs of four words"),
-            Number("sample", "truncated", "share cut at the limit"),
-        ],
-        [Number("sample", "score", "score of the check")],
+    numbers = [
+        Number("sample", "own_entropy", "entropy of its own tokens", "nats"),
+        Number("sample", "own_kl", "KL to the reference", "nats", zero=True),
+        Number("sample", "score", "score of the check"),
+        Number("sample", "length", "length", "tokens"),
+        Number("sample", "truncated", "share cut at the limit"),
+        Number("sample", "repeated", "repeated runs of four words"),
+        Number("sample", "distinct", "different words over words"),
     ]
     note = (
         "Means over samples to held-out prompts, with the same random numbers at every step. The KL is that "
         "of policy to reference over whole samples, the mean of log policy - log reference (record.kl=true)."
     )
     missing = "no samples are recorded: train with --sample-every epoch"
-    drawn = [_panels(settings, colors, row) for row in rows]
+    panels = [panel for panel in _panels(settings, colors, numbers) if panel.by_setting]
+    drawn = [panels[first : first + 3] for first in range(0, len(panels), 3)]
     return _figure(26, "What the model writes", settings, colors, drawn, note, missing)
 
 

@@ -13,6 +13,7 @@ from pairkit.evaluation.results import RESULTS, read_run
 from pairkit.evaluation.results import Run as Evaluation
 from pairkit.run_report.find import SEED, Setting
 from pairkit.run_report.run import Run
+from pairkit.training.output.layout import MODEL
 
 SCORES = "scores.parquet"
 # Where evaluations of a run are looked for, from its directory: in it, beside it (also in a directory per
@@ -84,8 +85,9 @@ def _named(folder: Path, run: Run) -> bool:
     home = run.folder.resolve()
     if SEED.fullmatch(home.name):  # a name that runs of other settings have too
         return folder.parts[-2:] == home.parts[-2:]
-    model = str(read_run(folder).results["model"])
-    return home.name in (folder.name, model, model.rpartition("/")[0].rpartition("/")[2])
+    # A model is named by its hub id, or by the last two parts of its directory: NAME/model, or train/NAME.
+    *above, last = str(read_run(folder).results["model"]).split("/")
+    return home.name in (folder.name, above[-1] if above and last == MODEL else last)
 
 
 def _by_benchmark(owners: Mapping[Path, Setting | None], settings: Sequence[Setting]) -> list[Benchmark]:

@@ -45,7 +45,8 @@ def owners(folder: Path, *named: Path) -> dict[str, list[str]]:
         ("train/ifeval/dpo", "x"),  # a directory per benchmark, in it one of the run's name
         ("train/results", "dpo/model"),  # of a model that is in the run
         ("eval/gsm8k-dpo", "dpo/model"),  # the usual places of training and evaluation
-        ("eval/gsm8k/dpo", "dpo"),
+        ("eval/gsm8k/dpo", "x"),
+        ("eval/after", "train/dpo"),
     ],
 )
 def test_evaluations_beside_a_run_are_found(tmp_path: Path, place: str, model: str) -> None:

@@ -236,3 +236,16 @@ def test_outputs_that_a_report_cannot_have(recorded: dict[str, Path], tmp_path: 
     for name in ("pipe", "/dev/zero"):
         with pytest.raises(ExistingOutputError, match="exists and was not written by"):
             report([run], tmp_path / name)
+
+
+def test_files_of_a_long_run_have_every_step(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=1000)
+    report([run], tmp_path / "page.html", json=tmp_path / "numbers.json", csv_folder=tmp_path / "csv")
+    content = json.loads((tmp_path / "numbers.json").read_text())
+    (loss,) = [figure for figure in content["figures"] if figure["figure"] == 20]
+    rows = [row for row in loss["tables"]["steps"] if row["sets"] == "each step's sets"]
+    assert [row["step"] for row in rows] == list(range(1, 1001))
+    with (tmp_path / "csv" / "figure-20-steps.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1002  # two of evaluations
+    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    assert "The first 200 of 1,002 rows; --csv and --json write all of them." in shown

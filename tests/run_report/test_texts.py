@@ -10,6 +10,7 @@ import pytest
 from support.parsed_page import Page
 from support.recorded import samples_of, write_run
 
+from pairkit.progress import shown
 from pairkit.run_report.find import Setting, find
 from pairkit.run_report.texts import COUNT, samples_side_by_side
 
@@ -28,10 +29,10 @@ def test_models_are_shown_on_the_same_prompts(
     for row in mine:
         sample = stored[row["set_id"], row["sample"]]
         assert [row[key] for key in ("length", "score")] == [sample[key] for key in ("length", "score")]
-    shown = "".join(Page(f"<p>{figure.drawing}</p>").text)
+    written = "".join(Page(f"<p>{figure.drawing}</p>").text)
     for row in stored.values():
-        assert row["text"].strip() in shown
-        assert row["prompt"][0]["content"] in shown
+        assert shown(row["text"]) in written
+        assert shown(row["prompt"][0]["content"]) in written
 
 
 def test_a_single_run_is_shown_next_to_its_start(tmp_path: Path) -> None:
