@@ -2,9 +2,9 @@
 
     python benchmarks/report.py [--steps 100000] [--runs 2]
 
-A run has a line per step with the numbers that `record.figures` logs, 35 of them, without pairs and samples. Printed are
-the size of its metrics, and the seconds, the peak memory and the size of the page, then of the page with its
-JSON file, each in a process of its own.
+A run has a line per step with the numbers that `record.figures` logs, 35 of them, without pairs and samples.
+Printed are the size of its metrics, and the seconds, the peak memory and the size of the page, then of the
+page with its JSON file, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -71,9 +71,8 @@ def main() -> None:
             # Of the largest child so far; the second one is larger.
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
             written = sum(Path(path).stat().st_size for path in (folder / "page.html", *files[1:])) / 1e6
-            print(
-                f"{'with JSON' if files else 'the page'}: {seconds:.1f} s, {peak:.1f} GB, {written:.1f} MB written"
-            )
+            what = "with JSON" if files else "the page"
+            print(f"{what}: {seconds:.1f} s, {peak:.1f} GB, {written:.1f} MB written")
 
 
 if __name__ == "__main__":

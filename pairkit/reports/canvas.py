@@ -40,7 +40,7 @@ MORE = {
     "--s11": "#27408b",
     "--s12": "#b77fa6",
 }
-INK, MUTED, LINE, SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
+INK, MUTED, LINE, SURFACE = "#1f2430", "#5f687c", "#e4e7ec", "#ffffff"
 _VARIABLES = SERIES | MORE | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
 
 # Inches, of a plot in half the page and across it: at these widths text has about the page's small size.

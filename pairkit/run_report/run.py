@@ -52,6 +52,7 @@ class Run:
     # Kept, because several figures are drawn from one file, and from one number.
     _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
     _values: dict[tuple[str, ...], dict[int, float]] = field(default_factory=dict, repr=False, compare=False)
+    _by_kind: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trains(self) -> str:
@@ -73,10 +74,18 @@ class Run:
         return self._values[kind, *keys]
 
     def _differences(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[int, float]]:
-        for entry in self.entries:
-            if entry["kind"] == kind and all(key in entry for key in keys):
-                first, *others = (number_of(entry[key]) for key in keys)
-                yield entry["step"], first - sum(others)
+        key, *others = keys
+        for entry in self._of_kind(kind):
+            # The second test is of a generator, which is slow where there are 100,000 entries.
+            if key in entry and (not others or all(other in entry for other in others)):
+                value = number_of(entry[key])
+                yield entry["step"], value - sum(number_of(entry[other]) for other in others)
+
+    def _of_kind(self, kind: str) -> Sequence[Mapping[str, Any]]:
+        if not self._by_kind:
+            for entry in self.entries:
+                self._by_kind.setdefault(entry["kind"], []).append(entry)
+        return self._by_kind.get(kind, ())
 
     def before(self, step: int) -> int | None:
         """Return the step of the pairs that were recorded before those of a step, None for the first ones.

@@ -148,7 +148,7 @@ def series(setting: Setting, kind: str, *keys: str) -> Series | None:
 
 def joined(runs: Sequence[Mapping[int, float]]) -> Series:
     """Join the numbers of several seeds, by step."""
-    steps = [step for step in sorted(runs[0]) if all(step in run for run in runs)]
+    steps = sorted(set(runs[0]).intersection(*runs[1:]))
     numbers = np.array([[run[step] for step in steps] for run in runs]).reshape(len(runs), len(steps))
     return Series(steps, numbers)
 

@@ -60,8 +60,11 @@ def test_weights_are_those_of_the_kernel_before(recorded: dict[str, Path], name:
         expected: Counter[str] = Counter()
         for key, completions in completions_of(recorded[name], first).items():
             _, *negatives = completions
-            # A loss without a reference weighs by the policy alone.
-            logits = [row["logp"] - (row["ref_logp"] if name == "mcpo" else 0.0) for row in negatives]
+            # A loss without a reference weighs by the policy's log-prob per token.
+            logits = [
+                row["logp"] - row["ref_logp"] if name == "mcpo" else row["logp"] / row["length"]
+                for row in negatives
+            ]
             powers = [math.exp(beta * (logit - max(logits))) for logit in logits]
             for row, power in zip(negatives, powers, strict=True):
                 new = after[key][row["column"]]["drawn"] - row["drawn"]

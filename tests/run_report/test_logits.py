@@ -1,4 +1,4 @@
-"""Figures 1, 2 and 27: numbers against those computed from the recorded rows, and against what the run logged."""
+"""Figures 1, 2 and 27: numbers against those computed from the recorded rows, and what the run logged."""
 
 from __future__ import annotations
 

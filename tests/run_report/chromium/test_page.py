@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it loads nothing, fits a telephone, is readable in both styles, and unfolds."""
+"""The page in a real Chromium: it loads nothing, fits a telephone, is readable in both styles, unfolds."""
 
 from __future__ import annotations
 

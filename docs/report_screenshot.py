@@ -1,0 +1,58 @@
+"""Writes the screenshots of docs/reports.md, with the Chromium of this machine.
+
+    python docs/report_screenshot.py RUN... [--eval DIR]... [--dark]
+
+The page is that of `pairkit report` with the same arguments. docs/report.png is its top,
+docs/report-samples.png the section of samples; with --dark their names end in -dark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from pairkit.run_report.report import report
+
+DOCS = Path(__file__).parent
+WIDTH = 1060
+# By file: the title of the section with which it begins, and its height.
+SHOTS = {"report": ("", 1420), "report-samples": ("What do the models write?", 900)}
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+DARK = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--eval", type=Path, action="append", default=[])
+    parser.add_argument("--dark", action="store_true")
+    options = parser.parse_args()
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        parser.error("no chromium on this machine: install Debian's package of this name")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        page = folder / "report.html"
+        report(options.runs, page, evaluated=options.eval)
+        anchors = dict(re.findall(r'<a href="#([\w-]+)">([^<]*)</a>', page.read_text(encoding="utf-8")))
+        places = {title: anchor for anchor, title in anchors.items()}
+        for shot, (title, height) in SHOTS.items():
+            target = DOCS / f"{shot}{'-dark' * options.dark}.png"
+            address = page.as_uri() + (f"#{places[title]}" if title else "")
+            command = [
+                chromium, *FLAGS, *(DARK if options.dark else ()), f"--user-data-dir={folder / shot}",
+                f"--window-size={WIDTH},{height}", f"--screenshot={target}", address,
+            ]  # fmt: skip
+            subprocess.run(command, check=True, capture_output=True)
+            print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    main()
