@@ -41,17 +41,24 @@ def main() -> None:
         folder = Path(name)
         page = folder / "report.html"
         report(options.runs, page, evaluated=options.eval)
-        anchors = dict(re.findall(r'<a href="#([\w-]+)">([^<]*)</a>', page.read_text(encoding="utf-8")))
-        places = {title: anchor for anchor, title in anchors.items()}
+        source = page.read_text(encoding="utf-8")
         for shot, (title, height) in SHOTS.items():
+            shown = folder / f"{shot}.html"
+            shown.write_text(_alone(source, title) if title else source, encoding="utf-8")
             target = DOCS / f"{shot}{'-dark' * options.dark}.png"
-            address = page.as_uri() + (f"#{places[title]}" if title else "")
             command = [
                 chromium, *FLAGS, *(DARK if options.dark else ()), f"--user-data-dir={folder / shot}",
-                f"--window-size={WIDTH},{height}", f"--screenshot={target}", address,
+                f"--window-size={WIDTH},{height}", f"--screenshot={target}", shown.as_uri(),
             ]  # fmt: skip
             subprocess.run(command, check=True, capture_output=True)
             print(f"wrote {target}")
+
+
+def _alone(source: str, title: str) -> str:
+    """Hide all sections but one, because a screenshot is of the top of a page."""
+    anchors = {name: anchor for anchor, name in re.findall(r'<a href="#([\w-]+)">([^<]*)</a>', source)}
+    hidden = f"header, section:not(#{anchors[title]}) {{ display: none; }} main {{ padding-top: 20px; }}"
+    return source.replace("</style>", f"{hidden}</style>", 1)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from pairkit.run_report.series import Figure, Row, Table
 from pairkit.run_report.summary import NOUNS
 from pairkit.version import __version__
 
-# Of the figures of runs: those of every run, and those of log-probs.
-GENERAL = (20, 21, 22, 23, 24)
+# Of log-probs, or of what a policy writes.
 OF_POLICIES = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19, 25, 26, 27)
 CSV = "figure-*.csv"
 MADE = ".figures.json"  # in the folder of tables: which of them are of a report
