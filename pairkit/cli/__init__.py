@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import typer
 
 from pairkit.cli import eval as evaluations
-from pairkit.cli import signals, streams
 from pairkit.cli.build import build
 from pairkit.cli.export import export
 from pairkit.cli.inspect import inspect
 from pairkit.cli.losses import losses
 from pairkit.cli.online import online
 from pairkit.cli.overrides import SETTINGS
+from pairkit.cli.process import signals, streams
 from pairkit.cli.push import push
 from pairkit.cli.quickstart import quickstart
 from pairkit.cli.replicate import replicate
@@ -26,6 +26,7 @@ from pairkit.cli.report import report
 from pairkit.cli.sources import sources
 from pairkit.cli.sweep import sweep
 from pairkit.cli.train import train
+from pairkit.cli.view import view
 from pairkit.errors import Interrupted, PairkitError, UsageError
 from pairkit.imports import only_named
 from pairkit.version import __version__
@@ -45,6 +46,7 @@ app.command(context_settings=SETTINGS)(train)
 app.command(context_settings=SETTINGS)(sweep)
 app.command(context_settings=SETTINGS)(online)
 app.add_typer(evaluations.app, name="eval")
+app.command()(view)
 app.command()(report)
 app.command()(export)
 app.command(context_settings=SETTINGS)(push)

@@ -12,6 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from pairkit import recipes
 from pairkit.engines.table import ENGINES
 from pairkit.errors import RecipeError, unknown
+from pairkit.online.layout import folder_of
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.recipes import Strict
 from pairkit.training.recipe import TrainRecipe
@@ -285,8 +286,3 @@ def seed_of(seed: int, number: int) -> int:
 def policy_before(out: Path, recipe: OnlineRecipe, number: int) -> str:
     """Return the model that segment `number` (from 1) generates with."""
     return recipe.model if number == 1 else str(folder_of(out, number - 1) / "run" / "model")
-
-
-def folder_of(out: Path, number: int) -> Path:
-    """Return the directory of a segment, which are counted from 1."""
-    return out / f"segment-{number}"

@@ -32,9 +32,10 @@ from pairkit.files import (
 )
 from pairkit.masking import masked
 from pairkit.models.chat.settings import TemplateSettings
+from pairkit.online.layout import DATA, RECORD, SEGMENTS, folder_of
 from pairkit.online.prompts import PROMPTS
-from pairkit.online.recipe import OnlineRecipe, folder_of
-from pairkit.online.segment import AS_SAVED, CACHE, DATA
+from pairkit.online.recipe import OnlineRecipe
+from pairkit.online.segment import AS_SAVED, CACHE
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECIPE
@@ -42,8 +43,6 @@ from pairkit.training.output.saved import check_saved
 from pairkit.training.recipe import RESUMABLE_FIELDS
 from pairkit.version import __version__
 
-RECORD = "online.json"
-SEGMENTS = "segments.jsonl"
 AGAIN = "use --on-existing delete to start over"
 # Fields that change no weights.
 _FREE = ("launch.", "serve.", "build.calls.", "build.card.", *(f"train.{name}" for name in RESUMABLE_FIELDS))

@@ -20,8 +20,9 @@ from typing import Any
 
 from pairkit.files import OnExisting, admit, names_in, stoppable
 from pairkit.online import checks, plan, prompts, record, statistics
-from pairkit.online.recipe import OnlineRecipe, folder_of
-from pairkit.online.segment import RUN, Segment
+from pairkit.online.layout import RECORD, RUN, folder_of
+from pairkit.online.recipe import OnlineRecipe
+from pairkit.online.segment import Segment
 from pairkit.ownership import none_empty, outside_others, owned
 from pairkit.pipeline import require_completions
 from pairkit.pipeline.inputs import open_input
@@ -53,7 +54,7 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
     made = record.identity(recipe, opened)
     # Asked before the lock as well, because locking writes, and a directory of others is never written to.
     names = names_in(out)
-    if record.RECORD not in names and not all(name.startswith(f".{record.RECORD}") for name in names):
+    if RECORD not in names and not all(name.startswith(f".{RECORD}") for name in names):
         admit(out, on_existing, holds=None, differences=list)
     with none_empty(out), owned(out), stoppable(out, lambda: _stopped(out)):
         record.claim(out, made, on_existing)

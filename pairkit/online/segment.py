@@ -14,10 +14,11 @@ from pairkit.engines.table import ENGINES
 from pairkit.errors import EngineError, InputError, TrainingError
 from pairkit.evaluation.during_training import benchmark_of
 from pairkit.online import stage
+from pairkit.online.layout import DATA, MIXED, RUN, folder_of
 from pairkit.online.mixed import mix
 from pairkit.online.plan import Part
 from pairkit.online.prompts import PROMPTS, write_part
-from pairkit.online.recipe import OnlineRecipe, folder_of, policy_before, seed_of
+from pairkit.online.recipe import OnlineRecipe, policy_before, seed_of
 from pairkit.online.serve import serving
 from pairkit.pipeline.build import NothingUsable, build
 from pairkit.pipeline.directory import survey
@@ -32,7 +33,6 @@ from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.step.segment import Segment as Steps
 
-DATA, MIXED, RUN = "data", "mixed", "run"
 CACHE = "calls.sqlite"
 AS_SAVED = "put it back, or use --on-existing delete to start over"
 # Local engines that give the device's memory back when they are done; others do when their process ends.

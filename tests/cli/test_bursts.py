@@ -22,7 +22,7 @@ from support.published import hashes
 from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
 
-from pairkit.cli import signals
+from pairkit.cli.process import signals
 from pairkit.training.output.metrics import MetricsLog, read_metrics
 
 
@@ -65,7 +65,7 @@ def test_a_stop_that_takes_too_long_ends_at_once(monkeypatch: pytest.MonkeyPatch
 
 IN_A_DESTRUCTOR = """
 import os, signal, time
-from pairkit.cli import signals
+from pairkit.cli.process import signals
 
 class Dropped:
     def __del__(self):
