@@ -15,10 +15,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from pairkit.run_report.report import report
 
 DOCS = Path(__file__).parent
 WIDTH = 1060
+UNPAINTED = 300  # pixels at the bottom of a window that Chromium may leave white
 # By file: the title of the section with which it begins, and its height.
 SHOTS = {"report": ("", 1420), "report-samples": ("What do the models write?", 900)}
 FLAGS = (
@@ -48,9 +51,11 @@ def main() -> None:
             target = DOCS / f"{shot}{'-dark' * options.dark}.png"
             command = [
                 chromium, *FLAGS, *(DARK if options.dark else ()), f"--user-data-dir={folder / shot}",
-                f"--window-size={WIDTH},{height}", f"--screenshot={target}", shown.as_uri(),
+                f"--window-size={WIDTH},{height + UNPAINTED}", f"--screenshot={target}", shown.as_uri(),
             ]  # fmt: skip
             subprocess.run(command, check=True, capture_output=True)
+            with Image.open(target) as image:
+                image.convert("RGB").crop((0, 0, WIDTH, height)).save(target, optimize=True)
             print(f"wrote {target}")
 
 

@@ -45,7 +45,10 @@ def by_weight(setting: Setting) -> Counts:
         name = str(run.negatives.get("weights") or "reward")
         probabilities = candidate_weights(logps(sets, sets.logp), reference, beta=loss.beta, weights=name)
         ratios = probabilities.numpy() * sets.mask[:, 1:].sum(axis=1, keepdims=True)  # [B, K]
-        return np.array(WEIGHTS, dtype=object)[np.digitize(np.nan_to_num(ratios), _EDGES)]
+        parts: npt.NDArray[np.object_] = np.array(WEIGHTS, dtype=object)[
+            np.digitize(np.nan_to_num(ratios), _EDGES)
+        ]
+        return parts
 
     return _total([_of_pairs(run, weights) for run in setting.runs])
 

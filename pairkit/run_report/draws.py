@@ -11,7 +11,18 @@ from pairkit.reports.grids import Curves, Shares, grid, in_rows
 from pairkit.reports.html import Html, join
 from pairkit.run_report.drawn import WEIGHTS, Counts, by_kind, by_weight
 from pairkit.run_report.find import Setting
-from pairkit.run_report.series import KINDS, Colors, Figure, Row, Rows, caption, kind_of, legend, series
+from pairkit.run_report.series import (
+    KINDS,
+    Colors,
+    Figure,
+    Row,
+    Rows,
+    Table,
+    caption,
+    kind_of,
+    legend,
+    series,
+)
 
 PARTS = len(MORE)  # as many as there are colors that are not those of the first settings
 OTHERS = "others"
@@ -50,7 +61,7 @@ def drawn_negatives(settings: Sequence[Setting], colors: Colors) -> Figure:
         "equally likely candidates; also where something else draws.",
     )
     effective, more = _effective(settings, colors)
-    tables = {"shares": rows, "weights": weight_rows, "effective candidates": more}
+    tables: dict[str, Table] = {"shares": rows, "weights": weight_rows, "effective candidates": more}
     drawing = join([shares, *([weights] if weighted else []), effective])
     return Figure(16, TITLE, MCPO, tables, drawing, missing)
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pairkit.errors import InputError, UsageError
 from pairkit.files import flat_keys
-from pairkit.run_report.online import ONLINE, is_online, read_online
+from pairkit.online.layout import RECORD as ONLINE
+from pairkit.run_report.online import is_online, read_online
 from pairkit.run_report.run import Run, read_run
 from pairkit.training.output.layout import METRICS, RECORD
 from pairkit.training.recipe import RESUMABLE_FIELDS

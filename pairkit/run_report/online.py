@@ -8,10 +8,8 @@ from typing import Any
 
 from pairkit.errors import InputError
 from pairkit.files import read_json_lines, read_record, undamaged
-from pairkit.online.recipe import folder_of
-from pairkit.online.record import RECORD as ONLINE
-from pairkit.online.record import SEGMENTS
-from pairkit.online.segment import RUN
+from pairkit.online.layout import RECORD as ONLINE
+from pairkit.online.layout import RUN, SEGMENTS, folder_of
 from pairkit.run_report.run import ADVICE, Run, read_run
 from pairkit.training.output.layout import RECORD
 

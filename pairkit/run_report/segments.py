@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairkit.files import undamaged
-from pairkit.online.record import SEGMENTS
+from pairkit.online.layout import SEGMENTS
 from pairkit.reports.grids import Curves, Line, grid, in_rows
 from pairkit.run_report.find import Setting
 from pairkit.run_report.run import ADVICE, Run, number_of
