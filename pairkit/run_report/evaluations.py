@@ -11,6 +11,8 @@ from pairkit.evaluation.compare.settings import Setting as Evaluated
 from pairkit.evaluation.report.scores import is_part
 from pairkit.evaluation.results import RESULTS, read_run
 from pairkit.evaluation.results import Run as Evaluation
+from pairkit.files import read_record, undamaged
+from pairkit.progress import warn
 from pairkit.run_report.find import SEED, Setting
 from pairkit.run_report.run import Run
 from pairkit.training.output.layout import MODEL
@@ -49,11 +51,17 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
             )
         for folder in below:
             owners[folder] = _owner(folder, settings)
-    for setting in settings:
-        for run in setting.runs:
-            for folder in _evaluations(run.folder, _BESIDE):
-                if folder not in owners and (owner := _owner(folder, settings)):
-                    owners[folder] = owner
+    beside = {
+        folder for setting in settings for run in setting.runs for folder in _evaluations(run.folder, _BESIDE)
+    }
+    for folder in sorted(beside - owners.keys()):
+        try:
+            owner = _owner(folder, settings)
+        except InputError as error:  # of whichever run it is, nobody has asked for it
+            warn(f"{error}; it is left out")
+            continue
+        if owner:
+            owners[folder] = owner
     return _by_benchmark({folder: owners[folder] for folder in sorted(owners)}, settings)
 
 
@@ -86,7 +94,9 @@ def _named(folder: Path, run: Run) -> bool:
     if SEED.fullmatch(home.name):  # a name that runs of other settings have too
         return folder.parts[-2:] == home.parts[-2:]
     # A model is named by its hub id, or by the last two parts of its directory: NAME/model, or train/NAME.
-    *above, last = str(read_run(folder).results["model"]).split("/")
+    file = folder / RESULTS
+    with undamaged(file, "evaluate again"):
+        *above, last = str(read_record(file, "evaluate again")["model"]).split("/")
     return home.name in (folder.name, above[-1] if above and last == MODEL else last)
 
 

@@ -69,6 +69,21 @@ def test_evaluations_that_are_named_are_shown_whatever_they_are_of(tmp_path: Pat
     assert found == {"dpo": ["e/b/c"], "mcpo": ["e/mcpo"], "start": ["e/a"], folder: ["e/d"]}
 
 
+def test_a_damaged_evaluation_that_nobody_named_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "train" / "dpo")
+    written(tmp_path / "eval" / "before", model="start")
+    written(tmp_path / "eval" / "gsm8k" / "dpo")
+    (tmp_path / "eval" / "before" / "results.json").write_text("{")
+    assert owners(tmp_path) == {"dpo": ["eval/gsm8k/dpo"]}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "before/results.json: is damaged" in said
+    assert "evaluate again; it is left out" in said
+    with pytest.raises(InputError, match=r"before/results\.json: is damaged"):
+        owners(tmp_path, tmp_path / "eval" / "before")
+
+
 def test_evaluations_of_seeds_are_known_by_their_setting(tmp_path: Path) -> None:
     for name in ("dpo", "mcpo"):
         for seed in (0, 1):
