@@ -51,7 +51,7 @@ class Run:
     segments: Sequence[Mapping[str, Any]] = ()
     # Kept, because several figures are drawn from one file, and from one number.
     _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
-    _values: dict[tuple[str, ...], dict[int, float]] = field(default_factory=dict, repr=False, compare=False)
+    _columns: dict[tuple[str, ...], Column] = field(default_factory=dict, repr=False, compare=False)
     _by_kind: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -63,15 +63,21 @@ class Run:
         """Return the epochs that `step` steps take."""
         return step * int(self.recipe["sets_per_step"]) / self.examples
 
-    def values(self, kind: str, *keys: str) -> dict[int, float]:
-        """Return a number, or the difference of two, by step; NaN where it was not finite.
+    def column(self, kind: str, *keys: str) -> Column:
+        """Return a number, or the difference of two, over the steps; NaN where it was not finite.
 
         Raises `InputError` for a value that is not a number.
         """
-        if (kind, *keys) not in self._values:
+        if (kind, *keys) not in self._columns:
             with undamaged(self.folder / METRICS, ADVICE):
-                self._values[kind, *keys] = dict(self._differences(kind, keys))
-        return self._values[kind, *keys]
+                # Of a step that is there twice, as the end and the beginning of two segments, the last entry.
+                self._columns[kind, *keys] = column_of(dict(self._differences(kind, keys)))
+        return self._columns[kind, *keys]
+
+    def values(self, kind: str, *keys: str) -> dict[int, float]:
+        """Return what `column` does, by step."""
+        steps, values = self.column(kind, *keys)
+        return dict(zip(steps.tolist(), values.tolist(), strict=True))
 
     def _differences(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[int, float]]:
         key, *others = keys
@@ -110,6 +116,20 @@ class Run:
         names = [name for name in SAMPLE_ROWS.names if texts or name not in ("prompt", "text")]
         rows: list[dict[str, Any]] = _read(self.samples[step], SAMPLE_ROWS, names).to_pylist()
         return rows
+
+
+class Column(NamedTuple):
+    """A number over ascending steps, `[steps]` each."""
+
+    steps: npt.NDArray[np.int64]
+    values: Floats
+
+
+def column_of(values: Mapping[int, float]) -> Column:
+    """Return values by step as a column."""
+    steps = np.fromiter(values, np.int64, len(values))
+    order = np.argsort(steps)
+    return Column(steps[order], np.fromiter(values.values(), np.float64, len(values))[order])
 
 
 class Sets(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import chain
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from pairkit.intervals import Floats, Interval
 from pairkit.reports.grids import Line
 from pairkit.reports.html import Html
 from pairkit.run_report.find import Setting
+from pairkit.run_report.run import Column, column_of
 
 POINTS = 200  # of a curve: a longer one is drawn by the means of so many parts
 KINDS = {"train": "each step's sets", "eval": "held-out sets", "sample": "own samples"}
@@ -64,10 +66,16 @@ Draw = Callable[[Sequence[Setting], Colors], Figure]
 
 
 class Series(NamedTuple):
-    """A number over the steps, of each seed, `[seeds, steps]`."""
+    """A number over the steps `at`, `[steps]`, of each seed, `[seeds, steps]`."""
 
-    steps: Sequence[int]
+    at: npt.NDArray[np.int64]
     numbers: Floats
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps as numbers."""
+        steps: list[int] = self.at.tolist()
+        return steps
 
     @property
     def mean(self) -> Floats:
@@ -87,9 +95,9 @@ class Series(NamedTuple):
         """Return the curve with its band; one of more than `POINTS` steps as the means of as many parts."""
         short = self._thinned()
         if short.deviation is None:
-            return Line(short.steps, short.mean, color, dashes)
+            return Line(short.at, short.mean, color, dashes)
         band = short.mean - short.deviation, short.mean + short.deviation
-        return Line(short.steps, short.mean, color, dashes, *band)
+        return Line(short.at, short.mean, color, dashes, *band)
 
     def rows(self, setting: str, number: str, **more: str) -> SeriesRows:
         """Return a row per step."""
@@ -100,17 +108,17 @@ class Series(NamedTuple):
         parts = self._parts()
         largest = [np.nanmax(self.numbers[:, part], initial=-np.inf) for part in parts]
         values = np.array([value if np.isfinite(value) else np.nan for value in largest])
-        return Line([self.steps[part[-1]] for part in parts], values, color, "dotted")
+        return Line(self.at[[part[-1] for part in parts]], values, color, "dotted")
 
     def _parts(self) -> list[npt.NDArray[np.int64]]:
-        return np.array_split(np.arange(len(self.steps)), POINTS)
+        return np.array_split(np.arange(len(self.at)), POINTS)
 
     def _thinned(self) -> Series:
-        if len(self.steps) <= POINTS:
+        if len(self.at) <= POINTS:
             return self
         parts = self._parts()
         numbers = np.stack([_mean(self.numbers[:, part], axis=1) for part in parts], axis=1)
-        return Series([self.steps[part[-1]] for part in parts], numbers)
+        return Series(self.at[[part[-1] for part in parts]], numbers)
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class SeriesRows:
     more: Mapping[str, str]
 
     def __len__(self) -> int:
-        return len(self.series.steps)
+        return len(self.series.at)
 
     def __iter__(self) -> Iterator[Row]:
         mean, deviation = self.series.mean, self.series.deviation
@@ -140,17 +148,20 @@ def series(setting: Setting, kind: str, *keys: str) -> Series | None:
 
     Of several seeds it is at the steps that all of them have.
     """
-    runs = [numbers for run in setting.runs if (numbers := run.values(kind, *keys))]
-    if not runs:
-        return None
-    return joined(runs)
+    columns = [column for run in setting.runs if len((column := run.column(kind, *keys)).steps)]
+    return _joined(columns) if columns else None
 
 
 def joined(runs: Sequence[Mapping[int, float]]) -> Series:
     """Join the numbers of several seeds, by step."""
-    steps = sorted(set(runs[0]).intersection(*runs[1:]))
-    numbers = np.array([[run[step] for step in steps] for run in runs]).reshape(len(runs), len(steps))
-    return Series(steps, numbers)
+    return _joined([column_of(run) for run in runs])
+
+
+def _joined(columns: Sequence[Column]) -> Series:
+    common = reduce(np.intersect1d, (column.steps for column in columns))
+    return Series(
+        common, np.stack([column.values[np.searchsorted(column.steps, common)] for column in columns])
+    )
 
 
 def kind_of(settings: Sequence[Setting], key: str) -> str:
