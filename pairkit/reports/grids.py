@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -32,7 +33,7 @@ class Line(NamedTuple):
     `dashes` is solid, dotted or dashed.
     """
 
-    steps: Sequence[float] | Floats
+    steps: Sequence[float] | Floats | npt.NDArray[np.int64]
     values: Sequence[float] | Floats
     color: str
     dashes: str = "solid"

@@ -37,18 +37,29 @@ class Point(NamedTuple):
 
 
 def points(
-    title: str, rows: Sequence[Point], *, xlabel: str, line: float | None = None, wide: bool = True
+    title: str,
+    rows: Sequence[Point],
+    *,
+    xlabel: str,
+    line: float | None = None,
+    wide: bool = True,
+    two_widths: bool = False,
 ) -> Html:
-    """Plot values as points with intervals, the first on top; `line` is where a vertical line is drawn."""
+    """Plot values as points with intervals, the first on top; `line` is where a vertical line is drawn.
+
+    With `two_widths` there is a drawing for telephones too.
+    """
 
     def drawn(width: float) -> Html:
-        return _points(title, rows, xlabel, line, width)
+        # Of the narrow one of two, names are shorter, so that the plot has room.
+        return _points(title, rows, xlabel, line, width, 20 if two_widths and width == HALF else 48)
 
-    return captioned(title, in_two_widths(drawn) if wide else drawn(HALF), [])
+    return captioned(title, in_two_widths(drawn) if two_widths else drawn(WIDE if wide else HALF), [])
 
 
-def _points(title: str, rows: Sequence[Point], xlabel: str, line: float | None, width: float) -> Html:
-    names = 48 if width == WIDE else 20  # characters, so that the plot has room
+def _points(
+    title: str, rows: Sequence[Point], xlabel: str, line: float | None, width: float, characters: int
+) -> Html:
     with matplotlib.rc_context(STYLE):
         figure, axes = draw_axes(width, 0.7 + 0.34 * len(rows))
         for place, row in enumerate(rows):
@@ -57,7 +68,7 @@ def _points(title: str, rows: Sequence[Point], xlabel: str, line: float | None, 
             axes.plot(row.value, place, "o", color=row.color, markersize=6)
         if line is not None:
             axes.axvline(line, color=MUTED, linewidth=1, linestyle="--")
-        axes.set_yticks(range(len(rows)), [label(row.name, names) for row in rows])
+        axes.set_yticks(range(len(rows)), [label(row.name, characters) for row in rows])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)

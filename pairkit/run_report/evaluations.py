@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +42,7 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
     """
     owners: dict[Path, Setting | None] = {}
     for path in named:
-        below = list(_evaluations(path, _BELOW))
+        below = _evaluations(path, _BELOW)
         if not below:
             raise InputError(
                 f"{path}: has no evaluation: give a directory that `pairkit eval` wrote, or one with some"
@@ -51,10 +51,10 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
             )
         for folder in below:
             owners[folder] = _owner(folder, settings)
-    beside = {
-        folder for setting in settings for run in setting.runs for folder in _evaluations(run.folder, _BESIDE)
-    }
-    for folder in sorted(beside - owners.keys()):
+    known = {folder.resolve() for folder in owners}
+    runs = [run for setting in settings for run in setting.runs]
+    beside = {folder.resolve() for run in runs for folder in _evaluations(run.folder, _BESIDE)}
+    for folder in sorted(beside - known):
         try:
             owner = _owner(folder, settings)
         except InputError as error:  # of whichever run it is, nobody has asked for it
@@ -65,14 +65,14 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
     return _by_benchmark({folder: owners[folder] for folder in sorted(owners)}, settings)
 
 
-def _evaluations(path: Path, patterns: Sequence[str]) -> Iterator[Path]:
+def _evaluations(path: Path, patterns: Sequence[str]) -> list[Path]:
     folders = {
-        found.parent.resolve()
+        found.parent
         for pattern in patterns
         for found in path.glob(f"{pattern}/{RESULTS}" if pattern else RESULTS)
     }
     # Sweeps and quickstarts have a file of this name too.
-    return (folder for folder in sorted(folders) if (folder / SCORES).is_file())
+    return sorted(folder for folder in folders if (folder / SCORES).is_file())
 
 
 def _owner(folder: Path, settings: Sequence[Setting]) -> Setting | None:
@@ -86,18 +86,18 @@ def _owner(folder: Path, settings: Sequence[Setting]) -> Setting | None:
 
 
 def _inside(folder: Path, run: Run) -> bool:
-    return folder.is_relative_to(run.folder.resolve())
+    return folder.resolve().is_relative_to(run.folder.resolve())
 
 
 def _named(folder: Path, run: Run) -> bool:
     home = run.folder.resolve()
     if SEED.fullmatch(home.name):  # a name that runs of other settings have too
-        return folder.parts[-2:] == home.parts[-2:]
+        return folder.resolve().parts[-2:] == home.parts[-2:]
     # A model is named by its hub id, or by the last two parts of its directory: NAME/model, or train/NAME.
     file = folder / RESULTS
     with undamaged(file, "evaluate again"):
         *above, last = str(read_record(file, "evaluate again")["model"]).split("/")
-    return home.name in (folder.name, above[-1] if above and last == MODEL else last)
+    return home.name in (folder.resolve().name, above[-1] if above and last == MODEL else last)
 
 
 def _by_benchmark(owners: Mapping[Path, Setting | None], settings: Sequence[Setting]) -> list[Benchmark]:

@@ -70,6 +70,7 @@ def _of_benchmark(benchmark: Benchmark, colors: Colors, values: list[Row], diffe
             for each in entries[headline]
         ],
         xlabel=f"{headline}, {entries[headline][0]['unit'] or 'score'}",
+        two_widths=True,
     )
     blocks = [plot, _values(names, entries, settings)]
     if len(settings) > 1:

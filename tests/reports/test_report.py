@@ -17,7 +17,7 @@ from pairkit.reports import blocks, canvas, html, plots
 
 def test_a_page_is_well_formed() -> None:
     page = Page(everything())
-    assert [tag for tag, _ in page.tags].count("svg") == 7  # points in two widths
+    assert [tag for tag, _ in page.tags].count("svg") == 6
     assert {"html", "head", "title", "h1", "h2", "figcaption", "table"} <= {tag for tag, _ in page.tags}
 
 

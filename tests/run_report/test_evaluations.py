@@ -31,7 +31,7 @@ def owners(folder: Path, *named: Path) -> dict[str, list[str]]:
     paths = sorted({path.parent for path in folder.glob("**/recipe.yaml")})
     runs = [path for path in paths if path.parent.name != "evaluations"]
     return {
-        each.name: [str(run.path.relative_to(folder.resolve())) for run in each.runs]
+        each.name: [str(run.path.resolve().relative_to(folder.resolve())) for run in each.runs]
         for benchmark in find_evaluations(find(runs).settings, named)
         for each in benchmark.settings
     }
@@ -64,7 +64,7 @@ def test_evaluations_that_are_named_are_shown_whatever_they_are_of(tmp_path: Pat
         write_run(tmp_path / "train" / name)
     for place, model in (("e/a", "start"), ("e/b/c", "dpo/model"), ("e/d", "start"), ("e/mcpo", "s/mcpo")):
         written(tmp_path / place, model=model)
-    folder = str((tmp_path / "e" / "d").resolve())
+    folder = str(tmp_path / "e" / "d")
     found = owners(tmp_path, tmp_path / "e")
     assert found == {"dpo": ["e/b/c"], "mcpo": ["e/mcpo"], "start": ["e/a"], folder: ["e/d"]}
 

@@ -32,6 +32,10 @@ def online() -> Path:
     return write_online(Path("online"))
 
 
+def cut_segments() -> None:
+    (online() / "segments.jsonl").write_text('{"segment": 1,\n')
+
+
 def unbegun() -> None:
     for segment in online().glob("segment-*"):
         shutil.rmtree(segment)
@@ -93,7 +97,7 @@ CASES = [
         "a report of damaged segments",
         "report online",
         "online/segments.jsonl: is damaged (JSONDecodeError: …); leave the run out, or train it again",
-        prepare=lambda: half(online() / "segments.jsonl"),
+        prepare=cut_segments,
     ),
     Case(
         "a report of an online training that has not begun",
