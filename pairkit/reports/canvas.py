@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ MORE = {
     "--s11": "#27408b",
     "--s12": "#b77fa6",
 }
-INK, MUTED, LINE, SURFACE = "#1f2430", "#667085", "#e4e7ec", "#ffffff"
+INK, MUTED, LINE, SURFACE = "#1f2430", "#5f687c", "#e4e7ec", "#ffffff"
 _VARIABLES = SERIES | MORE | {"--ink": INK, "--muted": MUTED, "--line": LINE, "--surface": SURFACE}
 
 # Inches, of a plot in half the page and across it: at these widths text has about the page's small size.
@@ -93,6 +93,14 @@ def captioned(title: str, drawing: Html, legend: Sequence[tuple[str, str, bool]]
     )
 
 
+def in_two_widths(drawn: Callable[[float], Html]) -> Html:
+    """Return a drawing for a page and one for a telephone, of which the style sheet shows one.
+
+    Scaled down to a telephone the first would be too small to read.
+    """
+    return Html(f'<div class="roomy">{drawn(WIDE)}</div><div class="narrow">{drawn(HALF)}</div>')
+
+
 def list_colors(legend: Sequence[tuple[str, str, bool]]) -> Html:
     """Make a legend of (name, color, dashed)."""
     entries = "".join(
@@ -116,8 +124,9 @@ def svg(figure: Figure, title: str) -> Html:
     buffer = io.StringIO()
     # Dates and versions would make other bytes of the same data.
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    # The salt of matplotlib's ids, which are random without it.
-    with matplotlib.rc_context({"svg.hashsalt": title}):
+    width = "wide" if figure.get_figwidth() > HALF else "half"
+    # The salt of matplotlib's ids, which are random without it, and must differ between two of one title.
+    with matplotlib.rc_context({"svg.hashsalt": title if width == "wide" else f"{title}, {width}"}):
         save(figure, buffer, format="svg", transparent=True, metadata=metadata)
     source = buffer.getvalue()
     box = re.search(r'viewBox="[\d. ]+"', source)
@@ -127,7 +136,6 @@ def svg(figure: Figure, title: str) -> Html:
     body = shown(source[source.index("</defs>") + len("</defs>") :])
     # Elements alone, because a name may be written like one of their attributes or be a color.
     body = re.sub(r"<[^>]*>", _restyled, body)
-    width = "wide" if figure.get_figwidth() > HALF else "half"
     return Html(f'<svg {box[0]} class="{width}" role="img" aria-label="{text(title)}">{body}')
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from pairkit.intervals import Floats
-from pairkit.reports.canvas import INK, MUTED, STYLE, SURFACE, WIDE, captioned, label, svg
+from pairkit.reports.canvas import INK, MUTED, STYLE, SURFACE, WIDE, captioned, in_two_widths, label, svg
 from pairkit.reports.html import Html
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 Share = Literal["all", "row", "none"]
 Legend = Sequence[tuple[str, str, bool]]
 _DASHES = {"solid": "-", "dotted": (0, (1.2, 1.6)), "dashed": (0, (5, 2.5))}
+_DENSE, _THIN = 60, 1.2  # points from which a curve has a thin line
+_TINY = 1e-3  # below it matplotlib would write labels with a common factor
 _TITLE = 135  # characters of the titles of a row of panels
 
 
@@ -29,7 +33,7 @@ class Line(NamedTuple):
     `dashes` is solid, dotted or dashed.
     """
 
-    steps: Sequence[float] | Floats
+    steps: Sequence[float] | Floats | npt.NDArray[np.int64]
     values: Sequence[float] | Floats
     color: str
     dashes: str = "solid"
@@ -44,6 +48,8 @@ class Curves(NamedTuple):
         zero: whether a line is drawn at 0.
         limit: how far from 0 the panel goes at most; a curve that goes farther is cut.
         shaded: ranges of y, in a color each.
+        levels: values of y with a line each, in a color.
+        log: whether y is on a logarithmic scale.
     """
 
     title: str
@@ -52,6 +58,8 @@ class Curves(NamedTuple):
     zero: bool = False
     shaded: Sequence[tuple[float, float, str]] = ()
     limit: float | None = None
+    levels: Sequence[tuple[float, str]] = ()
+    log: bool = False
 
 
 class Density(NamedTuple):
@@ -116,18 +124,47 @@ def grid(
     columns = max((len(row) for row in rows), default=0)
     if not columns:
         return captioned(title, Html(""), [], note=note)
+    form = _Form(xlabel, ylabel, share, height, ratios)
+
+    def drawn(width: float) -> Html:
+        if width == WIDE or columns == 1:
+            return _drawn(title, rows, form, width)
+        # One below the other.
+        panels = [[panel] for row in rows for panel in row if panel is not None]
+        return _drawn(title, panels, form._replace(ratios=None), width)
+
+    return captioned(title, in_two_widths(drawn), list(legend), note=note)
+
+
+class _Form(NamedTuple):
+    """What all panels of a grid have in common, as `grid` takes it."""
+
+    xlabel: str
+    ylabel: str
+    share: tuple[Share, Share]
+    height: float
+    ratios: Sequence[float] | None
+
+
+def _drawn(title: str, rows: Sequence[Sequence[Panel | None]], form: _Form, width: float) -> Html:
+    columns = max(len(row) for row in rows)
     with matplotlib.rc_context({**STYLE, "axes.titlesize": 9.5, "axes.titlecolor": INK}):
-        figure = Figure(figsize=(WIDE, 0.4 + height * len(rows)), layout="constrained")
+        figure = Figure(figsize=(width, 0.4 + form.height * len(rows)), layout="constrained")
         places = figure.subplots(
-            len(rows), columns, squeeze=False, sharex=share[0], sharey=share[1], height_ratios=ratios
+            len(rows),
+            columns,
+            squeeze=False,
+            sharex=form.share[0],
+            sharey=form.share[1],
+            height_ratios=form.ratios,
         )
         for column, axes in enumerate(places.T):
             panels = [row[column] if column < len(row) else None for row in rows]
-            _column(axes, panels, max(18, _TITLE // columns))
-        figure.supxlabel(xlabel, fontsize=10, color=MUTED)
-        if ylabel:
-            figure.supylabel(ylabel, fontsize=10, color=MUTED)
-        return captioned(title, svg(figure, title), list(legend), note=note)
+            _column(axes, panels, max(18, round(_TITLE * width / WIDE) // columns))
+        figure.supxlabel(form.xlabel, fontsize=10, color=MUTED)
+        if form.ylabel:
+            figure.supylabel(form.ylabel, fontsize=10, color=MUTED)
+        return svg(figure, title)
 
 
 def in_rows(panels: Sequence[Panel], columns: int = 3) -> list[Sequence[Panel]]:
@@ -153,8 +190,13 @@ def _curves(axes: Axes, panel: Curves) -> None:
         axes.axhspan(low, high, color=color, alpha=0.18, linewidth=0)
     if panel.zero:
         axes.axhline(0, color=MUTED, linewidth=1)
+    for level, color in panel.levels:
+        axes.axhline(level, color=color, linewidth=1.1, linestyle=_DASHES["dashed"])
+    if panel.log:
+        axes.set_yscale("log")
     for line in panel.lines:
-        axes.plot(line.steps, line.values, color=line.color, linestyle=_DASHES[line.dashes])
+        width = _THIN if len(line.steps) > _DENSE else None
+        axes.plot(line.steps, line.values, color=line.color, linestyle=_DASHES[line.dashes], linewidth=width)
         # A single point has no line.
         if len(line.steps) == 1:
             axes.plot(line.steps, line.values, "o", color=line.color, markersize=4)
@@ -162,6 +204,11 @@ def _curves(axes: Axes, panel: Curves) -> None:
             axes.fill_between(line.steps, line.low, line.high, color=line.color, alpha=0.16, linewidth=0)
     axes.set_ylabel(panel.ylabel)
     axes.margins(x=0.02)
+    if all(np.asarray(line.steps).dtype.kind == "i" for line in panel.lines):
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    if not panel.log and max(map(abs, axes.get_ylim())) < _TINY:
+        # Each label whole, because a factor above the axis would be a line that other panels have not.
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if panel.limit is not None:
         low, high = axes.get_ylim()
         axes.set_ylim(max(low, -panel.limit), min(high, panel.limit))

@@ -54,9 +54,18 @@ def page(title: str, sections: Sequence[Html], *, summary: str = "", top: Html =
 """
 
 
-def section(title: str, *blocks: Html, note: str = "") -> Html:
-    """Make a titled card; `note` is a sentence about what it shows."""
-    return Html(f"<section>\n<h2>{text(title)}</h2>\n{paragraph(note)}\n{join(blocks)}\n</section>")
+def section(title: str, *blocks: Html, note: str = "", anchor: str = "") -> Html:
+    """Make a titled card; `note` is a sentence about what it shows, `anchor` what `contents` links to."""
+    place = f' id="{text(anchor)}"' if anchor else ""
+    return Html(f"<section{place}>\n<h2>{text(title)}</h2>\n{paragraph(note)}\n{join(blocks)}\n</section>")
+
+
+def contents(titles: Mapping[str, str]) -> Html:
+    """Link to sections: their titles by anchor."""
+    links = "".join(
+        f'<li><a href="#{text(anchor)}">{text(title)}</a></li>' for anchor, title in titles.items()
+    )
+    return Html(f'<nav><ul class="contents">{links}</ul></nav>')
 
 
 def paragraph(content: str) -> Html:

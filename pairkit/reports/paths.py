@@ -8,7 +8,7 @@ from typing import NamedTuple
 import matplotlib
 
 from pairkit.intervals import Interval
-from pairkit.reports.canvas import STYLE, SURFACE, WIDE, captioned, draw_axes, svg
+from pairkit.reports.canvas import STYLE, SURFACE, captioned, draw_axes, in_two_widths, svg
 from pairkit.reports.html import Html
 
 
@@ -30,9 +30,18 @@ def paths(
     """Plot paths; with `by_x` the size of a point grows with x."""
     if not lines:
         return captioned(title, Html(""), [], note=note)
+
+    def drawn(width: float) -> Html:
+        return _drawn(title, lines, (xlabel, ylabel), width, by_x=by_x)
+
+    legend = [(line.name, line.color, False) for line in lines]
+    return captioned(title, in_two_widths(drawn), legend, note=note)
+
+
+def _drawn(title: str, lines: Sequence[Path], labels: tuple[str, str], width: float, *, by_x: bool) -> Html:
     largest = max((x.mean for line in lines for x, _ in line.points), default=0.0) or 1.0
     with matplotlib.rc_context(STYLE):
-        figure, axes = draw_axes(WIDE, 3.6)
+        figure, axes = draw_axes(width, 3.6)
         for line in lines:
             axes.plot(
                 [x.mean for x, _ in line.points],
@@ -50,7 +59,6 @@ def paths(
                     x.mean, y.mean, "o", color=line.color, markerfacecolor=inside, markersize=size,
                     markeredgewidth=1.6,
                 )  # fmt: skip
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        legend = [(line.name, line.color, False) for line in lines]
-        return captioned(title, svg(figure, title), legend, note=note)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        return svg(figure, title)

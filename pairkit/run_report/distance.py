@@ -18,6 +18,7 @@ from pairkit.run_report.series import (
     Colors,
     Figure,
     Row,
+    Rows,
     caption,
     kind_of,
     legend,
@@ -67,7 +68,7 @@ def _gaps(setting: Setting, step: int) -> tuple[float, float, float] | None:
         if step not in run.pairs:
             continue
         sets = run.sets(step, "train")
-        before = max((other for other in run.pairs if other < step), default=None)
+        before = run.before(step)
         counts = sets.drawn if before is None else sets.drawn - run.sets(before, "train").drawn
         draws = counts[:, 1:][sets.mask[:, 1:]]
         values.append(sets.differences(sets.reference))
@@ -91,7 +92,7 @@ def _quantile(values: Floats, weights: Floats, share: float) -> float:
 def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 11: KL(reference to policy) over the steps, and scores against it."""
     kind = kind_of(settings, KL[0])
-    rows: list[Row] = []
+    rows = Rows()
     missing: dict[str, str] = {}
     lines: dict[str, list[Line]] = {key: [] for key in KL}
     shown_settings = []

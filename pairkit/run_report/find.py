@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from pairkit.errors import InputError, UsageError
 from pairkit.files import flat_keys
+from pairkit.online.layout import RECORD as ONLINE
+from pairkit.run_report.online import is_online, read_online
 from pairkit.run_report.run import Run, read_run
 from pairkit.training.output.layout import METRICS, RECORD
 from pairkit.training.recipe import RESUMABLE_FIELDS
@@ -55,7 +57,8 @@ class Found(NamedTuple):
 def find(paths: Sequence[Path]) -> Found:
     """Find the runs and replications in some directories.
 
-    A directory is a run; or it has runs in `seed-*`, or those of a sweep; or what `pairkit replicate` wrote.
+    A directory is a run, of `pairkit train` or `pairkit online`; or it has runs in `seed-*`, or those of a
+    sweep; or what `pairkit replicate` wrote.
     Runs `NAME/seed-1`, `NAME/seed-2` are one setting, as are `NAME,seed=1` and `NAME,seed=2` of a sweep.
 
     Raises:
@@ -83,9 +86,9 @@ def find(paths: Sequence[Path]) -> Found:
 
 
 def _runs(path: Path) -> list[Path]:
-    if (path / RECORD).is_file():
+    if (path / RECORD).is_file() or is_online(path):
         return [path]
-    below = sorted(run.parent for run in path.glob(f"*/{RECORD}"))
+    below = sorted(run.parent for name in (RECORD, ONLINE) for run in path.glob(f"*/{name}"))
     # Of another directory only seeds, because runs next to each other need not belong together.
     if not (path / "sweep.json").is_file():
         below = [child for child in below if child.name.startswith("seed-")]
@@ -95,8 +98,6 @@ def _runs(path: Path) -> list[Path]:
 def _not_a_run(path: Path) -> str:
     if not path.is_dir():
         return "is a file: give the directory of a run" if path.exists() else "no such directory"
-    if (path / "online.json").is_file():
-        return f"is an online training, whose segments are runs: give {path / 'segment-1' / 'run'}"
     if (path / "replications.json").is_file():
         return "has no result of a replication yet; run the same `pairkit replicate` again"
     return f"no training run: it has no {RECORD}, which `pairkit train` writes"
@@ -114,7 +115,7 @@ def _replications(path: Path) -> Path | None:
 
 
 def _read(path: Path) -> Run:
-    run = read_run(path)
+    run = read_online(path) if is_online(path) else read_run(path)
     if not run.entries:
         raise InputError(f"{path}: nothing is recorded yet: {METRICS} is empty; wait for the first step")
     return run

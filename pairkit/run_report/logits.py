@@ -1,4 +1,4 @@
-"""Figures 1 and 2: how far apart chosen and rejected completions are, pair by pair and over the steps."""
+"""Figures 1, 2 and 27: how far apart chosen and rejected completions are, by pair and over the steps."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from pairkit.intervals import Floats
 from pairkit.losses import Loss, WeightedSum
-from pairkit.reports.canvas import MUTED
-from pairkit.reports.grids import Curves, Density, Line, grid
+from pairkit.reports.canvas import INK, MUTED
+from pairkit.reports.grids import Curves, Density, Line, grid, in_rows
 from pairkit.reports.html import Html, join
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import (
@@ -21,12 +21,15 @@ from pairkit.run_report.pairs import (
     loss_of,
     margins_of,
     per_token,
+    unrecorded,
     when,
     without_pairs,
 )
-from pairkit.run_report.series import Colors, Figure, Row, caption, legend, series
+from pairkit.run_report.series import KINDS, Colors, Figure, Row, Rows, caption, kind_of, legend, series
 
 STAPO = "StaPO, Fig. 2"
+LOGIT = "contrastive_logit"
+PERCENTILES = ("p5", "p25", "p50", "p75", "p95")
 TITLE = "Contrastive logits Z of training pairs"
 
 
@@ -93,7 +96,7 @@ def _histograms(entries: Sequence[Shown], colors: Colors, bins: list[Row], pairs
             )  # fmt: skip
             ends = zip(edges[:-1].tolist(), edges[1:].tolist(), density.tolist(), strict=True)
             bins += [{**fields, "from": low, "to": high, "density": each} for low, high, each in ends]
-        panels.append(row)
+        panels += in_rows(row)
     unit = entries[0].unit
     return grid(
         caption(1, f"{TITLE}, {unit}", STAPO),
@@ -122,13 +125,48 @@ def _mean(values: Floats) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
+def spread(settings: Sequence[Setting], colors: Colors) -> Figure:
+    """Draw figure 27: percentiles of what the loss compares over the steps, with its margins."""
+    kind = kind_of(settings, f"{LOGIT}_p50")
+    rows = Rows()
+    panels: list[Curves] = []
+    missing: dict[str, str] = {}
+    for setting in settings:
+        found = {name: series(setting, kind, f"{LOGIT}_{name}") for name in PERCENTILES}
+        every = {name: each for name, each in found.items() if each is not None}
+        if len(every) < len(found):
+            missing[setting.name] = unrecorded(setting, "figures")
+            continue
+        for name, each in every.items():
+            rows += each.rows(setting.name, f"{name[1:]} %", sets=KINDS[kind])
+        color = colors[setting.name]
+        drawn = {name: each.line(color) for name, each in every.items()}
+        bands = [
+            drawn["p50"]._replace(low=drawn[low].values, high=drawn[high].values)
+            for low, high in (("p5", "p95"), ("p25", "p75"))
+        ]
+        levels = [(margin, INK) for margin in margins_of(setting)]
+        panels.append(Curves(setting.name, bands, zero=True, levels=levels))
+    title = "Contrastive logits Z over the steps"
+    drawing = grid(
+        caption(27, title, ""),
+        in_rows(panels),
+        ylabel="Z",
+        share=("all", "none"),
+        height=2.4,
+        note=f"Median, 25 to 75 % and 5 to 95 % of the pairs of {KINDS[kind]}; of several seeds the mean of "
+        "each. Dashed: the margins of the loss.",
+    )
+    return Figure(27, title, "", {"steps": rows}, drawing, missing)
+
+
 def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 2: log-probs per token of chosen and rejected completions, and their gap."""
     chosen, rejected = "chosen_logp_per_token", "rejected_logp_per_token"
     lines: list[Line] = []
     gaps: list[Line] = []
     bands = []
-    rows: list[Row] = []
+    rows = Rows()
     missing: dict[str, str] = {}
     shown_settings = []
     for setting in settings:

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from pairkit.files import flat_keys
-from pairkit.reports.canvas import INK, MORE, SERIES, list_colors
+from pairkit.reports.canvas import INK, MORE, SERIES
 from pairkit.reports.grids import grid
-from pairkit.reports.html import Html, badge, details, join, page, paragraph, section, table, text
+from pairkit.reports.html import Html, badge, contents, details, join, page, paragraph, section, table, text
+from pairkit.run_report.curves import gradients, losses, margins, own_samples, throughput
 from pairkit.run_report.distance import divergence, reference_gap
 from pairkit.run_report.draws import drawn_negatives
+from pairkit.run_report.evaluations import Benchmark
 from pairkit.run_report.find import Found, Setting
-from pairkit.run_report.logits import contrastive_logits, log_probs
+from pairkit.run_report.logits import contrastive_logits, log_probs, spread
 from pairkit.run_report.pushes import adaptive_margins, coefficients
 from pairkit.run_report.rewards import log_ratios, plane
 from pairkit.run_report.samples import entropy_and_score
-from pairkit.run_report.series import Colors, Draw, Figure, Row, caption
+from pairkit.run_report.scores import evaluations
+from pairkit.run_report.segments import segments
+from pairkit.run_report.series import Colors, Draw, Figure, Row, Table, caption
+from pairkit.run_report.summary import overview
+from pairkit.run_report.texts import samples_side_by_side
 
 TITLE = "pairkit report"
 ROWS = 200  # of a table on the page; files have all
-# What has no log-probs, in words.
-NOUNS = {"reward": "a reward model", "pairrm": "a PairRM"}
+RUNS = "Runs"
 
 
 class Question(NamedTuple):
-    """A section: what is asked, and the figures that answer it."""
+    """A section: what is asked, and the figures that answer it, of runs that train a policy."""
 
     asked: str
     draws: Sequence[Draw]
 
 
+# Of every run; figures of the next ones need log-probs, which reward models and PairRM have not.
+GENERAL = Question("Does training go well?", (losses, margins, gradients, throughput))
+SEGMENTS = "How did the segments go?"  # of online trainings alone
+EVALUATED = "How good are the models?"
 QUESTIONS = (
-    Question("How far apart are chosen and rejected completions?", (contrastive_logits, log_probs)),
+    Question("How far apart are chosen and rejected completions?", (contrastive_logits, spread, log_probs)),
     Question("Does the chosen completion gain, or does the rejected one lose?", (log_ratios, plane)),
     Question("How hard does the loss push?", (coefficients, adaptive_margins)),
     Question("How far from the reference is the policy?", (reference_gap, divergence)),
     Question("Which negatives were drawn?", (drawn_negatives,)),
-    Question("Do answers get better, and do they stay varied?", (entropy_and_score,)),
+    Question("Do answers get better, and do they stay varied?", (entropy_and_score, own_samples)),
+    Question(SEGMENTS, (segments,)),
+    Question("What do the models write?", (samples_side_by_side,)),
 )
 CLAIMS = "Do the papers' claims hold in miniature?"
 
@@ -52,14 +61,21 @@ def colors_of(settings: Sequence[Setting]) -> Colors:
     return {setting.name: INK if black and setting.part("simpo") else next(colors) for setting in settings}
 
 
-def draw(inputs: Found, settings: Sequence[Setting], colors: Colors) -> dict[str, list[Figure]]:
-    """Draw all figures, those of runs of some settings, by the question that they answer.
+def draw(
+    inputs: Found, policies: Sequence[Setting], benchmarks: Sequence[Benchmark], colors: Colors
+) -> dict[str, list[Figure]]:
+    """Draw all figures by the question that they answer: those of log-probs of `policies` alone.
 
     Raises `InputError` for damaged files.
     """
-    # Of replications alone, the others would be empty.
-    questions = QUESTIONS if settings else ()
-    figures = {question.asked: [each(settings, colors) for each in question.draws] for question in questions}
+    figures = {}
+    if inputs.settings:  # of replications alone, the others would be empty
+        figures[GENERAL.asked] = [each(inputs.settings, colors) for each in GENERAL.draws]
+        figures[EVALUATED] = [evaluations(inputs.settings, colors, benchmarks)]
+    if policies:
+        for question in QUESTIONS:
+            if question.asked != SEGMENTS or any(setting.first.segments for setting in policies):
+                figures[question.asked] = [each(policies, colors) for each in question.draws]
     return {**figures, CLAIMS: [_claims(inputs.replications)]}
 
 
@@ -76,74 +92,41 @@ def _claims(folders: Sequence[Path]) -> Figure:
     return Figure(17, title, reproduces, {"arms": rows}, tables)
 
 
-def render(
-    settings: Sequence[Setting],
-    others: Sequence[Setting],
-    figures: Mapping[str, Sequence[Figure]],
-    colors: Colors,
-) -> str:
-    """Make the page.
-
-    Args:
-        others: settings that train no policy, of which no figure exists.
-    """
-    sections = [section(question, *map(_block, answers)) for question, answers in figures.items()]
+def render(settings: Sequence[Setting], figures: Mapping[str, Sequence[Figure]], colors: Colors) -> str:
+    """Make the page."""
+    titles = [*([RUNS] if settings else []), *figures]
+    anchors = {title: f"section-{number}" for number, title in enumerate(titles)}
+    sections = [overview(RUNS, settings, colors, anchors[RUNS])] if settings else []
+    sections += [_section(title, answers, anchors[title]) for title, answers in figures.items()]
     return page(
         TITLE,
-        [*([_runs(settings, others, colors)] if settings or others else []), *sections],
-        summary="Figures of the papers of StaPO, SPO, alpha-DPO, MC-PO and MinorDPO, drawn from what runs "
-        "have recorded. A setting has one color on the whole page. Where it has several seeds, a curve is "
-        "their mean and a band one standard deviation, unless a figure says otherwise.",
+        sections,
+        summary="What runs have recorded, side by side. A setting has one color on the whole page. Where it "
+        "has several seeds, a curve is their mean and a band one standard deviation, unless a figure says "
+        "otherwise.",
+        top=contents({anchor: title for title, anchor in anchors.items()}),
     )
 
 
-def _runs(settings: Sequence[Setting], others: Sequence[Setting], colors: Colors) -> Html:
-    """Show what the settings are, and in what they differ."""
-    every = [*settings, *others]
-    flat = {setting.name: flat_keys(setting.first.recipe) for setting in every}
-    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe)
-    differences = [key for key in keys if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
-    headers = ["setting", "loss", "learning rate", "steps", "seeds"]
-    rows = [
-        [
-            text(setting.name),
-            text(_loss(setting.first.recipe["loss"])),
-            text(float(flat[setting.name].get("optimizer.learning_rate") or 0)),
-            text(max((entry["step"] for entry in setting.first.entries), default=0)),
-            text(", ".join(str(run.recipe["seed"]) for run in setting.runs)),
+def _section(title: str, figures: Sequence[Figure], anchor: str) -> Html:
+    """Show figures, and in a fold below them why others are not drawn."""
+    blocks = [_block(figure) for figure in figures if is_drawn(figure)]
+    others = [figure for figure in figures if not is_drawn(figure)]
+    if others:
+        names = ", ".join(str(figure.number) for figure in others)
+        summary = f"Not drawn: figure {names}" if len(others) == 1 else f"Not drawn: figures {names}"
+        # A drawing without data has its title, and may say that no run can have it.
+        reasons = [
+            join([paragraph(caption(*figure[:3])), *_reasons(figure)]) if figure.missing else figure.drawing
+            for figure in others
         ]
-        for setting in every
-    ]
-    blocks = [
-        list_colors([(setting.name, colors[setting.name], False) for setting in settings]),
-        table(headers, rows, numeric=(2, 3)),
-        *[
-            paragraph(
-                f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of "
-                "completions: none of the figures exists for it."
-            )
-            for setting in others
-        ],
-    ]
-    if len(every) > 1 and differences:
-        cells = [
-            [text(key), *(text(_plain(flat[each.name].get(key))) for each in every)] for key in differences
-        ]
-        names = ["setting", *(setting.name for setting in every)]
-        blocks.append(details("Settings that differ", table(names, cells)))
-    return section("Runs", *blocks)
+        blocks.append(details(summary, *reasons))
+    return section(title, *blocks, anchor=anchor)
 
 
-def _plain(value: object) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _loss(loss: Mapping[str, object]) -> str:
-    """Return a loss with the keywords that are set."""
-    keywords = [f"{key} {_plain(value)}" for key, value in flat_keys(loss).items() if key != "name"]
-    return f"{loss['name']} ({', '.join(keywords)})" if keywords else str(loss["name"])
+def is_drawn(figure: Figure) -> bool:
+    """Return whether there is anything in a figure."""
+    return any(len(rows) for rows in figure.tables.values())
 
 
 def _block(figure: Figure) -> Html:
@@ -151,13 +134,17 @@ def _block(figure: Figure) -> Html:
     data = [
         details(f"Numbers of figure {figure.number}: {name} ({len(rows):,})", _numbers(rows))
         for name, rows in figure.tables.items()
-        if rows
+        if len(rows)
     ]
-    reasons: dict[str, list[str]] = {}
+    return join([figure.drawing, *_reasons(figure), *data])
+
+
+def _reasons(figure: Figure) -> list[Html]:
+    """Show why settings are not in a figure, those of one reason together."""
+    by_reason: dict[str, list[str]] = {}
     for name, reason in figure.missing.items():
-        reasons.setdefault(reason, []).append(name)
-    notes = [_missing(", ".join(filter(None, names)), reason) for reason, names in reasons.items()]
-    return join([figure.drawing, *notes, *data])
+        by_reason.setdefault(reason, []).append(name)
+    return [_missing(", ".join(filter(None, names)), reason) for reason, names in by_reason.items()]
 
 
 def _missing(names: str, reason: str) -> Html:
@@ -165,13 +152,14 @@ def _missing(names: str, reason: str) -> Html:
     return Html(f'<p class="note">{badge("not drawn", "flat")} {text(sentence)}</p>')
 
 
-def _numbers(rows: Sequence[Row]) -> Html:
-    headers = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_cell(row.get(key)) for key in headers] for row in rows[:ROWS]]
+def _numbers(rows: Table) -> Html:
+    first: list[Row] = list(islice(rows, ROWS))
+    headers = list(dict.fromkeys(key for row in first for key in row))
+    cells = [[_cell(row.get(key)) for key in headers] for row in first]
     numeric = [
         place
         for place, key in enumerate(headers)
-        if any(isinstance(row.get(key), (int, float)) for row in rows)
+        if any(isinstance(row.get(key), (int, float)) for row in first)
     ]
     block = table(headers, cells, numeric=numeric)
     if len(rows) <= ROWS:

@@ -19,6 +19,7 @@ from pairkit.run_report.run import Run, Sets
 from pairkit.training.step.objective import Inputs, apply
 
 BINS = 40
+EPOCHS = 6  # that are shown of one setting
 NAME = 20  # characters of a name in the title of a panel, so that the step is not cut
 PAIRS = "no pairs are recorded: train with record.pairs=true"
 NO_PAIR = (
@@ -143,13 +144,17 @@ def nearest(run: Run, fractions: Sequence[float]) -> list[int]:
 
 
 def epochs(run: Run) -> list[int]:
-    """Return the recorded steps nearest to the end of the first, the middle and the last epoch.
+    """Return the recorded steps nearest to the ends of the epochs, of more than `EPOCHS` to those of as many.
 
     Of a run of less than three epochs those nearest to its thirds.
     """
-    last = max(run.pairs)
-    first = 1 / max(3, round(run.epoch(last)))
-    steps = nearest(run, [first, (1 + first) / 2, 1])
+    count = round(run.epoch(max(run.pairs)))
+    if count < 3:
+        parts = [1 / 3, 2 / 3, 1.0]
+    else:
+        ends = np.unique(np.linspace(1, count, min(count, EPOCHS)).round())
+        parts = (ends / count).tolist()
+    steps = nearest(run, parts)
     return [step for step in steps if step] or steps
 
 

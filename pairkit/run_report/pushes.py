@@ -15,7 +15,7 @@ from pairkit.reports.grids import Curves, Line, grid
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import PAIRS, compared, logps, loss_of, per_token, unrecorded
 from pairkit.run_report.run import Run, Sets
-from pairkit.run_report.series import Colors, Figure, Row, caption, legend, series
+from pairkit.run_report.series import Colors, Figure, Row, Rows, Table, caption, legend, series
 
 COUNT = 161  # margins of a curve
 REACH = 6.0  # in units of 1 / beta
@@ -96,7 +96,7 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
     deviations: list[Line] = []
     bands = []
     steps: list[Row] = []
-    rows: list[Row] = []
+    rows = Rows()
     shown_settings = []
     for setting in settings:
         loss = setting.part(ALPHA)
@@ -137,7 +137,7 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
         if shown_settings
         else "Only alpha_dpo has these margins.",
     )
-    tables = {"margins": steps, "std_M": rows}
+    tables: dict[str, Table] = {"margins": steps, "std_M": rows}
     return Figure(14, title, reproduces, tables, drawing, missing)
 
 

@@ -7,91 +7,107 @@ import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from json import dumps
 from pathlib import Path
 from typing import Any
 
-from pairkit.errors import ExistingOutputError, InputError, OutputError, UsageError
-from pairkit.files import read_json, read_record, stoppable, undamaged, write_json, write_text
+from pairkit.errors import ExistingOutputError, OutputError, UsageError
+from pairkit.files import read_json, read_record, replacing, stoppable, undamaged, write_json, write_text
 from pairkit.ownership import outside_others, owned_name
 from pairkit.progress import warn
-from pairkit.run_report.find import Found, Setting, find
-from pairkit.run_report.page import NOUNS, TITLE, colors_of, draw, render
-from pairkit.run_report.series import Figure, Row
+from pairkit.run_report.evaluations import find_evaluations
+from pairkit.run_report.find import Setting, find
+from pairkit.run_report.page import TITLE, colors_of, draw, render
+from pairkit.run_report.series import Figure, Row, Table
+from pairkit.run_report.summary import NOUNS
 from pairkit.version import __version__
 
-NUMBERS = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19)  # of the figures of runs
+# Of log-probs, or of what a policy writes.
+OF_POLICIES = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19, 25, 26, 27)
 CSV = "figure-*.csv"
 MADE = ".figures.json"  # in the folder of tables: which of them are of a report
 NAME = "report"  # key of the JSON file, by which it is known
 
 
 def report(
-    paths: Sequence[Path], out: Path, *, json: Path | None = None, csv_folder: Path | None = None
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    evaluated: Sequence[Path] = (),
+    json: Path | None = None,
+    csv_folder: Path | None = None,
 ) -> list[Figure]:
     """Draw the figures of some runs on the page `out`, and return them.
 
     Args:
         paths: directories of runs, of seeds, of sweeps and of replications (`find`).
+        evaluated: directories of evaluations, besides those that lie beside the runs (`find_evaluations`).
         json: a file for every number that is drawn.
         csv_folder: a directory for the same, a file per table.
 
     Raises:
-        InputError: what `find` refuses; no run that trains a policy; a damaged file.
+        InputError: what `find` and `find_evaluations` refuse; a damaged file.
         ExistingOutputError: an output that exists and was not made by this command, or is inside the output
             of another one.
         OutputError: an output that cannot be written.
     """
     inputs = find(paths)
-    settings, others = _policies(inputs)
+    benchmarks = find_evaluations(inputs.settings, evaluated)
     _check_outputs(out, json, csv_folder)
-    colors = colors_of(settings)
-    figures = draw(inputs, settings, colors)
+    colors = colors_of(inputs.settings)
+    figures = draw(inputs, _policies(inputs.settings), benchmarks, colors)
     every = [figure for answers in figures.values() for figure in answers]
     with stoppable(out, lambda: f"{out}: stopped; run the same command again"), owned_name(out):
         if csv_folder is not None:
             _write_csv(csv_folder, every)
         if json is not None:
-            write_json(json, _plain(settings, every))
+            _write_json(json, inputs.settings, every)
         # Last, because it states that the other files are there.
-        write_text(out, render(settings, others, figures, colors))
+        write_text(out, render(inputs.settings, figures, colors))
     return every
 
 
-def _policies(inputs: Found) -> tuple[list[Setting], list[Setting]]:
-    """Divide the settings into those that train a policy and others."""
-    settings = [setting for setting in inputs.settings if setting.first.trains == "policy"]
-    others = [setting for setting in inputs.settings if setting.first.trains != "policy"]
-    for setting in others:
-        message = (
-            f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of completions: "
-            f"figures {', '.join(map(str, NUMBERS))} do not exist for it"
-        )
-        if not settings and not inputs.replications:
-            raise InputError(f"{message}; give a run that trains a policy")
-        warn(message)
-    return settings, others
+def _policies(settings: Sequence[Setting]) -> list[Setting]:
+    """Return the settings that train a policy."""
+    policies = [setting for setting in settings if setting.first.trains == "policy"]
+    for setting in settings:
+        if setting not in policies:
+            warn(
+                f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of "
+                f"completions: figures {', '.join(map(str, OF_POLICIES))} do not exist for it"
+            )
+    return policies
 
 
-def _plain(settings: Sequence[Setting], figures: Sequence[Figure]) -> dict[str, Any]:
-    return {
-        NAME: {
-            "pairkit": __version__,
-            "settings": {
-                setting.name: {"runs": [str(run.folder) for run in setting.runs], "loss": setting.loss}
-                for setting in settings
-            },
+def _write_json(path: Path, settings: Sequence[Setting], figures: Sequence[Figure]) -> None:
+    """Write all numbers, a line per row: of a long run there are millions."""
+    about = {
+        "pairkit": __version__,
+        "settings": {
+            setting.name: {"runs": [str(run.folder) for run in setting.runs], "loss": setting.loss}
+            for setting in settings
         },
-        "figures": [
-            {
-                "figure": figure.number,
-                "title": figure.title,
-                "reproduces": figure.reproduces,
-                "tables": {name: [_finite(row) for row in rows] for name, rows in figure.tables.items()},
-                "missing": figure.missing,
-            }
-            for figure in sorted(figures, key=lambda figure: figure.number)
-        ],
     }
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f'{{"{NAME}": {_line(about)},\n"figures": [')
+        for place, figure in enumerate(sorted(figures, key=lambda figure: figure.number)):
+            fields = {
+                "figure": figure.number, "title": figure.title, "reproduces": figure.reproduces,
+                "missing": figure.missing,
+            }  # fmt: skip
+            file.write(f'{"," * bool(place)}\n{_line(fields)[:-1]}, "tables": {{')
+            for number, (name, rows) in enumerate(figure.tables.items()):
+                file.write(f"{',' * bool(number)}\n {_line(name)}: [")
+                for row_number, row in enumerate(rows):
+                    file.write(f"{',' * bool(row_number)}\n  {_line(_finite(row))}")
+                file.write("]")
+            file.write("}}")
+        file.write("\n]}\n")
+
+
+def _line(value: object) -> str:
+    # Sorted, because equal values must give equal bytes.
+    return dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def _finite(row: Row) -> dict[str, Any]:
@@ -133,10 +149,10 @@ def _made(folder: Path) -> set[str]:
         return {name for name in names[NAME] if fnmatch(name, CSV) and "/" not in name}
 
 
-def _files(figures: Sequence[Figure]) -> Iterator[tuple[str, Sequence[Row]]]:
+def _files(figures: Sequence[Figure]) -> Iterator[tuple[str, Table]]:
     for figure in figures:
         for name, rows in figure.tables.items():
-            if rows:
+            if len(rows):
                 yield f"figure-{figure.number:02d}-{name.replace(' ', '-')}.csv", rows
 
 

@@ -11,7 +11,7 @@ from pairkit.intervals import Floats
 from pairkit.reports.grids import Curves, Line, Plane, grid, in_rows
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import REFERENCE, edges_of, nearest, unrecorded, when, without_pairs
-from pairkit.run_report.series import KINDS, Colors, Figure, Row, caption, kind_of, legend, series
+from pairkit.run_report.series import KINDS, Colors, Figure, Row, Rows, caption, kind_of, legend, series
 
 SIDES = {
     "chosen": ("chosen_log_ratio", "solid"),
@@ -24,7 +24,7 @@ PLANE_BINS = 32
 def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 8: rewards without beta over the steps, a panel per loss and beta."""
     kind = kind_of(settings, "chosen_log_ratio")
-    rows: list[Row] = []
+    rows = Rows()
     missing: dict[str, str] = {}
     lines: dict[tuple[str, Any], list[Line]] = {}
     shown_settings = []

@@ -33,19 +33,26 @@ class Run:
     Attributes:
         recipe: its settings, as its record has them.
         loss: name and all keywords of the loss, those of a sum by part.
+        negatives: every setting of the sampler.
         examples: sets, or pairs, of an epoch.
         entries: the lines of its metrics.
         pairs, samples: its files, by step.
+        segments: of an online training what it wrote of each finished one.
     """
 
     folder: Path
     recipe: Mapping[str, Any]
     loss: Mapping[str, Any]
+    negatives: Mapping[str, Any]
     examples: int
     entries: Sequence[Mapping[str, Any]]
     pairs: Mapping[int, Path]
     samples: Mapping[int, Path]
+    segments: Sequence[Mapping[str, Any]] = ()
+    # Kept, because several figures are drawn from one file, and from one number.
     _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
+    _columns: dict[tuple[str, ...], Column] = field(default_factory=dict, repr=False, compare=False)
+    _by_kind: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def trains(self) -> str:
@@ -56,31 +63,73 @@ class Run:
         """Return the epochs that `step` steps take."""
         return step * int(self.recipe["sets_per_step"]) / self.examples
 
-    def values(self, kind: str, *keys: str) -> dict[int, float]:
-        """Return a number, or the difference of two, by step; NaN where it was not finite.
+    def column(self, kind: str, *keys: str) -> Column:
+        """Return a number, or the difference of two, over the steps; NaN where it was not finite.
 
         Raises `InputError` for a value that is not a number.
         """
-        with undamaged(self.folder / METRICS, ADVICE):
-            by_step = {}
+        if (kind, *keys) not in self._columns:
+            with undamaged(self.folder / METRICS, ADVICE):
+                # Of a step that is there twice, as the end and the beginning of two segments, the last entry.
+                self._columns[kind, *keys] = column_of(dict(self._differences(kind, keys)))
+        return self._columns[kind, *keys]
+
+    def values(self, kind: str, *keys: str) -> dict[int, float]:
+        """Return what `column` does, by step."""
+        steps, values = self.column(kind, *keys)
+        return dict(zip(steps.tolist(), values.tolist(), strict=True))
+
+    def _differences(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[int, float]]:
+        key, *others = keys
+        for entry in self._of_kind(kind):
+            # The second test is of a generator, which is slow where there are 100,000 entries.
+            if key in entry and (not others or all(other in entry for other in others)):
+                value = number_of(entry[key])
+                yield entry["step"], value - sum(number_of(entry[other]) for other in others)
+
+    def _of_kind(self, kind: str) -> Sequence[Mapping[str, Any]]:
+        if not self._by_kind:
             for entry in self.entries:
-                if entry["kind"] == kind and all(key in entry for key in keys):
-                    first, *others = (_number(entry[key]) for key in keys)
-                    by_step[entry["step"]] = first - sum(others)
-            return by_step
+                self._by_kind.setdefault(entry["kind"], []).append(entry)
+        return self._by_kind.get(kind, ())
+
+    def before(self, step: int) -> int | None:
+        """Return the step of the pairs that were recorded before those of a step, None for the first ones.
+
+        Counts of draws begin again in each segment of an online training.
+        """
+        folder = self.pairs[step].parent
+        earlier = (other for other, path in self.pairs.items() if other < step and path.parent == folder)
+        return max(earlier, default=None)
 
     def sets(self, step: int, split: str) -> Sets:
         """Read the recorded sets of a split, "train" or "eval". Raises `InputError` for a damaged file."""
-        # Kept, because several figures are drawn from one file.
         if (step, split) not in self._read:
             self._read[step, split] = _sets(self.pairs[step], str(self.recipe[f"{split}_split"]))
         return self._read[step, split]
 
-    def written(self, step: int) -> list[dict[str, Any]]:
-        """Read the samples of a step. Raises `InputError` for a damaged file."""
-        names = [name for name in SAMPLE_ROWS.names if name not in ("prompt", "text")]
+    def written(self, step: int, *, texts: bool = False) -> list[dict[str, Any]]:
+        """Read the samples of a step, without or with `prompt` and `text`.
+
+        Raises `InputError` for a damaged file.
+        """
+        names = [name for name in SAMPLE_ROWS.names if texts or name not in ("prompt", "text")]
         rows: list[dict[str, Any]] = _read(self.samples[step], SAMPLE_ROWS, names).to_pylist()
         return rows
+
+
+class Column(NamedTuple):
+    """A number over ascending steps, `[steps]` each."""
+
+    steps: npt.NDArray[np.int64]
+    values: Floats
+
+
+def column_of(values: Mapping[int, float]) -> Column:
+    """Return values by step as a column."""
+    steps = np.fromiter(values, np.int64, len(values))
+    order = np.argsort(steps)
+    return Column(steps[order], np.fromiter(values.values(), np.float64, len(values))[order])
 
 
 class Sets(NamedTuple):
@@ -112,6 +161,7 @@ def read_run(folder: Path) -> Run:
         counts = plan["train_sets"]
         examples = int(counts.get("pairs", counts["used"]))
         loss = {"name": str(plan["loss"]["name"]), **plan["loss"]}
+        negatives = dict(plan.get("negatives") or {})
         # Read here, so that what misses in a record is an error of its file.
         names = [recipe[key] for key in ("seed", "sets_per_step", "train_split", "eval_split", "record")]
         if not examples or not isinstance(names[1], int):
@@ -119,7 +169,8 @@ def read_run(folder: Path) -> Run:
     pairs, samples = (
         {_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES)
     )
-    return Run(folder, recipe, loss, examples, read_entries(folder / METRICS, ADVICE), pairs, samples)
+    entries = read_entries(folder / METRICS, ADVICE)
+    return Run(folder, recipe, loss, negatives, examples, entries, pairs, samples)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -131,7 +182,8 @@ def _step(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """Return a number of a record, NaN for one that was not finite. Raises `TypeError` for another value."""
     if value is None:  # not finite
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):

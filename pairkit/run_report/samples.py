@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from pairkit.intervals import Interval, bootstrap_mean
+from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
-from pairkit.run_report.series import Colors, Figure, Row, caption
+from pairkit.run_report.series import Colors, Figure, Row, caption, plain, series
 
 RESAMPLES = 2000
+TITLE, STAPO = "Score against the entropy of the model's own samples", "StaPO, Fig. 4"
+ORDERED = "Held-out pairs in the right order against the entropy of the model's own samples"
 NO_SAMPLES = "no samples are recorded: train with --sample-every epoch"
 NO_SCORES = (
     "samples have no scores: train with record.samples.check=number (or exact, or a function), or with "
@@ -20,42 +23,70 @@ NO_SCORES = (
 
 
 def entropy_and_score(settings: Sequence[Setting], colors: Colors) -> Figure:
-    """Draw figure 3: a path per setting through (entropy of its own samples, score)."""
-    lines: list[Path] = []
-    rows: list[Row] = []
+    """Draw figure 3: a path per setting through (entropy of its own samples, score).
+
+    Where a setting has no scores, one through (entropy, held-out pairs in the right order) of all settings.
+    """
     missing: dict[str, str] = {}
+    scored: list[Path] = []
+    ordered: list[Path] = []
+    rows: list[Row] = []
+    pairs: list[Row] = []
     for setting in settings:
         steps = sorted(set().union(*(run.samples for run in setting.runs)))
         if not steps:
             missing[setting.name] = NO_SAMPLES
             continue
-        points = []
-        for step in steps:
-            entropy, step_score = sampled(setting, step, "entropy"), score(setting, step)
-            if entropy is not None and step_score is not None:
-                points.append((entropy, step_score))
-                intervals = {"entropy": entropy, "score": step_score}
-                numbers = {
-                    f"{name}{end}": value
-                    for name, each in intervals.items()
-                    for end, value in zip(("", " low", " high"), each, strict=True)
-                }
-                rows.append({"setting": setting.name, "step": step, **numbers})
-        if points:
-            lines.append(Path(setting.name, colors[setting.name], points, begins=steps[0] == 0))
-        else:
-            missing[setting.name] = NO_SCORES
-    title, reproduces = "Score against the entropy of the model's own samples", "StaPO, Fig. 4"
-    drawing = paths(
-        caption(3, title, reproduces),
+        begins = steps[0] == 0
+        entropies = {step: each for step in steps if (each := sampled(setting, step, "entropy")) is not None}
+        for of_step, lines, table in ((score, scored, rows), (accuracy, ordered, pairs)):
+            points = {
+                step: (entropy, value)
+                for step, entropy in entropies.items()
+                if (value := of_step(setting, step)) is not None
+            }
+            table += [_row(setting, step, *point) for step, point in points.items()]
+            if points:
+                lines.append(Path(setting.name, colors[setting.name], list(points.values()), begins=begins))
+            elif of_step is score:
+                missing[setting.name] = NO_SCORES
+    drawings = [_drawn(TITLE, "score", scored)] if scored or not ordered else []
+    if NO_SCORES in missing.values() and ordered:
+        drawings.append(_drawn(ORDERED, "share of the pairs", ordered))
+    else:
+        pairs = []
+    return Figure(3, TITLE, STAPO, {"points": rows, "pairs": pairs}, join(drawings), missing)
+
+
+def _row(setting: Setting, step: int, entropy: Interval, value: Interval) -> Row:
+    intervals = {"entropy": entropy, "score": value}
+    numbers = {
+        f"{name}{end}": value
+        for name, each in intervals.items()
+        for end, value in zip(("", " low", " high"), each, strict=True)
+    }
+    return {"setting": setting.name, "step": step, **numbers}
+
+
+def _drawn(title: str, ylabel: str, lines: Sequence[Path]) -> Html:
+    return paths(
+        caption(3, title, STAPO),
         lines,
         xlabel="mean token entropy of own samples, nats",
-        ylabel="score",
+        ylabel=ylabel,
         by_x=True,
         note="Points in the order of the steps; a ring is the model before training. The larger a point, the "
         "higher the entropy. Crosses are 95 % intervals over prompts.",
     )
-    return Figure(3, title, reproduces, {"points": rows}, drawing, missing)
+
+
+def accuracy(setting: Setting, step: int) -> Interval | None:
+    """Return the share of held-out pairs in the right order at a step, mean over seeds, with no interval."""
+    found = series(setting, "eval", "reward_accuracy")
+    if found is None or step not in found.steps:
+        return None
+    value = float(found.mean[list(found.steps).index(step)])
+    return plain(value) if math.isfinite(value) else None
 
 
 def sampled(setting: Setting, step: int, name: str) -> Interval | None:

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from pairkit.intervals import Floats, Interval
 from pairkit.reports.grids import Line
 from pairkit.reports.html import Html
 from pairkit.run_report.find import Setting
+from pairkit.run_report.run import Column, column_of
 
 POINTS = 200  # of a curve: a longer one is drawn by the means of so many parts
-KINDS = {"train": "each step's sets", "eval": "held-out sets"}
+KINDS = {"train": "each step's sets", "eval": "held-out sets", "sample": "own samples"}
 
 Colors = Mapping[str, str]
 Row = Mapping[str, str | int | float | None]
 
 
+class Rows:
+    """The rows of a table in parts: those of a long curve are made where they are read."""
+
+    def __init__(self) -> None:
+        self._parts: list[Sequence[Row] | SeriesRows] = []
+
+    def __iadd__(self, part: Sequence[Row] | SeriesRows) -> Rows:
+        self._parts.append(part)
+        return self
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain.from_iterable(self._parts)
+
+
+Table = Sequence[Row] | Rows
+
+
 class Figure(NamedTuple):
-    """A figure of the papers.
+    """A figure, of the papers or of what every run has.
 
     Attributes:
         number: that of the list in docs/reports.md.
-        reproduces: the paper's own figure.
+        reproduces: the paper's own figure, "" for one of none.
         tables: every number that is drawn, by what the rows are.
         missing: by setting, why nothing of it is drawn and what to do about it.
     """
@@ -32,7 +57,7 @@ class Figure(NamedTuple):
     number: int
     title: str
     reproduces: str
-    tables: Mapping[str, Sequence[Row]]
+    tables: Mapping[str, Table]
     drawing: Html
     missing: Mapping[str, str] = {}
 
@@ -41,55 +66,107 @@ Draw = Callable[[Sequence[Setting], Colors], Figure]
 
 
 class Series(NamedTuple):
-    """A number over the steps: the mean over seeds, and its standard deviation where there are several."""
+    """A number over the steps `at`, `[steps]`, of each seed, `[seeds, steps]`."""
 
-    steps: Sequence[int]
-    mean: Floats
-    deviation: Floats | None
+    at: npt.NDArray[np.int64]
+    numbers: Floats
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps as numbers."""
+        steps: list[int] = self.at.tolist()
+        return steps
+
+    @property
+    def mean(self) -> Floats:
+        """The mean over seeds, `[steps]`."""
+        mean: Floats = self.numbers.mean(axis=0)
+        return mean
+
+    @property
+    def deviation(self) -> Floats | None:
+        """The standard deviation over seeds, `[steps]`; None of one seed."""
+        if len(self.numbers) < 2:
+            return None
+        deviation: Floats = self.numbers.std(axis=0, ddof=1)
+        return deviation
 
     def line(self, color: str, dashes: str = "solid") -> Line:
-        """Return the curve with its band."""
-        if self.deviation is None:
-            return Line(self.steps, self.mean, color, dashes)
-        band = self.mean - self.deviation, self.mean + self.deviation
-        return Line(self.steps, self.mean, color, dashes, *band)
+        """Return the curve with its band; one of more than `POINTS` steps as the means of as many parts."""
+        short = self._thinned()
+        if short.deviation is None:
+            return Line(short.at, short.mean, color, dashes)
+        band = short.mean - short.deviation, short.mean + short.deviation
+        return Line(short.at, short.mean, color, dashes, *band)
 
-    def rows(self, setting: str, number: str, **more: str) -> list[Row]:
+    def rows(self, setting: str, number: str, **more: str) -> SeriesRows:
         """Return a row per step."""
-        spread = [None] * len(self.steps) if self.deviation is None else self.deviation.tolist()
-        return [
-            {"setting": setting, **more, "number": number, "step": step, "mean": mean, "deviation": deviation}
-            for step, mean, deviation in zip(self.steps, self.mean.tolist(), spread, strict=True)
-        ]
+        return SeriesRows(self, setting, number, more)
+
+    def peaks(self, color: str) -> Line:
+        """Return the largest value in each of the parts by which a long curve is drawn, of any seed."""
+        parts = self._parts()
+        largest = [np.nanmax(self.numbers[:, part], initial=-np.inf) for part in parts]
+        values = np.array([value if np.isfinite(value) else np.nan for value in largest])
+        return Line(self.at[[part[-1] for part in parts]], values, color, "dotted")
+
+    def _parts(self) -> list[npt.NDArray[np.int64]]:
+        return np.array_split(np.arange(len(self.at)), POINTS)
+
+    def _thinned(self) -> Series:
+        if len(self.at) <= POINTS:
+            return self
+        parts = self._parts()
+        numbers = np.stack([_mean(self.numbers[:, part], axis=1) for part in parts], axis=1)
+        return Series(self.at[[part[-1] for part in parts]], numbers)
+
+
+@dataclass(frozen=True)
+class SeriesRows:
+    """The rows of a series: a mean and a deviation per step."""
+
+    series: Series
+    setting: str
+    number: str
+    more: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(self.series.at)
+
+    def __iter__(self) -> Iterator[Row]:
+        mean, deviation = self.series.mean, self.series.deviation
+        spread = [None] * len(self) if deviation is None else deviation.tolist()
+        for step, value, each in zip(self.series.steps, mean.tolist(), spread, strict=True):
+            yield {
+                "setting": self.setting, **self.more, "number": self.number, "step": step, "mean": value,
+                "deviation": each,
+            }  # fmt: skip
 
 
 def series(setting: Setting, kind: str, *keys: str) -> Series | None:
     """Return a number of the metrics, or the difference of two; None where no run has it.
 
-    Of several seeds it is at the steps that all of them have; more than `POINTS` steps are joined to as many
-    means.
+    Of several seeds it is at the steps that all of them have.
     """
-    runs = [numbers for run in setting.runs if (numbers := run.values(kind, *keys))]
-    if not runs:
-        return None
-    return joined(runs)
+    columns = [column for run in setting.runs if len((column := run.column(kind, *keys)).steps)]
+    return _joined(columns) if columns else None
 
 
 def joined(runs: Sequence[Mapping[int, float]]) -> Series:
     """Join the numbers of several seeds, by step."""
-    steps = [step for step in sorted(runs[0]) if all(step in run for run in runs)]
-    numbers = np.array([[run[step] for step in steps] for run in runs]).reshape(len(runs), len(steps))
-    if len(steps) > POINTS:
-        parts = np.array_split(np.arange(len(steps)), POINTS)
-        steps = [steps[part[-1]] for part in parts]
-        numbers = np.stack([_mean(numbers[:, part], axis=1) for part in parts], axis=1)
-    deviation = numbers.std(axis=0, ddof=1) if len(runs) > 1 else None
-    return Series(steps, numbers.mean(axis=0), deviation)
+    return _joined([column_of(run) for run in runs])
+
+
+def _joined(columns: Sequence[Column]) -> Series:
+    common = reduce(np.intersect1d, (column.steps for column in columns))
+    return Series(
+        common, np.stack([column.values[np.searchsorted(column.steps, common)] for column in columns])
+    )
 
 
 def kind_of(settings: Sequence[Setting], key: str) -> str:
     """Choose from which sets a number is drawn for all settings: the steps' own, if all have it of them."""
-    kinds = [{kind for kind in KINDS if series(setting, kind, key)} for setting in settings]
+    kinds = [{kind for kind in ("train", "eval") if series(setting, kind, key)} for setting in settings]
     return "eval" if any(of_setting == {"eval"} for of_setting in kinds) else "train"
 
 
@@ -103,7 +180,8 @@ def _mean(values: Floats, axis: int) -> Floats:
 
 def caption(number: int, title: str, reproduces: str) -> str:
     """Return the title of a drawing."""
-    return f"Figure {number}. {title} ({reproduces})"
+    source = f" ({reproduces})" if reproduces else ""
+    return f"Figure {number}. {title}{source}"
 
 
 def legend(settings: Sequence[Setting], colors: Colors) -> list[tuple[str, str, bool]]:

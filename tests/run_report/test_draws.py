@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from support.recorded import completions_of, lines_of
+from support.recorded import completions_of, lines_of, write_run
 
+from pairkit.run_report.drawn import WEIGHTS
 from pairkit.run_report.draws import drawn_negatives
 from pairkit.run_report.find import Setting, find
 
@@ -46,6 +48,44 @@ def test_without_pairs_shares_are_by_origin(recorded: dict[str, Path], colors: C
         drawn = {key.removeprefix("drawn_"): line[key] for key in line if key.startswith("drawn_")}
         assert row["drawn"] == sum(drawn.values()) == 8
         assert row["share"] == drawn.get(row["part"], 0) / 8
+
+
+@pytest.mark.parametrize("name", ["mcpo", "simpo"])
+def test_weights_are_those_of_the_kernel_before(recorded: dict[str, Path], name: str, colors: Colors) -> None:
+    """Of a policy-weighted draw: proportional to (policy / reference) ** beta of each negative, by hand."""
+    figure = drawn_negatives(find([recorded[name]]).settings, colors)
+    beta = 0.5 if name == "mcpo" else 2.0
+    for first, last in ((0, 2), (2, 4)):
+        after = completions_of(recorded[name], last)
+        expected: Counter[str] = Counter()
+        for key, completions in completions_of(recorded[name], first).items():
+            _, *negatives = completions
+            # A loss without a reference weighs by the policy's log-prob per token.
+            logits = [
+                row["logp"] - row["ref_logp"] if name == "mcpo" else row["logp"] / row["length"]
+                for row in negatives
+            ]
+            powers = [math.exp(beta * (logit - max(logits))) for logit in logits]
+            for row, power in zip(negatives, powers, strict=True):
+                new = after[key][row["column"]]["drawn"] - row["drawn"]
+                expected[bin_of(power / sum(powers) * len(negatives))] += new
+        rows = [
+            row for row in figure.tables["weights"] if (row["from step"], row["to step"]) == (first, last)
+        ]
+        found = {row["part"]: row["share"] * row["drawn"] for row in rows if row["share"]}
+        assert found == pytest.approx(dict(+expected))
+
+
+def bin_of(ratio: float) -> str:
+    ends = (0.25, 0.5, 1, 2, 4)
+    return WEIGHTS[sum(ratio >= end for end in ends)]
+
+
+def test_losses_of_other_packages_have_no_weights(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", {"name": "evil_loss:loss"})
+    figure = drawn_negatives(find([run]).settings, {"run": "#3b6fe0"})
+    assert figure.tables["shares"]
+    assert not figure.tables["weights"]
 
 
 def test_candidates_in_effect_are_those_of_the_metrics(

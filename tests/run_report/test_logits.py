@@ -1,23 +1,25 @@
-"""Figures 1 and 2: numbers against those computed from the recorded rows, and against what the run logged."""
+"""Figures 1, 2 and 27: numbers against those computed from the recorded rows, and what the run logged."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from support.recorded import KL, lines_of, pairs_of, recorded_data
+from support.recorded import KL, lines_of, pairs_of, recorded_data, write_run
 from support.tiny import model_folder
 from support.training import recipe
 
 from pairkit.losses import build
 from pairkit.run_report.find import Setting, find
-from pairkit.run_report.logits import contrastive_logits, log_probs
+from pairkit.run_report.logits import contrastive_logits, log_probs, spread
 from pairkit.run_report.pairs import contrasts, loss_of, margins_of, per_token
+from pairkit.run_report.pairs import epochs as epochs_of
 from pairkit.run_report.run import read_run
 from pairkit.training.run import train
 
@@ -173,3 +175,29 @@ def test_figure_2_has_the_logged_numbers(
         row = rows["dpo", "chosen", one["step"]]
         assert row["mean"] == pytest.approx(sum(values) / 2)
         assert row["deviation"] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))
+
+
+def test_figure_27_has_the_percentiles_of_the_metrics(
+    recorded: dict[str, Path], settings: Sequence[Setting], colors: dict[str, str]
+) -> None:
+    figure = spread(settings, colors)
+    assert figure.missing == {"plain": "not recorded: train with record.figures=true"}
+    lines = list(lines_of(recorded["stapo"], "train"))
+    for number, key in (("5 %", "p5"), ("50 %", "p50"), ("95 %", "p95")):
+        found = {
+            row["step"]: row["mean"]
+            for row in figure.tables["steps"]
+            if (row["setting"], row["number"]) == ("stapo", number)
+        }
+        assert found == {line["step"]: line[f"contrastive_logit_{key}"] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shown"),
+    [(1, [3, 7, 10]), (2, [3, 7, 10]), (3, [3, 7, 10]), (5, [2, 4, 6, 8, 10]), (10, [1, 3, 5, 6, 8, 10])],
+)
+def test_figure_1_shows_the_ends_of_epochs(tmp_path: Path, epochs: int, shown: list[int]) -> None:
+    """Of ten recorded steps, the nearest ones; of more than six epochs six."""
+    run = find([write_run(tmp_path / "run", steps=10, plan_sets=20 // epochs)]).settings[0].first
+    every = {step: tmp_path / f"step-{step:06d}.parquet" for step in range(11)}
+    assert epochs_of(replace(run, pairs=every)) == shown

@@ -25,10 +25,11 @@ from pairkit.replication.results import result
 from pairkit.replication.tasks.base import FULL
 from pairkit.reports.canvas import INK
 from pairkit.run_report.find import Setting
-from pairkit.run_report.page import colors_of
-from pairkit.run_report.report import MADE, NUMBERS, report
+from pairkit.run_report.page import colors_of, is_drawn
+from pairkit.run_report.report import MADE, OF_POLICIES, report
 
 pytestmark = pytest.mark.usefixtures("plain_plots")
+NUMBERS = sorted({20, 21, 22, 23, *OF_POLICIES})  # 24 is of evaluations, 28 of online trainings
 NAMES = ("dpo/seed-0", "dpo/seed-1", "simpo", "alpha", "spo", "plain")
 
 
@@ -40,7 +41,7 @@ def drawn(recorded: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     done = CliRunner().invoke(app, ["report", *map(str, [*(recorded[name] for name in NAMES), *words])])
     assert done.exit_code == 0, done.output
     assert done.stdout == (
-        f"figures drawn: 1, 2, 3, 7, 8, 10, 11, 14, 16, 19; 1 without data\npage: {folder / 'page.html'}\n"
+        f"figures drawn: {', '.join(map(str, NUMBERS))}; 2 without data\npage: {folder / 'page.html'}\n"
     )
     return folder
 
@@ -49,7 +50,7 @@ def test_the_page_has_every_figure_and_names_what_is_missing(drawn: Path) -> Non
     source = (drawn / "page.html").read_text()
     page = Page(source)
     shown = "".join(page.text)
-    for number in (*NUMBERS, 17):
+    for number in (*NUMBERS, 17, 24):
         assert f"Figure {number}. " in shown
     for paper in ("StaPO, Fig. 2", "StaPO, Fig. 3", "StaPO, Fig. 4", "MinorDPO, Fig. 1", "alpha-DPO, Fig. 2"):
         assert f"({paper})" in shown
@@ -76,7 +77,7 @@ def test_json_has_every_number(drawn: Path) -> None:
     content = json.loads((drawn / "numbers.json").read_text())
     assert list(content["report"]["settings"]) == sorted({name.partition("/")[0] for name in NAMES})
     figures = {figure["figure"]: figure for figure in content["figures"]}
-    assert list(figures) == sorted((*NUMBERS, 17))
+    assert list(figures) == sorted((*NUMBERS, 17, 24))
     assert all(any(figures[number]["tables"].values()) for number in NUMBERS)
     rows = [row for figure in figures.values() for table in figure["tables"].values() for row in table]
     assert len(rows) > 1000
@@ -139,21 +140,24 @@ def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     assert numbers.read_text() == '{"report": 1}'
 
 
-def test_reward_models_have_no_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reward_models_have_the_figures_of_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = write_run(tmp_path / "run")
     reward = write_run(tmp_path / "reward", {"name": "reward_bt"})
     ranker = write_run(tmp_path / "ranker", {"name": "pairrm"})
-    with pytest.raises(
-        InputError, match=r"reward trains a reward model, .*: figures 1, 2, 3, 7, 8, 10, 11, 14, "
-    ):
-        report([reward], tmp_path / "none.html")
-    assert not (tmp_path / "none.html").exists()
-    report([run, reward, ranker], tmp_path / "page.html")
+    alone = report([reward], tmp_path / "alone.html")
+    assert {figure.number for figure in alone if is_drawn(figure)} == {20, 21, 22, 23}
+    figures = report([run, reward, ranker], tmp_path / "page.html")
+    settings = {
+        figure.number: {row["setting"] for table in figure.tables.values() for row in table}
+        for figure in figures
+    }
+    assert settings[20] == settings[22] == {"run", "reward", "ranker"}
+    assert settings[2] == settings[25] == {"run"}
     shown = "".join(Page((tmp_path / "page.html").read_text()).text)
-    assert (
-        "ranker trains a PairRM, which has no log-probs of completions: none of the figures exists" in shown
-    )
-    assert "figures 1, 2, 3, 7, 8, 10, 11, 14, 16, 19 do not exist for it" in capsys.readouterr().err
+    assert "ranker trains a PairRM, which has no log-probs of completions: figures about them" in shown
+    assert "figures 1, 2, 3, 7, 8, 10, 11, 14, 16, 19, 25, 26, 27 do not exist" in capsys.readouterr().err
 
 
 def test_log_probs_that_are_not_finite_are_counted(tmp_path: Path) -> None:
@@ -232,3 +236,16 @@ def test_outputs_that_a_report_cannot_have(recorded: dict[str, Path], tmp_path: 
     for name in ("pipe", "/dev/zero"):
         with pytest.raises(ExistingOutputError, match="exists and was not written by"):
             report([run], tmp_path / name)
+
+
+def test_files_of_a_long_run_have_every_step(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=1000)
+    report([run], tmp_path / "page.html", json=tmp_path / "numbers.json", csv_folder=tmp_path / "csv")
+    content = json.loads((tmp_path / "numbers.json").read_text())
+    (loss,) = [figure for figure in content["figures"] if figure["figure"] == 20]
+    rows = [row for row in loss["tables"]["steps"] if row["sets"] == "each step's sets"]
+    assert [row["step"] for row in rows] == list(range(1, 1001))
+    with (tmp_path / "csv" / "figure-20-steps.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1002  # two of evaluations
+    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    assert "The first 200 of 1,002 rows; --csv and --json write all of them." in shown

@@ -57,7 +57,7 @@ def test_panels_are_by_loss_and_beta(settings: Sequence[Setting], colors: Colors
 
     (dpo,), (spo,) = ([each for each in settings if each.name == name] for name in ("dpo", "spo"))
     assert titles([dpo, spo]) == ["dpo, beta 0.5", "spo, beta 0.1"]
-    assert log_ratios([dpo, spo], colors).drawing.count("beta 0.5") == 1
+    assert log_ratios([dpo, spo], colors).drawing.count("beta 0.5") == 2  # side by side, and below each other
 
 
 @pytest.mark.parametrize("name", ["mcpo", "spo", "alpha"])

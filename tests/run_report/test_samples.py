@@ -75,3 +75,9 @@ def test_samples_without_scores_say_what_to_switch_on(recorded: dict[str, Path],
     figure = entropy_and_score(found, {"spo": "#3b6fe0"})
     assert figure.missing["spo"].startswith("samples have no scores: train with record.samples.check=number")
     assert not figure.tables["points"]
+    # Against how held-out pairs are ordered, they can be seen all the same.
+    accuracies = {line["step"]: line["reward_accuracy"] for line in lines_of(recorded["spo"], "eval")}
+    assert {row["step"]: row["score"] for row in figure.tables["pairs"]} == accuracies
+    assert "Held-out pairs in the right order against the entropy" in figure.drawing
+    scored = entropy_and_score(find([recorded["spo"]]).settings, {"spo": "#3b6fe0"})
+    assert not scored.tables["pairs"]

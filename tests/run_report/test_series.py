@@ -37,8 +37,23 @@ def test_long_curves_are_means_of_parts() -> None:
     values[2] = math.nan
     values.update(dict.fromkeys(range(5, 9), math.nan))
     found = joined([values])
-    assert len(found.steps) == POINTS
-    assert found.steps[:3] == [4, 8, 12]
-    assert found.mean[0] == pytest.approx((1 + 3 + 4) / 3)
-    assert math.isnan(found.mean[1])  # nothing of it is finite
-    assert found.mean[2] == 10.5
+    line = found.line("#3b6fe0")
+    assert len(line.steps) == POINTS
+    assert list(line.steps[:3]) == [4, 8, 12]
+    assert line.values[0] == pytest.approx((1 + 3 + 4) / 3)
+    assert math.isnan(line.values[1])  # nothing of it is finite
+    assert line.values[2] == 10.5
+    # Tables have every step.
+    rows = list(found.rows("run", "loss", sets="s"))
+    assert len(rows) == len(found.rows("run", "loss")) == len(values)
+    assert rows[8] == {
+        "setting": "run", "sets": "s", "number": "loss", "step": 9, "mean": 9.0, "deviation": None,
+    }  # fmt: skip
+
+
+def test_peaks_of_long_curves_are_the_largest_of_each_part() -> None:
+    values = dict.fromkeys(range(1, 4 * POINTS + 1), 1.0)
+    values |= {2: 50.0, 3: math.nan} | dict.fromkeys(range(5, 9), math.nan)
+    peaks = joined([values, dict.fromkeys(values, 2.0)]).peaks("#3b6fe0")
+    assert list(peaks.values[:3]) == [50.0, 2.0, 2.0]
+    assert list(peaks.steps[:3]) == [4, 8, 12]

@@ -161,10 +161,13 @@ def runs(folder: Path, mark: str) -> Path:
     for number, loss in enumerate(({"name": mark, mark: mark}, {"name": "dpo", "beta": 0.1})):
         run = file_of(folder / str(number), mark).parent
         fields = {"train_split": mark, "data": f"{mark} {number}", mark: [mark, number]}
-        write_run(run, loss, origin=mark, **fields)
+        write_run(run, loss, origin=mark, text=f"{mark} {number}", **fields)
     (folder / "out").mkdir()
     found = [next((folder / str(number)).iterdir()) for number in (0, 1)]
-    command("report", *found, "--out", folder / "out" / "report.html")
+    for number in (0, 1):
+        evaluation(folder / "evaluations" / str(number), f"{mark} {number}")
+    evaluated = ["--eval", folder / "evaluations"]
+    command("report", *found, *evaluated, "--out", folder / "out" / "report.html")
     return folder / "out"
 
 

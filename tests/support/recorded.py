@@ -92,9 +92,11 @@ def write_run(
     origin: str = "generated",
     sets: int = 5,
     plan_sets: int = 5,
+    text: str = "?",
+    steps: int = 2,
     **recipe_fields: Any,
 ) -> Path:
-    """Write the files of a run of two steps as if it had been trained, of sets of three completions.
+    """Write the files of a run as if it had been trained, of sets of three completions.
 
     Args:
         described: the loss with all its keywords, by default as `loss`.
@@ -102,47 +104,76 @@ def write_run(
         origin: of the rejected completions.
         sets: recorded of each split.
         plan_sets: training sets of the run.
+        text: of the samples, and of their prompts.
     """
     loss = loss or {"name": "dpo", "beta": 0.1}
     settings = {
         "loss": loss, "seed": 0, "sets_per_step": 2, "train_split": "train", "eval_split": "test",
-        "record": {"figures": True, "pairs": True, "kl": True}, "optimizer": {"learning_rate": 1e-3},
+        "record": {"figures": True, "pairs": True, "kl": True},
+        "optimizer": {"learning_rate": 1e-3, "max_grad_norm": 1.0},
     }  # fmt: skip
-    plan = {"loss": described or loss, "steps": 2, "train_sets": {"used": plan_sets}}
+    plan = {"loss": described or loss, "steps": steps, "train_sets": {"used": plan_sets}}
     content = {"recipe": settings | recipe_fields, "plan": plan}
     write_json(folder / "run.json", content)
     (folder / "recipe.yaml").write_text("")  # by which a run is known
-    lines = [entry for step in range(3) for entry in _entries(step, origin)]
+    lines = [entry for step in range(steps + 1) for entry in _entries(step, steps, origin)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for step in (0, 2):
+    for step in (0, steps):
         splits = [content["recipe"][key] for key in ("train_split", "eval_split")]
         rows = [row for split in splits for row in _completions(split, step, logp, origin, sets)]
         write_rows(step_file(folder / "pairs", step), [pa.Table.from_pylist(rows, PAIR_ROWS)])
         samples = [
             {
-                "set_id": f"{n}",
-                "sample": 0,
-                "prompt": [],
-                "text": "?",
-                "entropy": 0.5,
-                "score": n % 2,
-                "length": 3,
+                "set_id": f"{n}", "sample": 0, "prompt": [{"role": "user", "content": f"{text} {n}"}],
+                "text": f"{text} {n} {step}", "entropy": 0.5, "score": n % 2, "length": 3,
             }
             for n in range(sets)
-        ]
+        ]  # fmt: skip
         write_rows(step_file(folder / "samples", step), [pa.Table.from_pylist(samples, SAMPLE_ROWS)])
     return folder
 
 
-def _entries(step: int, origin: str) -> Iterator[dict[str, Any]]:
+def write_online(folder: Path, *, restart: str | None = None, **fields: Any) -> Path:
+    """Write the files of an online training of two segments of two steps."""
+    build = {"source": {"name": "arithmetic"}, "generate": {}, "rank": {}, "mine": {}, "seed": 0}
+    recipe = {
+        "model": "m", "segments": 2, "prompts_per_segment": None, "reference": "start", "mix": None,
+        "restart": restart, "build": build,
+    }  # fmt: skip
+    lines = []
+    for number in (1, 2):
+        run = write_run(folder / f"segment-{number}" / "run", **fields)
+        if number == 2 and not restart:
+            _move(run, 2)
+        score = {"best": 0.5 * number, "mean": 0.25 * number, "worst": 0.0}
+        lines.append({"segment": number, "first": 2 * number - 2, "steps": 2, "score": score, "kl": None})
+    write_json(folder / "online.json", {"recipe": recipe})
+    (folder / "segments.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def _move(run: Path, steps: int) -> None:
+    """Number the steps of a run from `steps` on."""
+    path = run / "metrics.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    moved = [{**entry, "step": entry["step"] + steps} for entry in entries]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in moved))
+    for file in sorted(run.glob("*/step-*.parquet"), reverse=True):
+        file.rename(step_file(file.parent, int(file.stem.removeprefix("step-")) + steps))
+
+
+def _entries(step: int, steps: int, origin: str) -> Iterator[dict[str, Any]]:
     numbers = {
         "chosen_logp_per_token": -1.0, "rejected_logp_per_token": -2.0 - step, "chosen_log_ratio": 0.1 * step,
         "rejected_log_ratio": -0.2 * step, "log_ratio_margin": 0.3 * step, "kl_chosen": 0.1 * step,
         "kl_rejected": 0.2 * step, "effective_candidates": 1.5, "std_M": 0.1, "adaptive_margin": 0.4,
+        "loss": 0.7 / (1 + step), "reward_margin": 0.03 * step, "reward_accuracy": 0.5 + 0.1 * (step > 0),
     }  # fmt: skip
     if step:
-        yield {"step": step, "kind": "train", **numbers, f"drawn_{origin}": 2}
-    if step != 1:
+        rates = {"sets_per_second": 2.0, "tokens_per_second": 100.0 + step % 7}
+        pace = {"grad_norm": 1.5 + step % 3, "learning_rate": 1e-3}
+        yield {"step": step, "kind": "train", **numbers, **pace, **rates, f"drawn_{origin}": 2}
+    if step in (0, steps):
         yield {"step": step, "kind": "eval", **numbers}
 
 

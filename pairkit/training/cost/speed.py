@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import nn
 
 from pairkit.training.cost.operations import (
@@ -59,6 +60,9 @@ class Speed:
         rates = {"sets_per_second": sets / seconds, "tokens_per_second": tokens / seconds}
         if self._peak is not None:
             rates["mfu"] = operations / (seconds * self._peak * self._step_model.processes.size)
+        device = self._step_model.processes.device
+        if device.type == "cuda":
+            rates["memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         return rates
 
 

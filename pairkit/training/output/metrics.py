@@ -105,7 +105,11 @@ def read_entries(
     Raises `InputError` for a damaged file, with the `advice` on what to do about it.
     """
     with undamaged(path, advice):
-        entries = [json.loads(line) for line in _lines(path)]
+        lines = _lines(path)
+        # At once, because then the names of the numbers are in memory once, and not once per line.
+        entries: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
+        if len(entries) != len(lines):
+            raise ValueError("a line has several values")
         for entry in entries:
             if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
                 raise ValueError("an entry has no step or no kind")

@@ -99,7 +99,7 @@ class Recording:
     def sample(self, step_model: StepModel, step: int) -> dict[str, float]:
         """Write the file of samples, and return their means; collective. Raises `OutputError`."""
         assert self.samples is not None, "asked of `samples_due`"
-        table, means = self.samples.take(step_model, step)
+        table, means = self.samples.take(step_model, step, self.live if self.settings.kl else None)
         if step_model.processes.main:
             self._write(SAMPLES, step, [table])
         return means

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from torch import nn
 
 from pairkit import schema
 from pairkit.dataset.mixed import MixedData
@@ -20,12 +21,13 @@ from pairkit.engines.columns import append_completions, completions_array, drop_
 from pairkit.engines.sampled import SampledReader
 from pairkit.engines.transformers import TransformersEngine
 from pairkit.errors import InputError, RecipeError
+from pairkit.losses import Logps
 from pairkit.models.chat.format import ChatFormat
 from pairkit.progress import warn
 from pairkit.rankers.verifier import VerifierRecipe, check_recipe, verify
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.generated.curve import modes_kept
-from pairkit.training.logprobs.selection import SetSelection
+from pairkit.training.logprobs.selection import Scored, SetSelection
 from pairkit.training.record.settings import PREFIX, SampleSettings
 from pairkit.training.record.texts import distinct_share, foreign_share, repeated_share, scripts_of
 from pairkit.training.step.batch import StepModel
@@ -90,20 +92,27 @@ class Samples:
     engine: TransformersEngine
     seed: int
 
-    def take(self, step_model: StepModel, step: int) -> tuple[pa.Table, dict[str, float]]:
+    def take(
+        self, step_model: StepModel, step: int, reference: nn.Module | None = None
+    ) -> tuple[pa.Table, dict[str, float]]:
         """Return a row of `SCHEMA` for each sample, and their means; collective.
 
-        The means are `own_entropy`, `length`, `truncated`, those of `SHARES`, `score` with a check, and `n`
-        samples; `missing` counts prompts that the model has no room for.
+        The means are `own_entropy`, with a reference `own_kl`, `length`, `truncated`, those of `SHARES`,
+        `score` with a check, and `n` samples; `missing` counts prompts that the model has no room for.
 
         Raises `RecipeError` if it has none for any prompt.
         """
         written, problems = self._write(step_model.processes)
         if problems and (step == 0 or not written):
             self._tell(problems, step_model.processes)
-        entropies = self._entropies(step_model, written)
+        work = self._work(written)
+        scores = replace(step_model, live=reference).scoring(frozenset({"entropy"}))(work)
+        entropies = _entropies(work, scores)
         table = pa.table({name: list(values) for name, values in self._columns(written, entropies)}, SCHEMA)
-        return table, self._means(table, len(problems))
+        means = self._means(table, len(problems))
+        if scores.reference is not None:
+            means["own_kl"] = _sequence_kl(scores.policy, scores.reference)
+        return table, means
 
     def _write(self, processes: Processes) -> tuple[Written, dict[int, Problem]]:
         requests = self.prompts.requests(self.settings, self.seed)
@@ -134,16 +143,13 @@ class Samples:
         if processes.main:
             warn(said)
 
-    def _entropies(self, step_model: StepModel, written: Written) -> Iterator[float]:
-        """Yield the mean token entropy of each sample, from a pass over what was written."""
+    def _work(self, written: Written) -> list[SetSelection]:
+        """Return what was written as sets, for a pass over it."""
         work = []
         for row, samples in written.items():
             columns = [Column(np.array(sample.ids, np.int32), None, None, "generated") for sample in samples]
             work.append(SetSelection.all(self.prompts.tokens[row]._replace(columns=tuple(columns))))
-        scored = replace(step_model, live=None).scoring(frozenset({"entropy"}))(work)
-        assert scored.entropy is not None, "it was wanted"
-        for item, entropies in zip(work, scored.entropy.tolist(), strict=True):
-            yield from entropies[: len(item.columns)]
+        return work
 
     def _columns(
         self, written: Written, entropies: Iterator[float]
@@ -190,6 +196,20 @@ class Samples:
         if self.settings.check is not None:
             means["score"] = mean("score")
         return means | {"n": table.num_rows, "missing": missing}
+
+
+def _entropies(work: Sequence[SetSelection], scores: Scored) -> Iterator[float]:
+    """Yield the mean token entropy of each sample."""
+    assert scores.entropy is not None, "it was wanted"
+    for item, entropies in zip(work, scores.entropy.tolist(), strict=True):
+        yield from entropies[: len(item.columns)]
+
+
+def _sequence_kl(policy: Logps, reference: Logps) -> float:
+    """Return KL(policy || reference) over whole samples, estimated by the mean of their log-ratios, nats."""
+    # In double, where the difference of two float32 sums is exact.
+    ratios = policy.sum.double() - reference.sum.double()  # [B, K]
+    return float(ratios[policy.mask].mean())
 
 
 def check_samples(settings: SampleSettings, processes: Processes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,29 @@ def seeds() -> None:
 
 def one_line(text: str) -> None:
     (run() / "metrics.jsonl").write_text(text)
+
+
+def online() -> Path:
+    from support.recorded import write_online
+
+    return write_online(Path("online"))
+
+
+def cut_segments() -> None:
+    (online() / "segments.jsonl").write_text('{"segment": 1,\n')
+
+
+def unbegun() -> None:
+    for segment in online().glob("segment-*"):
+        shutil.rmtree(segment)
+
+
+def damaged_evaluation() -> None:
+    from support.evaluations import measured, write_evaluation
+
+    run()
+    out = write_evaluation(Path("ifeval"), [measured("strict", [1.0, 0.0, 1.0])])
+    half(out / "results.json")
 
 
 def unfinished_replications() -> None:
@@ -70,11 +94,34 @@ CASES = [
         prepare=lambda: half(run() / "pairs" / "step-000002.parquet"),
     ),
     Case(
-        "a report of a reward model",
-        "report run",
-        "run trains a reward model, which has no log-probs of completions: figures 1, 2, 3, 7, 8, 10, 11, "
-        "14, 16, 19 do not exist for it; give a run that trains a policy",
-        prepare=lambda: run(loss={"name": "reward_bt"}),
+        "a report of damaged segments",
+        "report online",
+        "online/segments.jsonl: is damaged (JSONDecodeError: …); leave the run out, or train it again",
+        prepare=cut_segments,
+    ),
+    Case(
+        "a report of an online training that has not begun",
+        "report online",
+        "online: nothing is recorded yet: no segment is trained; wait for its first step",
+        prepare=unbegun,
+    ),
+    Case(
+        "a report with evaluations that are not there",
+        "report run --eval runs/eval",
+        "runs/eval: no such directory",
+        prepare=run,
+    ),
+    Case(
+        "a report with a directory without evaluations",
+        "report run --eval run",
+        "run: has no evaluation: give a directory that `pairkit eval` wrote, or one with some",
+        prepare=run,
+    ),
+    Case(
+        "a report of a damaged evaluation",
+        "report run --eval ifeval",
+        "ifeval/results.json: is damaged (JSONDecodeError: …); evaluate again",
+        prepare=damaged_evaluation,
     ),
     Case(
         "a report of seeds that were trained otherwise",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,13 @@ def test_mfu_is_reported_for_known_devices(folder: Path, sets: list[TokenSet]) -
     unknown = Speed(step_model, None).rates(8, 500, 0.0, 0.5)
     assert "mfu" not in unknown
     assert rates_note(unknown) == "1,000 tokens/s"
+
+
+def test_peak_memory_is_reported_on_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpu = replace(ALONE, device=torch.device("cuda", 1))
+    step_model = StepModel(build("dpo"), AutoModelForCausalLM.from_pretrained(folder), None, 600, on_gpu)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 2**30 * (1 + device.index))
+    assert Speed(step_model, None).rates(8, 500, 0.0, 0.5)["memory_gib"] == 2.0
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,23 @@ def test_the_own_entropy_is_that_of_the_dice(run: Path) -> None:
     assert [line["step"] for line in lines] == [0, 2, 4]
     last = lines[-1]
     assert last["own_entropy"] == pytest.approx(entropy, rel=1e-3)
+    assert "own_kl" not in last  # without record.kl
     assert (last["n"], last["missing"]) == (15, 0)
     for name in ("length", "repeated", "distinct", "foreign", "score"):
         assert last[name] == pytest.approx(sum(row[name] for row in rows) / 15)
     assert last["truncated"] == pytest.approx(sum(row["finish_reason"] == "length" for row in rows) / 15)
+
+
+def test_the_own_kl_is_that_of_two_dice(data: Path, dice: Path, tmp_path: Path) -> None:
+    """Of a die with three sides to one with four: log 4/3 per letter, and nothing for the end."""
+    other = dice_model(tmp_path / "other", "aexo")
+    fields: dict[str, Any] = {"optimizer": STILL, "reference": str(other), "max_steps": 2}
+    record = sampled() | {"figures": True, "kl": True}
+    train(recipe(data, dice, record=record, **fields), tmp_path / "run")
+    rows = samples_of(tmp_path / "run", 2).to_pylist()
+    letters = sum(len(row["text"]) for row in rows) / len(rows)
+    last = read_metrics(tmp_path / "run", "sample")[-1]
+    assert last["own_kl"] == pytest.approx(letters * math.log(4 / 3), rel=1e-3)
 
 
 def test_entropies_are_those_of_the_tokens_that_were_sampled(data: Path, model: Path, tmp_path: Path) -> None:

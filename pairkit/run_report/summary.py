@@ -1,0 +1,143 @@
+"""The first section of the page: what the settings are, in what they differ, and where they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pairkit.files import flat_keys
+from pairkit.reports.canvas import list_colors
+from pairkit.reports.html import Html, details, paragraph, section, table, text, tiles
+from pairkit.reports.html import settings as list_settings
+from pairkit.run_report.find import Setting
+from pairkit.run_report.series import Colors, series
+
+# What has no log-probs, in words.
+NOUNS = {"reward": "a reward model", "pairrm": "a PairRM"}
+OPEN = 12  # settings that differ, up to which their table is not folded
+
+
+class Last(NamedTuple):
+    """A number of the last evaluation, or step, and how it is written."""
+
+    kind: str
+    key: str
+    title: str
+    written: Callable[[float], str]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
+
+
+LAST = (
+    Last("eval", "loss", "held-out loss", _plain),
+    Last("eval", "reward_accuracy", "held-out pairs in the right order", _share),
+    Last("eval", "reward_margin", "held-out reward margin", _signed),
+    Last("generate", "accuracy", "accuracy on eval.generate", _share),
+    Last("sample", "own_entropy", "entropy of own samples, nats", _plain),
+    Last("eval", "kl_chosen", "KL to the reference, nats", _plain),
+    Last("train", "loss", "loss of the last step", _plain),
+)
+SPEED = Last("train", "tokens_per_second", "tokens per second, median", lambda value: f"{value:,.0f}")
+
+
+def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: str) -> Html:
+    """Show the settings, in what they differ, and their last numbers."""
+    headers = ["setting", "loss", "learning rate", "steps", "sets per step", "seeds"]
+    flat = {setting.name: flat_keys(setting.first.recipe) for setting in settings}
+    rows = [
+        [
+            text(setting.name),
+            text(_loss(setting.first.recipe["loss"])),
+            text(float(flat[setting.name].get("optimizer.learning_rate") or 0)),
+            text(max((entry["step"] for entry in setting.first.entries), default=0)),
+            text(setting.first.recipe["sets_per_step"]),
+            text(", ".join(str(run.recipe["seed"]) for run in setting.runs)),
+        ]
+        for setting in settings
+    ]
+    blocks = [
+        list_colors([(setting.name, colors[setting.name], False) for setting in settings]),
+        table(headers, rows, numeric=(2, 3, 4)),
+        *_last(settings),
+        *_not_policies(settings),
+        _differences(flat),
+    ]
+    return section(title, *blocks, anchor=anchor)
+
+
+def _last(settings: Sequence[Setting]) -> list[Html]:
+    """Show the last numbers that there are: of one setting as tiles, of several in a table."""
+    values = {number: [_value(setting, number) for setting in settings] for number in (*LAST, SPEED)}
+    shown = {number: found for number, found in values.items() if any(found)}
+    if not shown:
+        return []
+    if len(settings) == 1:
+        return [tiles({number.title: found[0] for number, found in shown.items()})]
+    rows = [[text(number.title), *map(text, found)] for number, found in shown.items()]
+    headers = ["at the end", *(setting.name for setting in settings)]
+    return [table(headers, rows, numeric=range(1, len(headers)))]
+
+
+def _value(setting: Setting, number: Last) -> str:
+    """Return a number of a setting as text, with its deviation over seeds; "" where there is none."""
+    found = series(setting, number.kind, number.key)
+    if found is None or not len(found.steps):
+        return ""
+    finite = found.numbers[np.isfinite(found.numbers)]
+    mean = float(found.mean[-1])
+    if number is SPEED and len(finite):
+        return number.written(float(np.median(finite)))
+    if not np.isfinite(mean):
+        return "not finite"
+    spread = "" if found.deviation is None else number.written(float(found.deviation[-1])).lstrip("+")
+    return f"{number.written(mean)} ± {spread}" if spread else number.written(mean)
+
+
+def _not_policies(settings: Sequence[Setting]) -> list[Html]:
+    return [
+        paragraph(
+            f"{setting.name} trains {NOUNS[setting.first.trains]}, which has no log-probs of completions: "
+            "figures about them do not exist for it."
+        )
+        for setting in settings
+        if setting.first.trains != "policy"
+    ]
+
+
+def _differences(flat: Mapping[str, Mapping[str, object]]) -> Html:
+    """Show the settings that differ, folded where they are many; of one run all that it has."""
+    if len(flat) == 1:
+        ((_, values),) = flat.items()
+        return details("All settings", list_settings({key: _text(value) for key, value in values.items()}))
+    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe)
+    different = [key for key in keys if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
+    if not different:
+        return paragraph("Their settings are the same.")
+    cells = [[text(key), *(text(_text(recipe.get(key))) for recipe in flat.values())] for key in different]
+    block = table(["settings that differ", *flat], cells)
+    return block if len(different) <= OPEN else details(f"Settings that differ ({len(different)})", block)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _loss(loss: Mapping[str, object]) -> str:
+    """Return a loss with the keywords that are set."""
+    keywords = [f"{key} {_text(value)}" for key, value in flat_keys(loss).items() if key != "name"]
+    return f"{loss['name']} ({', '.join(keywords)})" if keywords else str(loss["name"])
