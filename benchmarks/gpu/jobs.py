@@ -1,7 +1,8 @@
 """Jobs in processes of their own: what one cannot do, or how it dies, stops no other.
 
-A worker appends a line of JSON to a file when it begins an item and when it has finished it. One that dies is
-started again with the items after the one that killed it, and one that is out of time is killed.
+A worker appends a line of JSON to a file when it begins an item, for each result, and when the item has
+ended. One that dies is started again with the items after the one that killed it, and one that is out of time
+is killed.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class _Worker:
         """
         lines = [json.loads(line) for line in self._file.read_text().splitlines() if line.endswith("}")]
         results = [line for line in lines if "status" in line]
-        known = {one["item"] for one in results}
-        left = tuple(item for item in self.job.items if item not in known)
+        ended = {line["ended"] for line in lines if "ended" in line}
+        left = tuple(item for item in self.job.items if item not in ended)
         if left and not killed:
             begun = [line["begun"] for line in lines if line.get("begun") in left]
             culprit = begun[-1] if begun else left[0]
@@ -103,10 +104,9 @@ def run(jobs: list[Job], seconds: float, at_once: int, report: Callable[[Result]
                 if left is not None:
                     waiting.insert(0, left)
             if late:
-                for one in (
-                    result(job, item, NOT_RUN, "out of time") for job in waiting for item in job.items
-                ):
-                    report(one)
+                for job in waiting:
+                    for item in job.items:
+                        report(result(job, item, NOT_RUN, "out of time"))
                 return
             time.sleep(0.1)
 
@@ -120,16 +120,20 @@ def work(job: Job, file: Path, check: Callable[[Job, str], Iterator[Result]]) ->
         if main:
             _write(file, {"begun": item})
         try:
-            results = list(check(job, item))
-        except Absent as error:
-            results = [result(job, item, ABSENT, str(error))]
-        except torch.OutOfMemoryError as error:
-            results = [result(job, item, FAILED, f"out of memory: {_one_line(error)}")]
-        except Exception as error:  # reported, so that the other items run
+            for one in check(job, item):  # written one by one, for those that came before an error
+                if main:
+                    _write(file, one)
+            error = None
+        except Absent as absent:
+            error = result(job, item, ABSENT, str(absent))
+        except torch.OutOfMemoryError as memory:
+            error = result(job, item, FAILED, f"out of memory: {_one_line(memory)}")
+        except Exception as other:  # reported, so that the other items run
             traceback.print_exc()
-            results = [result(job, item, FAILED, f"{type(error).__name__}: {_one_line(error)}")]
-        for one in results if main else []:
-            _write(file, one)
+            error = result(job, item, FAILED, f"{type(other).__name__}: {_one_line(other)}")
+        for line in [error, {"ended": item}] if main else []:
+            if line is not None:
+                _write(file, line)
 
 
 def need(module: str, install: str) -> None:

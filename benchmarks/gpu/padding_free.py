@@ -35,8 +35,8 @@ def use_attention_by_text(model: Any) -> None:
             module.config._attn_implementation_internal = NAME
 
 
-def dpo_gradients(model: nn.Module, sets: list[TokenSet], beta: float, reference: float, size: int) -> None:
-    """Add the gradient of DPO's loss of some pairs, a part of a batch of `size` pairs.
+def dpo_gradients(model: nn.Module, sets: list[TokenSet], beta: float, reference: float, size: int) -> float:
+    """Add the gradient of DPO's loss of some pairs of a batch of `size`; return their part of the loss.
 
     Args:
         reference: the reference's log-prob of every token, nats.
@@ -55,7 +55,9 @@ def dpo_gradients(model: nn.Module, sets: list[TokenSet], beta: float, reference
     logp = log_softmax(logits[at - 1].float(), dim=-1).gather(1, ids[at, None])[:, 0]
     sums = torch.zeros(len(texts), device=device).index_add(0, owner[at], logp - reference)
     chosen, rejected = sums.chunk(2)
-    (-logsigmoid(beta * (chosen - rejected)).sum() / size).backward()  # type: ignore[no-untyped-call]
+    loss = -logsigmoid(beta * (chosen - rejected)).sum() / size
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
 
 
 def _attend(

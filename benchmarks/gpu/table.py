@@ -12,7 +12,7 @@ def page(about: dict[str, Any], results: list[Result], best: dict[str, str]) -> 
     """Write all parts that ran, and what failed, differs or is missing."""
     parts = [
         f"{about['device']}, torch {about['torch']}, {about['dtype']}; a matrix product runs at "
-        f"{about['product_tflops']:,.1f} TFLOP/s here; MFU is of {about['peak_tflops']:,.1f} TFLOP/s, "
+        f"{about['product_tflops']:.3g} TFLOP/s here; MFU is of {about['peak_tflops']:.3g} TFLOP/s, "
         f"{about['peak_source']}; {about['seconds']:.0f} s in all"
     ]
     for title, lines in (

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,50 +55,55 @@ def check(job: Job, item: str) -> Iterator[Result]:
         _checkpoint(model)
     two = pairs(sets)
 
-    def row(
-        label: str, seconds: list[float], memory: int | None, used: list[TokenSet], draws: bool
-    ) -> Result:
+    def row(label: str, timed: Timed, used: list[TokenSet], *, draws: bool) -> Result:
+        seconds, memory, loss = timed
         tokens, operations = count(model, used[WARM_UP * shape.sets :], draws=draws)
-        median, timed = statistics.median(seconds), len(seconds)
-        rate = operations / timed / median / 1e12
+        median, count_of_steps = statistics.median(seconds), len(seconds)
+        rate = operations / count_of_steps / median / 1e12
         return result(
             job, item, OK, shape=name, contender=label, trained=shape.trained, seconds=median, memory=memory,
-            sets_per_second=shape.sets / median, tokens_per_second=tokens / timed / median, tflops=rate,
-            mfu=rate / job.arguments["peak"],
+            sets_per_second=shape.sets / median, tokens_per_second=tokens / count_of_steps / median,
+            tflops=rate, mfu=rate / job.arguments["peak"], loss=loss,
         )  # fmt: skip
 
     if contender == "trl":
-        yield row("TRL, DPO, fused head", *_trl(model, shape, device, two, steps), two, draws=False)
+        yield row("TRL, DPO, fused head", _trl(model, shape, device, two, steps), two, draws=False)
         return
     optimizer = make_optimizer(Optimizer(learning_rate=RATE), model)
     if contender == "padding-free":
         gradients = _padding_free(model, shape, two)
-        yield row("padding-free, DPO", *_timed(model, optimizer, gradients, device, steps), two, draws=False)
+        yield row("padding-free, DPO", _timed(model, optimizer, gradients, device, steps), two, draws=False)
         return
     for loss, used in (("dpo", two), ("mcpo", sets)):
         gradients = _pairkit(model, shape, used, loss)
         label = f"pairkit, {'DPO' if loss == 'dpo' else 'MC-PO'}"
-        yield row(label, *_timed(model, optimizer, gradients, device, steps), used, draws=loss == "mcpo")
+        yield row(label, _timed(model, optimizer, gradients, device, steps), used, draws=loss == "mcpo")
 
 
-Gradients = Callable[[int], Any]  # adds the gradient of a step, by its number
+Gradients = Callable[[int], float]  # adds the gradient of a step, by its number; returns its loss
 
 
-def _timed(
-    model: nn.Module, optimizer: Any, gradients: Gradients, device: torch.device, steps: int
-) -> tuple[list[float], int | None]:
-    """Take steps; return the seconds of those after the first ones, and the peak of memory in them, bytes."""
-    seconds = []
+class Timed(NamedTuple):
+    """The seconds of each step but the first ones, the peak of memory in them, bytes, and the first loss."""
+
+    seconds: list[float]
+    memory: int | None
+    loss: float | None
+
+
+def _timed(model: nn.Module, optimizer: Any, gradients: Gradients, device: torch.device, steps: int) -> Timed:
+    """Take steps."""
+    seconds, losses = [], []
     for step in range(steps):
         if step == WARM_UP:
             devices.forget_peak(device)
         started = devices.now(device)
-        gradients(step)
+        losses.append(gradients(step))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(RATE, step)
         optimizer.zero_grad()
         seconds.append(devices.now(device) - started)
-    return seconds[WARM_UP:], devices.peak_memory(device)
+    return Timed(seconds[WARM_UP:], devices.peak_memory(device), losses[0])
 
 
 def _pairkit(model: nn.Module, shape: Shape, sets: list[TokenSet], name: str) -> Gradients:
@@ -107,10 +112,10 @@ def _pairkit(model: nn.Module, shape: Shape, sets: list[TokenSet], name: str) ->
     through = StepModel(loss, model, None, shape.budget, ALONE)
     split = Split(sets, [np.array([REFERENCE * len(c.ids) for c in s.columns], np.float32) for s in sets])
 
-    def gradients(step: int) -> None:
+    def gradients(step: int) -> float:
         rows = range(step * shape.sets, (step + 1) * shape.sets)
         batch = prepare(through, settings, split, rows, draw_seeds([sets[i] for i in rows], 0, step))
-        through.gradients(batch, Averages())
+        return through.gradients(batch, Averages()).value
 
     return gradients
 
@@ -118,10 +123,10 @@ def _pairkit(model: nn.Module, shape: Shape, sets: list[TokenSet], name: str) ->
 def _padding_free(model: nn.Module, shape: Shape, sets: list[TokenSet]) -> Gradients:
     use_attention_by_text(model)
 
-    def gradients(step: int) -> None:
-        first = step * shape.sets
-        for at in range(first, first + shape.sets, shape.rows):
-            dpo_gradients(model, sets[at : at + shape.rows], BETA, REFERENCE, shape.sets)
+    def gradients(step: int) -> float:
+        starts = range(step * shape.sets, (step + 1) * shape.sets, shape.rows)
+        parts = (sets[at : at + shape.rows] for at in starts)
+        return sum(dpo_gradients(model, part, BETA, REFERENCE, shape.sets) for part in parts)
 
     return gradients
 
@@ -132,10 +137,8 @@ def _checkpoint(model: Any) -> None:
     (getattr(model, name, None) or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def _trl(
-    model: nn.Module, shape: Shape, device: torch.device, sets: list[TokenSet], steps: int
-) -> tuple[list[float], int | None]:
-    """Take the same steps with TRL's trainer, as a callback sees them."""
+def _trl(model: nn.Module, shape: Shape, device: torch.device, sets: list[TokenSet], steps: int) -> Timed:
+    """Take the same steps with TRL's trainer, as a callback sees them; it logs no loss, which takes time."""
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, TrainerCallback
@@ -187,4 +190,4 @@ def _trl(
         # With adapters the rows bring them: the trainer would hash all weights in float32 to name its cache.
         trainer.precompute_ref_logps = True
         trainer.train()
-    return started[WARM_UP:], devices.peak_memory(device)
+    return Timed(started[WARM_UP:], devices.peak_memory(device), None)
