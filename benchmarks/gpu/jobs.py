@@ -56,8 +56,14 @@ class _Worker:
         if job.processes > 1:
             launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}"]
         command = [*launcher, str(DOOR), "--worker", json.dumps(job._asdict()), "--results", str(self._file)]
+        environment = dict(os.environ)
+        if (
+            job.processes == 1
+        ):  # one GPU, because transformers' trainers would spread a batch over all they see
+            first = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+            environment["CUDA_VISIBLE_DEVICES"] = first
         with self._errors.open("w") as errors:
-            self._process = subprocess.Popen(command, stdout=errors, stderr=errors)
+            self._process = subprocess.Popen(command, stdout=errors, stderr=errors, env=environment)
 
     def running(self) -> bool:
         return self._process.poll() is None

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pairkit.progress import warn
+from pairkit.training.distributed.sharding import reshard
 from pairkit.training.logprobs.attention import current_sequence, using_packed_attention
 from pairkit.training.logprobs.head import Hidden
 from pairkit.training.logprobs.hidden import class_name, head_of, hidden_states
@@ -145,6 +146,7 @@ def _states_after(model: nn.Module) -> tuple[Hidden, Hidden]:
             after = hidden_states(model, inputs, firsts.states[torch.from_numpy(starts).to(device)])
     texts = [(prompt, ids) for prompt, completions in sets for ids in completions[1:]]
     separate = hidden_states(model, pad_rows(texts, device))
+    reshard(model)  # no backward comes, which would do it
     assert after is not None
     assert separate is not None
     return after, separate
