@@ -1,7 +1,7 @@
 """Check: attention over a packed sequence with heads of real models' sizes, forward and backward.
 
 Exact is a dense float64 softmax with the layout's mask. What is off is relative to the norm of the exact
-output and of each exact gradient: at most 1e-5 in float32 and 2e-2 in bfloat16. On a GPU this is
+output and of each exact gradient: at most 1e-4 in float32 and 2e-2 in bfloat16. On a GPU this is
 flex_attention's kernel, which has other tiles for each size and may not fit a small device's shared memory;
 the tiny classes of the other check all have small heads.
 """
@@ -19,7 +19,7 @@ from gpu.jobs import FAILED, OK, Job, Result, result
 from pairkit.training.logprobs.attention import packed_attention
 from pairkit.training.logprobs.packing import Packed, pack, pack_after
 
-LIMITS = {"float32": 1e-5, "bfloat16": 2e-2}
+LIMITS = {"float32": 1e-4, "bfloat16": 2e-2}
 SIZES = ((300, 140, 20), (40, 30), (130, 260))  # tokens of prompts and completions
 MORE = ((150,), (7, 90), ())  # of completions that follow
 

@@ -57,9 +57,7 @@ class _Worker:
             launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.processes}"]
         command = [*launcher, str(DOOR), "--worker", json.dumps(job._asdict()), "--results", str(self._file)]
         environment = dict(os.environ)
-        if (
-            job.processes == 1
-        ):  # one GPU, because transformers' trainers would spread a batch over all they see
+        if job.processes == 1:  # one GPU: transformers' trainer spreads a batch over all that it sees
             first = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
             environment["CUDA_VISIBLE_DEVICES"] = first
         with self._errors.open("w") as errors:
