@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 
 import torch
 
-# Dense bfloat16 products, summed in float32, TFLOP/s, of the makers' data sheets. The first name that a
+# Dense bfloat16 products, summed in float32, TFLOP/s, of the makers' data sheets. The first one that a
 # device's name contains counts.
 PEAKS = {
     "B200": 2250.0,
@@ -41,7 +42,8 @@ def name(device: torch.device) -> str:
 def peak(device: torch.device) -> float | None:
     """Return the device's peak in bfloat16, TFLOP/s; None for one that is not in the table."""
     known = name(device) if device.type == "cuda" else ""
-    return next((rate for part, rate in PEAKS.items() if part in known), None)
+    # Whole words: an A10G is no A10.
+    return next((rate for part, rate in PEAKS.items() if re.search(rf"\b{part}\b", known)), None)
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, size: int, repeats: int = 10) -> float:

@@ -65,6 +65,25 @@ def test_what_is_out_of_time_is_reported_and_not_failed(jobs: Any) -> None:
     assert found[0][:2] == ("0", "a")
 
 
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("A10G", None),
+    ],
+)
+def test_a_device_has_the_peak_of_its_name(
+    name: str, peak: float | None, jobs: Any, monkeypatch: Any
+) -> None:
+    import gpu.device
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    assert gpu.device.peak(torch.device("cuda")) == peak
+
+
 def test_without_a_gpu_the_command_says_what_needs_none() -> None:
     import torch
 
