@@ -50,7 +50,8 @@ def block_mask(ranges: tuple[Ranges, ...], key_count: int, device: torch.device)
     rows, columns = -(-count // SIZE), -(-key_count // SIZE)  # I, J
     row = np.arange(count) // SIZE
     before = partial(_before, row, rows, columns)
-    seen = sum(before(one.stop) - before(one.start) for one in ranges)  # [I, J], pairs
+    parts = [before(one.stop) - before(one.start) for one in ranges]
+    seen: Numbers = np.sum(parts, axis=0)  # [I, J], pairs
     whole = seen == SIZE * SIZE  # of these blocks the kernel does not ask the mask
     (prompt_start, prompt_stop), (own_start, own_stop) = (
         (torch.from_numpy(ends.astype(np.int32)).to(device) for ends in one) for one in ranges
@@ -68,7 +69,7 @@ def block_mask(ranges: tuple[Ranges, ...], key_count: int, device: torch.device)
     return moved
 
 
-def _before(row: Numbers, rows: int, columns: int, ends: Numbers) -> npt.NDArray[np.float64]:
+def _before(row: Numbers, rows: int, columns: int, ends: Numbers) -> Numbers:
     """Count the pairs of a token and a key before the token's end, by blocks, `[I, J]`.
 
     A token with its end in block b has all keys of the blocks before b, and the first ones of b.
@@ -77,8 +78,8 @@ def _before(row: Numbers, rows: int, columns: int, ends: Numbers) -> npt.NDArray
     shape, size = (rows, columns + 1), rows * (columns + 1)
     in_block = np.bincount(at, minlength=size).reshape(shape)  # tokens
     later = in_block[:, ::-1].cumsum(axis=1)[:, ::-1] - in_block  # tokens with their end in a later block
-    rest = np.bincount(at, ends % SIZE, size).reshape(shape)
-    counts: npt.NDArray[np.float64] = (SIZE * later + rest)[:, :-1]
+    rest = np.bincount(at, ends % SIZE, size).astype(np.int64).reshape(shape)
+    counts: Numbers = (SIZE * later + rest)[:, :-1]
     return counts
 
 
