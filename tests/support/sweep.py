@@ -16,12 +16,10 @@ from typing import Any
 
 import torch
 from support.architectures import select_all, sets
-from support.shrink import VOCABULARY, shrink
-from support.shrink_table import OVERRIDES
+from support.shrink import VOCABULARY
 from support.tiny import WORDS, random_sets, write_data
+from support.tiny_class import build, plain_sums
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForMultimodalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pairkit.errors import ModelError
@@ -34,7 +32,6 @@ from pairkit.training.logprobs.attention import using_packed_attention
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.mode import set_training
 from pairkit.training.logprobs.probe import packs
-from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.loop import _checkpoint_activations
 from pairkit.training.output.save import save_model
 from pairkit.training.plan import plan
@@ -69,35 +66,6 @@ def cases() -> list[str]:
         switches = [name for name in SWITCHES if getattr(getattr(model, "config", None), name, None) is False]
         names += [f"{model_type} {name}=true" for name in switches if not is_causal(model)]
     return names
-
-
-def build(case: str) -> tuple[nn.Module | None, str]:
-    """Make a tiny model of random weights, large enough for logits of the size of a trained model's.
-
-    Returns:
-        No model, and the reason, where transformers cannot make one here.
-    """
-    model_type, _, switch = case.partition(" ")
-    overrides = dict(OVERRIDES.get(model_type, {}))
-    if switch:
-        overrides[switch.removesuffix("=true")] = True
-    try:
-        config = shrink(CONFIG_MAPPING[model_type], overrides)
-        multimodal = type(config) in AutoModelForMultimodalLM._model_mapping
-        torch.manual_seed(0)
-        model = (AutoModelForMultimodalLM if multimodal else AutoModelForCausalLM).from_config(config)
-    except Exception as error:  # whatever a class does with a configuration
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        # The class of a checked configuration's error is that of the check: the reason comes after it.
-        reason = lines[1] if lines[0].startswith("Class validation") else lines[0]
-        return None, reason.partition(". ")[0].rstrip(".")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1 and parameter.std() < 0.05:
-                parameter.normal_(0, 0.16)
-            elif parameter.ndim == 1 and parameter.abs().max() < 0.1:  # biases, attention sinks
-                parameter.normal_(0, 0.5)
-    return model, ""
 
 
 class Sweep:
@@ -197,23 +165,6 @@ class Sweep:
             str(folder), revision=None, dtype="float32", attention=None, trust_remote_code=False,
             vocabulary=None, seed=0,
         )  # fmt: skip
-
-
-def plain_sums(model: nn.Module, work: list[SetSelection]) -> Tensor:
-    """Compute log-probs of completions with transformers alone, `[B, K]`: each text by itself."""
-    most = max(len(item.columns) for item in work)
-    rows = []
-    for item in work:
-        prompt = torch.from_numpy(item.tokens.prompt).long()
-        sums = []
-        for completion in item.completions:
-            targets = torch.from_numpy(completion).long()
-            # No mask and no padding, because there is nothing to mask.
-            logits = model(input_ids=torch.cat([prompt, targets])[None], use_cache=False).logits[0]
-            logp = log_softmax(logits.float(), dim=-1)[len(prompt) - 1 : -1]
-            sums.append(logp.gather(1, targets[:, None]).sum())
-        rows.append(torch.stack([*sums, *torch.zeros(most - len(sums))]))
-    return torch.stack(rows)
 
 
 def gradients(model: nn.Module, sums: Tensor, *, packed: bool = False) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ Shapes: N tokens of the sequence, M keys, H query heads, G <= H key heads (group
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -20,12 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from pairkit.training.logprobs.packing import Packed
 
 NAME = "pairkit_packed"
+RECOMPILE_LIMIT = 64
+LEAST_HEAD = 16  # flex_attention's smallest head on a GPU
 Keys = tuple[Tensor, Tensor]  # keys and values, [1, G, M, D] each
 _current: ContextVar[Packed | None] = ContextVar("packed", default=None)
 
@@ -102,6 +104,7 @@ def packed_attention(
             raise ValueError(f"packed attention does not support {name}")
     # transformers hands through whatever the mask function returned: here the layout of the sequence.
     packed, layer = attention_mask, getattr(module, "layer_idx", 0)
+    query, key, value = (heads.to(_precision(value)) for heads in (query, key, value))
     # A layer that runs again in backward (activation checkpoints) overwrites its entry. That is safe, because
     # the backward of all passes that read the entry comes before its own.
     if packed.cache is not None:
@@ -113,6 +116,16 @@ def packed_attention(
     scores = Scores(scaling or query.shape[-1] ** -0.5, sliding_window, softcap)
     # Contiguous, as transformers' own attention returns it, because some classes take a view of it.
     return attend(packed, query, keys, scores).transpose(1, 2).contiguous(), None
+
+
+def _precision(value: Tensor) -> torch.dtype:
+    """Return what attention computes in: autocast's dtype where that is on, as in torch's own attention.
+
+    flex_attention is unknown to autocast. Rotary positions and norms have made float32 of queries and keys by
+    then, but not of values, and a GPU attends many times slower in float32.
+    """
+    device = value.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
 
 
 class Scores(NamedTuple):
@@ -174,21 +187,36 @@ def _attend_softcapped(
 def _attend_with_flex(packed: Packed, query: Tensor, keys: Sequence[Keys], scores: Scores) -> Tensor:
     scale, window, softcap = scores
     key, value = (torch.cat(parts, dim=2) for parts in zip(*keys, strict=True))  # [1, G, M, D]
-
-    # The block mask hides scores after this function, so that the cap cannot bring hidden ones back.
-    def capped(score: Tensor, *_: Tensor) -> Tensor:
-        return torch.tanh(score / softcap) * softcap  # type: ignore[operator]
-
-    return _compiled_flex()(  # type: ignore[no-any-return]
+    size = value.shape[-1]
+    # Zeros change no product of a query and a key, and those of the values are cut off again.
+    query, key, value = (
+        pad(heads, (0, max(0, LEAST_HEAD - heads.shape[-1]))) for heads in (query, key, value)
+    )
+    output: Tensor = _compiled_flex()(
         query,
         key,
         value,
-        score_mod=None if softcap is None else capped,
+        score_mod=None if softcap is None else _softcap(softcap, query.device),
         block_mask=packed.block_mask(window),
         scale=scale,
         # The kernel reads each key head once for its group, so that none is repeated in memory.
         enable_gqa=query.shape[1] != key.shape[1],
+        # Not the kernel for a few tokens, which would be one more to compile, and round in another way.
+        kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
     )
+    return output[..., :size]
+
+
+@lru_cache
+def _softcap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
+    """Return what caps a score; flex_attention's mask hides it afterwards, so that no cap undoes that."""
+    # A tensor, because a number is a part of the compiled code: each cap would compile it again.
+    cap = torch.tensor(softcap, device=device)
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        return torch.tanh(score / cap) * cap
+
+    return capped
 
 
 @lru_cache(maxsize=1)
@@ -196,7 +224,12 @@ def _compiled_flex() -> Any:
     """Compile flex_attention once; its sizes are symbols, because every pass has another number of tokens."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=True)
+    # Each of these is compiled by itself: with and without gradient, a softcap, sequences of one block of
+    # tokens or keys, and those with earlier keys. Dynamo gives up after 8, and what is not compiled makes all
+    # scores, [H, N, M]; `fullgraph` makes an error of that.
+    config: Any = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, RECOMPILE_LIMIT)
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
 
 AttentionInterface.register(NAME, packed_attention)

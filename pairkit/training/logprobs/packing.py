@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 
+from pairkit.training.logprobs.blocks import Ranges, block_mask, runs
 from pairkit.training.logprobs.padding import ModelInputs
 from pairkit.training.tokens.token_set import Ids, Mask
 
@@ -63,6 +63,25 @@ class TokenLayout(NamedTuple):
         mask &= (keys.text == PROMPT) | (keys.text == self.text[:, None])
         return mask if window is None else mask & (distance < window)
 
+    def ranges(self, keys: TokenLayout, window: int | None) -> tuple[Ranges, Ranges]:
+        """Return the keys that each token sees, as `sees` does: a range in its prompt, one in its own text.
+
+        A token of a prompt has both in one, the first.
+        """
+        first = 0 if window is None else np.maximum(self.position.astype(np.int64) - window + 1, 0)
+        # Where the keys of each prompt are, by set, and those of each completion, by its number; [N] each.
+        prompts = runs(np.where(keys.text == PROMPT, keys.owner, -1), int(keys.owner.max()) + 1)
+        texts = runs(keys.text.astype(np.int64), int(keys.text.max()) + 1)
+        prompt = Ranges(*(ends[self.owner] for ends in prompts))
+        size = prompt.stop - prompt.start  # tokens of the prompt: the position of a completion's first
+        completion = self.text != PROMPT
+        own = Ranges(*(np.where(completion, ends[self.text], 0) for ends in texts))
+        # From a key's position to its index: positions of a prompt begin at 0, of a completion at `size`.
+        return (
+            _within(prompt, prompt.start + first, prompt.start + self.position + 1),
+            _within(own, own.start + first - size, own.start + self.position + 1 - size),
+        )
+
     def text_counts(self) -> npt.NDArray[np.int64]:
         """Return `[N]`: of how many completions' texts each token is a part; a prompt's of all of its set."""
         # Every completion of a sequence has a number of its own, whatever the set.
@@ -80,6 +99,12 @@ class TokenLayout(NamedTuple):
         return TokenLayout(*(np.concatenate(values) for values in zip(self, others, strict=True)))
 
 
+def _within(ranges: Ranges, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> Ranges:
+    """Return what is of these ranges and from `start` to `stop` as well."""
+    start, stop = np.maximum(ranges.start, start), np.minimum(ranges.stop, stop)
+    return Ranges(start, np.maximum(start, stop))
+
+
 class Segment(NamedTuple):
     """Tokens that attend in one call; `prompt` is the segment of their prompt where that is another one."""
 
@@ -93,25 +118,32 @@ class Segment(NamedTuple):
         return self.stop - self.start
 
 
-@dataclass(eq=False)
 class Packed:
     """The layout of a sequence, and what attention computes from it once for all layers.
+
+    No dataclass and no tuple: FSDP gives a layer copies of those that hold tensors with a gradient, and what
+    the layer adds to the cache of a copy is lost.
 
     Attributes:
         prompt_segments: for each set, the segment that holds its prompt; of `earlier` where that exists.
         earlier: the sequence that holds the prompts, where this one holds more completions of them.
         cache: layer -> keys and values of the sequence, for completions that follow; None where none will.
-        biases, masks: attention masks by window, made by the first layer that asks for them.
     """
 
-    tokens: TokenLayout
-    segments: list[Segment]
-    prompt_segments: list[int]
-    device: torch.device
-    earlier: Packed | None = None
-    cache: dict[int, tuple[Tensor, Tensor]] | None = None
-    biases: dict[tuple[int, int | None, torch.dtype], Tensor | None] = field(default_factory=dict)
-    masks: dict[int | None, BlockMask] = field(default_factory=dict)
+    def __init__(
+        self,
+        tokens: TokenLayout,
+        segments: list[Segment],
+        prompt_segments: list[int],
+        device: torch.device,
+        earlier: Packed | None = None,
+        cache: dict[int, tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        self.tokens, self.segments, self.prompt_segments = tokens, segments, prompt_segments
+        self.device, self.earlier, self.cache = device, earlier, cache
+        # Attention masks by window, made by the first layer that asks for them.
+        self._biases: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
+        self._masks: dict[int | None, BlockMask] = {}
 
     def bias(self, segment: Segment, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """Return what is added to a segment's attention scores, `[tokens, keys]`: 0 where seen, else -inf.
@@ -123,33 +155,19 @@ class Packed:
             window = None  # hides nothing here, so that windowed and full layers share one mask
         # Once per pass and not per layer, because layers of one window and dtype share the mask.
         key = segment.start, window, dtype
-        if key not in self.biases:
-            self.biases[key] = self._bias(segment, window, dtype)
-        return self.biases[key]
+        if key not in self._biases:
+            self._biases[key] = self._bias(segment, window, dtype)
+        return self._biases[key]
 
     def block_mask(self, window: int | None) -> BlockMask:
         """Return the same mask for flex_attention, `[N, M]` in blocks; blocks that nothing sees are skipped.
 
         The keys are those of `earlier`, if any, and then the sequence's own.
         """
-        if window not in self.masks:
+        if window not in self._masks:
             keys = self.tokens if self.earlier is None else self.earlier.tokens.concatenate(self.tokens)
-            # Tensors [N] and [M], because the mask function runs on the device, on indices.
-            owner, text, position = (torch.from_numpy(values).to(self.device) for values in self.tokens)
-            k_owner, k_text, k_position = (torch.from_numpy(values).to(self.device) for values in keys)
-
-            # The rule of `TokenLayout.sees`, for one token and one key: flex_attention traces it.
-            def sees(batch: Tensor, head: Tensor, token: Tensor, key: Tensor) -> Tensor:
-                distance = position[token] - k_position[key]
-                mask = (owner[token] == k_owner[key]) & (distance >= 0)
-                mask = mask & ((k_text[key] == PROMPT) | (k_text[key] == text[token]))
-                return mask if window is None else mask & (distance < window)
-
-            # Compiled on a GPU, because otherwise the mask exists once as a dense [N, M].
-            make = torch.compile(create_block_mask) if self.device.type == "cuda" else create_block_mask
-            counts = len(position), len(k_position)
-            self.masks[window] = make(sees, None, None, *counts, device=self.device)
-        return self.masks[window]
+            self._masks[window] = block_mask(self.tokens.ranges(keys, window), len(keys.owner), self.device)
+        return self._masks[window]
 
     def _bias(self, segment: Segment, window: int | None, dtype: torch.dtype) -> Tensor | None:
         tokens = keys = self.tokens.slice(segment.start, segment.stop)

@@ -11,11 +11,8 @@ from torch import Tensor
 
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.training.distributed.processes import CPU
-from pairkit.training.logprobs.selection import (
-    SetSelection,
-    as_logps,
-    lengths,
-)
+from pairkit.training.logprobs.probe import continues
+from pairkit.training.logprobs.selection import SetSelection, as_logps, lengths
 from pairkit.training.step.batch import Batch, Draw, StepModel
 from pairkit.training.step.examples import Examples, Mismatched, Split, examples
 from pairkit.training.step.figures import Figures
@@ -55,6 +52,8 @@ def prepare(
     # What a gradient pass draws is not known before it, and the balance of experts has to know it.
     shared = step_model.shared and step_model.routers is None
     pass_plan = step_passes(loss, negatives, usable.work, shared=shared)
+    if pass_plan.in_pass is not None and not continues(step_model.model):
+        pass_plan = step_passes(loss, negatives, usable.work, shared=False)
     before: list[SetSelection] = []
     # First, because kto's reference point of a step is a statistic that the step's own loss reads.
     if pass_plan.mismatched and split.mismatched:

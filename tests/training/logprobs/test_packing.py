@@ -107,6 +107,49 @@ def test_flex_attention_equals_attention_by_segment(
     )
 
 
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_attention_under_autocast_takes_one_dtype(cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotary positions make float32 of queries and keys there, and flex_attention is unknown to autocast."""
+    seen: list[torch.dtype] = []
+
+    def attend(packed: Packed, query: torch.Tensor, keys: Any, scores: Scores) -> torch.Tensor:
+        seen.extend(x.dtype for x in (query, *keys[0]))
+        return original(packed, query, keys, scores)
+
+    original = attention._attend_by_segment
+    monkeypatch.setattr(attention, "_attend_by_segment", attend)
+    _, layout = pack(random_sets(*SIZES), CPU, cache=True)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, len(layout.tokens.owner), 8) for _ in range(3))
+    arguments = (torch.nn.Identity(), query, key, value.bfloat16(), layout)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attention.packed_attention(*arguments, softcap=cap)
+    assert set(seen) == {torch.bfloat16}
+    assert layout.cache is not None
+    assert [x.dtype for x in layout.cache[0]] == [torch.bfloat16] * 2
+    exact, _ = attention.packed_attention(*arguments[:3], value, layout, softcap=cap)
+    torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_small_heads_are_widened_for_flex_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel for GPUs has none below 16; heads of queries and values may differ in size."""
+    sizes = []
+
+    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **others: Any) -> torch.Tensor:
+        sizes.extend([query.shape[-1], key.shape[-1], value.shape[-1]])
+        return flex_attention(query, key, value, **others)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(attention, "_compiled_flex", lambda: attend)
+    _, layout = pack(random_sets(*SIZES), CPU)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, len(layout.tokens.owner), n) for n in (24, 24, 6))
+    arguments = (layout, query, [(key, value)], Scores(0.4, None, None))
+    found = attention._attend_with_flex(*arguments)
+    assert sizes == [24, 24, 16]
+    torch.testing.assert_close(found, attention._attend_by_segment(*arguments))
+
+
 @pytest.mark.parametrize("name", ["s_aux", "position_bias"])
 def test_a_bias_or_sink_in_the_scores_is_refused(name: str) -> None:
     _, layout = pack(random_sets((2, 1)), CPU)
