@@ -100,9 +100,8 @@ def main() -> None:
         engine.close()
         cache.close()
     print(f"{name}; {'server and engine on a core each' if pinned else 'not pinned'}")
-    print(
-        f"latency {1000 * arguments.latency:.0f} ms, {arguments.concurrency} at a time, {count:,} calls a run"
-    )
+    print(f"latency {1000 * arguments.latency:.0f} ms, {arguments.concurrency} at a time, ", end="")
+    print(f"{count:,} calls per run")
     print("| try | calls/s | of the limit | of a core |\n|--:|--:|--:|--:|")
     for number, one in enumerate(tries, 1):
         print(f"| {number} | {one.rate:.1f} | {one.rate / allowed:.1%} | {one.busy:.0%} |")

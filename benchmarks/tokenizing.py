@@ -175,7 +175,7 @@ def run_bare(work: Path) -> dict[str, float]:
 def run_dry(work: Path) -> dict[str, float]:
     """Time a dry run of data that an earlier run has tokenized."""
     config = work / "config.json"
-    words = ["train", "--loss", "dpo", "--data", str(work / "data"), "--model", str(config)]
+    words = ["train", "--loss", "simpo", "--data", str(work / "data"), "--model", str(config)]
     words += ["--tokenizer", str(work / "tokenizer"), "--out", str(work / "runs" / "run")]
     words += [f"{name}={value}" for name, value in LIMITS.items()]
     if not (work / "runs").is_dir():
