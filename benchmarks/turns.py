@@ -31,7 +31,8 @@ class Turns:
 
     def count(self, model: Any) -> None:
         """Remember the size of the model, because weights, gradients and optimizer state are not overhead."""
-        self._held = sum(4 * p.numel() * p.itemsize for p in model.parameters())
+        # Four times what is trained: itself, its gradient and two moments of AdamW; frozen weights have none.
+        self._held = sum((4 if p.requires_grad else 1) * p.numel() * p.itemsize for p in model.parameters())
 
     def wait(self) -> None:
         """Wait for the contender's turn."""
