@@ -2,12 +2,13 @@
 
     .ci/blender                     once: creates the environment of llm-blender
     python benchmarks/pairrm.py     with UltraFeedback's texts if PAIRKIT_TEST_DATA has them, else similar
-    python benchmarks/pairrm.py --hidden 1024 --layers 24 --sets 8    with a DeBERTa of PairRM's own size
+    python benchmarks/pairrm.py --real-size    with a DeBERTa of PairRM's own size, in ten minutes
 
-The model is a PairRM with random weights in float32, smaller than the real one; sets have four completions,
-and all ordered pairs are compared. Each contender is a process of its own, which loads, ranks a few sets to
-warm up, and then waits for its turn. Prints medians, without start-up but with tokenizing. llm-blender uses
-its default batch size, 8 sets.
+The model is a PairRM with random weights in float32 in the layout of the real one, but smaller without
+--real-size, which takes few sets of short texts: hidden 1024, 24 layers, 16 heads. All ordered pairs of a
+set's completions are compared. Each contender is a process of its own, which loads, ranks a set to warm up,
+and then waits for its turn. No round begins that would not end within --minutes. Prints medians, without
+start-up but with tokenizing. llm-blender uses its default batch size, 8 sets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,21 +27,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "tests"
 BLENDER = HERE.parent / ".venv-blender" / "bin" / "python"
 REAL = "ultrafeedback_binarized_trl_flat.jsonl.gz"
-COMPLETIONS = 4
-WARM_UP = 1  # sets
+GOAL = 3.0
+# PairRM's own size, and a workload that two cores do in minutes.
+REAL_SIZE = {"hidden": 1024, "layers": 24, "sets": 2, "completions": 3, "characters": 600}
+SMALL = {"hidden": 64, "layers": 1, "sets": 2, "completions": 2, "characters": 300}
 
 Texts = list[tuple[str, list[str]]]
 Scores = list[list[float]]
 
 
-def real_texts(file: Path, count: int) -> Texts:
+def real_texts(file: Path) -> Texts:
     """Read prompts of UltraFeedback, each with its two completions and those of the next prompt."""
     with gzip.open(file, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines][: count + 1]
+        rows = [json.loads(line) for line in lines]
     return [
         (row["prompt"], [row["chosen"], row["rejected"], following["chosen"], following["rejected"]])
         for row, following in pairwise(rows)
@@ -57,6 +61,17 @@ def made_texts(count: int) -> Texts:
         ultrafeedback_shaped.write(Path(folder) / "raw.parquet", count)
         rows = pq.read_table(Path(folder) / "raw.parquet").to_pylist()
     return [(row["instruction"], [one["response"] for one in row["completions"]]) for row in rows]
+
+
+def chosen(texts: Texts, arguments: argparse.Namespace) -> Texts:
+    """Choose the first sets of so many completions whose texts are short enough."""
+    most = arguments.characters or sys.maxsize
+    shorter = [
+        (prompt, [text for text in completions if len(text) <= most][: arguments.completions])
+        for prompt, completions in texts
+        if len(prompt) <= most
+    ]
+    return [row for row in shorter if len(row[1]) == arguments.completions][: arguments.sets]
 
 
 def prepare(folder: Path, arguments: argparse.Namespace, texts: Texts) -> None:
@@ -122,7 +137,7 @@ def contend(name: str, folder: Path) -> None:
     os.dup2(2, 1)  # standard output carries the answers only, so what libraries print goes to standard error
     texts = json.loads((folder / "texts.json").read_text())
     rank = CONTENDERS[name](folder)
-    rank(texts[:WARM_UP])
+    rank(texts[:1])  # to warm up
     print("ready", file=out, flush=True)
     while sys.stdin.readline():
         start = time.perf_counter()
@@ -161,7 +176,7 @@ class Contender:
 
 
 def report(texts: Texts, rounds: list[dict[str, dict[str, Any]]]) -> None:
-    comparisons = len(texts) * COMPLETIONS * (COMPLETIONS - 1)
+    comparisons = sum(len(completions) * (len(completions) - 1) for _, completions in texts)
     rates = {
         name: statistics.median(comparisons / turns[name]["seconds"] for turns in rounds)
         for name in CONTENDERS
@@ -170,6 +185,7 @@ def report(texts: Texts, rounds: list[dict[str, dict[str, Any]]]) -> None:
     print("| | comparisons/s | times llm-blender |\n|---|--:|--:|")
     for name, rate in rates.items():
         print(f"| {name} | {rate:.1f} | {statistics.median(ratios) if name == 'pairkit' else 1:.2f} |")
+    print(f"each round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; goal: at least {GOAL:g}")
     both = [rounds[0][name]["scores"] for name in CONTENDERS]
     differences = [
         max(abs(a - b) for a, b in zip(theirs, ours, strict=True)) for theirs, ours in zip(*both, strict=True)
@@ -184,11 +200,19 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=64)
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--completions", type=int, default=4, help="per set")
+    parser.add_argument("--characters", type=int, help="most of a text; default: any")
+    parser.add_argument("--real-size", action="store_true", help="PairRM's own size, and few short sets")
+    parser.add_argument("--small", action="store_true", help="show that it runs, with a tiny model")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=10, help="of all rounds; the last one ends before")
     parser.add_argument("--blender", type=Path, default=os.environ.get("PAIRKIT_BLENDER_PYTHON", BLENDER))
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    preset = REAL_SIZE if arguments.real_size else SMALL if arguments.small else {}
+    vars(arguments).update(preset)
+    started = time.perf_counter()
     if arguments.contender:
         contend(arguments.contender, arguments.folder)
         return
@@ -197,21 +221,22 @@ def main() -> None:
             f"{arguments.blender}: no such file; run .ci/blender to create the environment of llm-blender"
         )
     real = Path(os.environ.get("PAIRKIT_TEST_DATA", "")) / REAL
-    texts = real_texts(real, arguments.sets) if real.is_file() else made_texts(arguments.sets)
+    texts = chosen(real_texts(real) if real.is_file() else made_texts(8 * arguments.sets), arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder, arguments, texts)
         pythons = {"llm-blender": str(arguments.blender), "pairkit": sys.executable}
         contenders = {name: Contender(name, python, folder) for name, python in pythons.items()}
-        rounds = [
-            {name: contender.turn() for name, contender in contenders.items()}
-            for _ in range(arguments.rounds)
-        ]
+        rounds: list[dict[str, dict[str, Any]]] = []
+        for _ in range(arguments.rounds):
+            last = sum(turn["seconds"] for turn in rounds[-1].values()) if rounds else 0.0
+            if time.perf_counter() - started + last > 60 * arguments.minutes:
+                break
+            rounds.append({name: contender.turn() for name, contender in contenders.items()})
         for contender in contenders.values():
             contender.end()
     kind = "UltraFeedback" if real.is_file() else "generated texts"
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    print(f"{machine}; {arguments.rounds} rounds")
+    print(f"{machine()}; {len(rounds)} of {arguments.rounds} rounds")
     print(f"hidden {arguments.hidden}, {arguments.layers} layers; {len(texts)} sets of {kind}")
     report(texts, rounds)
 

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import ultrafeedback_shaped
-from build import machine
+from machine import machine
 
 RAY_ALONE = """
 import logging, sys

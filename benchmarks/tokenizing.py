@@ -2,12 +2,16 @@
 
     python benchmarks/tokenizing.py                                2,000 UltraFeedback-shaped sets
     python benchmarks/tokenizing.py --data DIR --tokenizer NAME    a built dataset, and a tokenizer
+    PAIRKIT_TEST_DATA=DIR python benchmarks/tokenizing.py --alpaca-eval --only bare pairkit dry-run
+                                                                   805 sets of about 30 completions
 
-Everything runs in a process of its own, by turns; the medians are printed. TRL's is DPOTrainer's preparation
-of the dataset (`datasets.map`, one process), on the pairs of the same sets. The sets have two completions, so
-that both tokenize the same texts; `--data` with more is tokenized whole by pairkit and as pairs by TRL. The
-store that is opened has random tokens: `--open` sets of four completions. Seconds exclude imports; memory is
-the increase of the process: its own, and pages of the file, which all processes share.
+Everything runs in a process of its own, by turns; medians are printed. `bare` is the tokenizer alone on the
+same texts, each prompt and each completion once, in one call per table of the data. TRL's is DPOTrainer's
+preparation of the dataset (`datasets.map`, one process), on the pairs of the same sets. The sets have two
+completions, so that both tokenize the same texts; `--data` with more is tokenized whole by pairkit and as
+pairs by TRL. The store that is opened has random tokens: `--open` sets of four completions. Seconds exclude
+imports, but for `dry-run`, which is the whole command `pairkit train --dry-run` after a run has tokenized the
+data; memory is the increase of the process: its own, and pages of the file, which all processes share.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -27,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import ultrafeedback_shaped
+from machine import machine
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -35,19 +40,37 @@ CHATML = (
 LIMITS = {"max_length": 2048, "max_prompt_length": 1792}
 BATCH = 1000
 KEY = "random"
+ALPACA_EVAL = "alpaca_eval2_annotations.parquet"
+GOALS = "Goals: pairkit at least 2/3 of the bare tokenizer's speed; a dry run at most 3 s, imports included."
+# Small, because a dry run reads only the configuration, and the one step before it is not measured.
+CONFIG = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 32,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+}  # fmt: skip
 
 
 def build(folder: Path, rows: int) -> None:
     """Build a dataset of `rows` sets of two completions."""
     ultrafeedback_shaped.write(folder / "raw.parquet", rows)
-    words = ["build", "--source", "ultrafeedback", "--path", str(folder / "raw.parquet")]
-    words += ["--out", str(folder / "data"), "--test-fraction", "0", "mine.keep_negatives=1"]
-    subprocess.run(
-        [sys.executable, "-m", "pairkit", *words],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    words = ["--source", "ultrafeedback", "--path", str(folder / "raw.parquet"), "mine.keep_negatives=1"]
+    pairkit("build", *words, "--out", str(folder / "data"), "--test-fraction", "0")
+
+
+def build_alpaca_eval(folder: Path) -> None:
+    """Build AlpacaEval's sets, whose completions are those of about 30 models."""
+    path = Path(os.environ["PAIRKIT_TEST_DATA"]) / ALPACA_EVAL
+    words = ["--source", "alpaca_eval", "--path", str(path), "--out", str(folder / "data")]
+    pairkit("build", *words, "--test-fraction", "0")
+
+
+def pairkit(*words: str) -> None:
+    """Run a command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pairkit", *words], capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise SystemExit(done.stdout + done.stderr)
 
 
 def save_tokenizer(folder: Path, data: Path) -> None:
@@ -93,18 +116,17 @@ def run_pairkit(work: Path) -> dict[str, float]:
     from transformers import AutoTokenizer
 
     from pairkit.dataset.reader import open_data
+    from pairkit.models.chat.format import ChatFormat
     from pairkit.training.tokens.store import TokenStore, tokens_key
     from pairkit.training.tokens.tokenize import token_batches
 
-    data, tokenizer = (
-        open_data(str(work / "data"), "train"),
-        AutoTokenizer.from_pretrained(work / "tokenizer"),
-    )
-    limits = {**LIMITS, "wanted": "ranked"}
+    data = open_data(str(work / "data"), "train")
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    limits: dict[str, Any] = {**LIMITS, "wanted": "ranked"}
 
     def made() -> Iterator[Any]:
         tables = data.tables("train", None)
-        return token_batches(tables, tokenizer, **limits, advance=lambda count: None)
+        return token_batches(tables, ChatFormat(tokenizer, None), **limits, advance=lambda count: None)
 
     def sets() -> Any:
         key = lambda: tokens_key(tokenizer, data=data.hashes("train"), **limits)  # noqa: E731
@@ -122,6 +144,51 @@ def run_pairkit(work: Path) -> dict[str, float]:
         "sets": len(tokenized.sets), "tokens": float(tokens),
         "seconds": second - first, "cpu_seconds": cpu, "again_seconds": third - second,
     }  # fmt: skip
+
+
+def run_bare(work: Path) -> dict[str, float]:
+    """Tokenize the texts of the sets with the tokenizer alone, and keep the ids of one call at a time."""
+    from transformers import AutoTokenizer
+
+    from pairkit.dataset.reader import open_data
+
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    tables = list(open_data(str(work / "data"), "train").tables("train", None))
+    batches = []
+    for table in tables:
+        rows = table.to_pylist()
+        prompts = [
+            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+            for row in rows
+        ]
+        batches.append([*prompts, *(one["text"] for row in rows for one in row["completions"])])
+    started, cpu, tokens = time.perf_counter(), time.process_time(), 0
+    for texts in batches:
+        encoding = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)
+        tokens += sum(map(len, encoding["input_ids"]))
+    return {
+        "sets": sum(table.num_rows for table in tables), "tokens": tokens,
+        "seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu,
+    }  # fmt: skip
+
+
+def run_dry(work: Path) -> dict[str, float]:
+    """Time a dry run of data that an earlier run has tokenized."""
+    config = work / "config.json"
+    words = ["train", "--loss", "simpo", "--data", str(work / "data"), "--model", str(config)]
+    words += ["--tokenizer", str(work / "tokenizer"), "--out", str(work / "runs" / "run")]
+    words += [f"{name}={value}" for name, value in LIMITS.items()]
+    if not (work / "runs").is_dir():
+        from transformers import AutoTokenizer
+
+        size = len(AutoTokenizer.from_pretrained(work / "tokenizer"))
+        config.write_text(json.dumps({**CONFIG, "vocab_size": size}))
+        pairkit(*words, "--max-steps", "1", "--sets-per-step", "1")
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    pairkit(*words, "--dry-run")
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "cpu_seconds": cpu}
 
 
 def run_trl(work: Path) -> dict[str, float]:
@@ -192,7 +259,7 @@ def resident() -> dict[str, int]:
     return {"own": sizes["RssAnon:"], "mapped": sizes["RssFile:"]}
 
 
-RUNS = {"pairkit": run_pairkit, "trl": run_trl, "open": run_open}
+RUNS = {"bare": run_bare, "pairkit": run_pairkit, "trl": run_trl, "open": run_open, "dry-run": run_dry}
 
 
 def measure(name: str, work: Path) -> dict[str, float]:
@@ -207,15 +274,24 @@ def report(rows: dict[str, list[dict[str, float]]], opened: int) -> None:
         name: {key: statistics.median(one[key] for one in runs) for key in runs[0]}
         for name, runs in rows.items()
     }
-    print("| | sets | tokens | sets/s | tokens/s | CPU s | again, ms |\n|---|--:|--:|--:|--:|--:|--:|")
-    for name in ("pairkit", "trl"):
-        if name in median:
-            one = median[name]
-            print(
-                f"| {name} | {one['sets']:,.0f} | {one['tokens']:,.0f} | {one['sets'] / one['seconds']:,.0f} "
-                f"| {one['tokens'] / one['seconds']:,.0f} | {one['cpu_seconds']:.1f} "
-                f"| {1000 * one['again_seconds']:,.0f} |"
-            )
+    print("| | sets | tokens | sets/s | tokens/s | of bare | CPU s | again, ms |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for name in ("bare", "pairkit", "trl"):
+        if name not in median:
+            continue
+        one, of_bare = median[name], ""
+        if "bare" in rows:
+            pairs = zip(rows["bare"], rows[name], strict=True)
+            of_bare = f"{statistics.median(_speed(own) / _speed(bare) for bare, own in pairs):.2f}"
+        again = f"{1000 * one['again_seconds']:,.0f}" if "again_seconds" in one else ""
+        print(
+            f"| {name} | {one['sets']:,.0f} | {one['tokens']:,.0f} | {one['sets'] / one['seconds']:,.0f} "
+            f"| {_speed(one):,.0f} | {of_bare} | {one['cpu_seconds']:.1f} | {again} |"
+        )
+    if "dry-run" in median:
+        one = median["dry-run"]
+        print(f"\ndry run of tokenized data: {one['seconds']:.1f} s, {one['cpu_seconds']:.1f} s CPU")
+    print(f"\n{GOALS}")
     if "open" not in median:
         return
     one = median["open"]
@@ -228,10 +304,16 @@ def report(rows: dict[str, list[dict[str, float]]], opened: int) -> None:
     )
 
 
+def _speed(one: dict[str, float]) -> float:
+    return one["tokens"] / one["seconds"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--data", type=Path, help="a built dataset to use instead")
+    parser.add_argument("--alpaca-eval", action="store_true", help="use AlpacaEval's sets instead")
+    parser.add_argument("--small", action="store_true", help="show that it runs, on few rows")
     parser.add_argument("--tokenizer", help="use this instead of training one on the data")
     parser.add_argument("--open", type=int, default=64_000, help="number of sets in the opened store")
     parser.add_argument("--repeats", type=int, default=3)
@@ -239,6 +321,8 @@ def main() -> None:
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.small:
+        options.rows, options.open = 100, 200
     if options.run:
         print(json.dumps(RUNS[options.run](options.work)))
         return
@@ -246,6 +330,8 @@ def main() -> None:
         work = Path(folder)
         if options.data:
             (work / "data").symlink_to(options.data.resolve())
+        elif options.alpaca_eval:
+            build_alpaca_eval(work)
         else:
             build(work, options.rows)
         if options.tokenizer:
@@ -254,11 +340,10 @@ def main() -> None:
             AutoTokenizer.from_pretrained(options.tokenizer).save_pretrained(work / "tokenizer")
         else:
             save_tokenizer(work / "tokenizer", work / "data")
-        write_random(work / "random", options.open)
+        if "open" in options.only:
+            write_random(work / "random", options.open)
         results = [{name: measure(name, work) for name in options.only} for _ in range(options.repeats)]
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.repeats} runs"
-    )
+    print(f"{machine()}; {options.repeats} runs")
     report({name: [one[name] for one in results] for name in options.only}, options.open)
 
 

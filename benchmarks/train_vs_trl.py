@@ -2,6 +2,7 @@
 
     python benchmarks/train_vs_trl.py                       # vocabulary 8,192
     python benchmarks/train_vs_trl.py --vocabulary 128256 --sets 4
+    python benchmarks/train_vs_trl.py --busy 0 1            # on quiet cores, then beside a busy process
     PAIRKIT_TEST_DATA=DIR python benchmarks/train_vs_trl.py --lengths ultrafeedback
     python benchmarks/train_vs_trl.py --device cuda --model 1b --dtype bfloat16 --vocabulary 128256 \\
         --budget 16384 --peak 989 --only "trl, cached" "pairkit, cached" "pairkit, mcpo"
@@ -29,22 +30,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from turns import MARK, Turns
+from machine import busy, machine
+from turns import Contender, Turns, race, ratios
 from workload import MAX_LENGTH, MODELS, new_model, save_model, token_sets
 
 CONTENDERS = ("trl, cached", "trl, live", "pairkit, cached", "pairkit, first epoch", "pairkit, mcpo")
 # Options that are handed to the contenders.
 SHARED = ("vocabulary", "sets", "steps", "rounds", "budget", "lengths", "device", "dtype")
+GOALS = (
+    "Goals: pairkit, cached, at least 5 times trl, cached, on quiet cores, and 3.5 times beside one busy\n"
+    "process; pairkit, mcpo, at most 1.5 times the time of pairkit, cached."
+)
 
 
 def run_trl(arguments: argparse.Namespace, sets: list[Any], *, cached: bool) -> None:
@@ -147,49 +150,7 @@ def run_pairkit(arguments: argparse.Namespace, sets: list[Any], *, kind: str) ->
         turns.report(steps * size)
 
 
-class Contender:
-    """A contender in a process of its own."""
-
-    def __init__(self, name: str, arguments: argparse.Namespace, folder: Path) -> None:
-        self.name, self.rounds = name, list[dict[str, float]]()
-        command = [sys.executable, __file__, "--contender", name, "--folder", str(folder)]
-        for key in SHARED:
-            command += [f"--{key}", str(getattr(arguments, key))]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self._line()
-
-    def turn(self) -> None:
-        """Take one round."""
-        assert self._process.stdin
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        self.rounds.append(json.loads(self._line()))
-        if len(self.rounds) < ROUNDS:
-            self._line()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _line(self) -> str:
-        assert self._process.stdout
-        assert self._process.stderr
-        for line in self._process.stdout:
-            if line.startswith(MARK):
-                return line.removeprefix(MARK)
-        raise SystemExit(f"{self.name} failed:\n{self._process.stderr.read()[-3000:]}")
-
-    def median(self, key: str) -> float:
-        return statistics.median(found[key] for found in self.rounds[1:])
-
-
-ROUNDS = 0
-
-
 def main() -> None:
-    global ROUNDS
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -204,30 +165,44 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--peak", type=float, help="what the device can do, TFLOP/s, for MFU")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument(
+        "--busy", type=int, nargs="+", default=[0], metavar="N",
+        help="other processes to keep busy; with several numbers, all run beside each number of them",
+    )  # fmt: skip
+    parser.add_argument("--small", action="store_true", help="show that it runs, on a tiny workload")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    ROUNDS = arguments.rounds + 1  # the first warms up
+    if arguments.small:
+        arguments.vocabulary, arguments.sets, arguments.steps, arguments.rounds = 512, 2, 1, 3
     if arguments.contender:
         contend(arguments)
         return
-    with tempfile.TemporaryDirectory() as name:
-        save_model(Path(name), arguments.vocabulary, arguments.model, arguments.dtype)
+    for processes in arguments.busy:
+        report(measured(arguments, processes), arguments, processes)
+
+
+def measured(arguments: argparse.Namespace, processes: int) -> list[Contender]:
+    """Run all contenders with so many other processes busy."""
+    with tempfile.TemporaryDirectory() as name, busy(processes):
+        folder = Path(name)
+        save_model(folder, arguments.vocabulary, arguments.model, arguments.dtype)
         together = [arguments.only] if arguments.device == "cpu" else [[one] for one in arguments.only]
-        contenders = [one for names in together for one in race(names, arguments, Path(name))]
-    report(contenders, arguments)
-
-
-def race(names: Sequence[str], arguments: argparse.Namespace, folder: Path) -> list[Contender]:
-    """Take all rounds of some contenders, by turns."""
-    contenders = [Contender(one, arguments, folder) for one in names]
-    for _ in range(ROUNDS):
-        for contender in contenders:
-            contender.turn()
-    for contender in contenders:
-        contender.end()
+        contenders: list[Contender] = []
+        for names in together:
+            some = [Contender(name, command(name, arguments, folder)) for name in names]
+            race(some, arguments.rounds)
+            contenders += some
     return contenders
+
+
+def command(name: str, arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """Return the command of a contender's process."""
+    words = [sys.executable, __file__, "--contender", name, "--folder", str(folder)]
+    for key in SHARED:
+        words += [f"--{key}", str(getattr(arguments, key))]
+    return words
 
 
 def contend(arguments: argparse.Namespace) -> None:
@@ -241,7 +216,9 @@ def contend(arguments: argparse.Namespace) -> None:
 
 def all_sets(arguments: argparse.Namespace) -> list[tuple[list[int], list[list[int]]]]:
     """Make the sets of all rounds."""
-    return token_sets(ROUNDS * arguments.steps * arguments.sets, arguments.vocabulary, arguments.lengths)
+    return token_sets(
+        (arguments.rounds + 1) * arguments.steps * arguments.sets, arguments.vocabulary, arguments.lengths
+    )
 
 
 def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
@@ -279,10 +256,10 @@ def work_of(kind: str, arguments: argparse.Namespace) -> tuple[float, float]:
     return tokens / len(sets), needed / len(sets)
 
 
-def report(contenders: list[Contender], arguments: argparse.Namespace) -> None:
+def report(contenders: list[Contender], arguments: argparse.Namespace, processes: int) -> None:
     import torch
 
-    name = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    name = f"{machine()}, {torch.get_num_threads()} threads, {processes} processes of other work"
     if arguments.device == "cuda":
         name = torch.cuda.get_device_name()
     print(f"{name}, torch {torch.__version__}; model {arguments.model}, {arguments.dtype}, ", end="")
@@ -299,11 +276,15 @@ def report(contenders: list[Contender], arguments: argparse.Namespace) -> None:
             "sets_per_second": rate, "tokens_per_second": rate * tokens, "mfu": share, "memory": most,
             "rounds": one.rounds,
         }  # fmt: skip
-        ratio = rate / base.median("sets_per_second")
+        ratio = statistics.median(ratios(one, base))
         print(f"| {one.name} | {rate:.2f} | {ratio:.2f} | {rate * tokens:,.0f} ", end="")
         print(f"| {'' if share is None else f'{share:.1%}'} | {most / 2**30:.2f} GiB |")
+    print(f"\n{GOALS}\n")
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2))
+        path = arguments.json.with_stem(
+            f"{arguments.json.stem}-busy{processes}" if processes else arguments.json.stem
+        )
+        path.write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -16,7 +17,12 @@ def main() -> None:
             signal.signal(number, _end)
     from pairkit.cli import main as command_line
 
-    command_line()
+    try:
+        command_line()
+    finally:
+        # The interpreter's last collection would look at every object of every library, to free what the end
+        # of the process frees anyway: a tenth of a short command's processor time.
+        gc.freeze()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,31 @@ import pyarrow.compute as pc
 
 Mask = npt.NDArray[np.bool_]
 Offsets = npt.NDArray[np.int32]  # [lists + 1], from 0: list i is the values offsets[i] to offsets[i + 1]
+
+
+def without_pandas() -> None:
+    """Let pyarrow find no pandas when it looks for it, which it does once, at the first list made an array.
+
+    It would import pandas, a third of a second of a short command, to ask of each list whether that is one of
+    pandas' objects. For processes in which none is: an array that is made of one would have NaN for null.
+    `to_pandas` and `from_pandas` find pandas as ever.
+    """
+    if "pandas" in sys.modules:
+        return
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    """Makes `import pandas` fail."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(name=fullname)
 
 
 def is_text(kind: pa.DataType) -> bool:

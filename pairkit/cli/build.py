@@ -225,6 +225,7 @@ def build(
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
       pairkit build sources='[{source: ultrafeedback, weight: 2}, {source: nectar, weight: 1}]' --executor ray
     """
+    from pairkit.arrow import without_pandas
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe
     from pairkit.pipeline.distributed import parts, to_store
@@ -234,6 +235,8 @@ def build(
     from pairkit.stores.address import is_address
     from pairkit.trust import only_trusted
 
+    if not allow_code:  # functions of other modules may use pandas
+        without_pandas()
     own = None if part is None else parts.parse(part)
     if own is not None and merge_:
         raise UsageError("--part and --merge exclude each other: run the parts first, then --merge")

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from pairkit.dataset import histograms, parquet, views
 from pairkit.dataset.histograms import Histograms
-from pairkit.files import read_json, write_json
+from pairkit.files import read_json, write_text
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
 from pairkit.schema import DROPPED, QUARANTINE, SETS, VERDICTS
@@ -171,7 +171,8 @@ class ShardWriter:
         # The marker after the files, because it holds their sizes and hashes.
         # Read back first, because numbers as keys become texts, which have another order.
         content = json.loads(json.dumps(self.contents.to_json()))
-        write_json(self._temporary / MARKER, content | {_SEAL: _seal(content)})
+        # Without indentation, which Python's encoder writes many times slower: histograms have many numbers.
+        write_text(self._temporary / MARKER, json.dumps(content | {_SEAL: _seal(content)}))
         # A kill before this line leaves a `.part`, which nobody reads; after it, a whole shard.
         os.replace(self._temporary, self.folder)
         return self.contents

@@ -12,10 +12,13 @@ import pyarrow as pa
 
 from pairkit.schema.columns import to_sets, with_all_columns
 
+# Made once: `json.dumps` makes one for every call that is not in its default form.
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 def canonical_json(value: Any) -> str:
     """Write a value as JSON with sorted keys, no spaces and no escaped characters: one text per value."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
 
 
 def short_hash(value: Any) -> str:
@@ -65,15 +68,15 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
     """
     table = with_all_columns(table)
     prompts = zip(table["prompt"].to_pylist(), table["tools"].to_pylist(), strict=True)
+    sources = table["source"].to_pylist()
+    written = {source: canonical_json(source) for source in set(sources)}  # a few names, of all rows
     by_prompt, by_set = [], []
-    for source, prompt in zip(
-        table["source"].to_pylist(), (_prompt_text(*each) for each in prompts), strict=True
-    ):
+    for source, prompt in zip(sources, (_prompt_text(*each) for each in prompts), strict=True):
         prompt_id = _short_hash(prompt)
         occurrence = seen.get(prompt_id, 0)
         seen[prompt_id] = occurrence + 1
         by_prompt.append(prompt_id)
         # Equals canonical_json([source, prompt, occurrence]) but does not serialize a long prompt twice.
-        by_set.append(_short_hash(f"[{canonical_json(source)},{prompt},{occurrence}]"))
+        by_set.append(_short_hash(f"[{written[source]},{prompt},{occurrence}]"))
     table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
     return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))

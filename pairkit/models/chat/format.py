@@ -70,7 +70,7 @@ class ChatFormat:
         self._renderer = Renderer(
             tokenizer, self.own_template, self.settings, self.marks, self.control.pattern
         )
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[tuple[bool, str], Turn] = {}
         self._ends: dict[str, list[int]] = {}  # the ids of what ends a turn, by its text
 
     @property
@@ -232,7 +232,8 @@ class ChatFormat:
 
     def turn(self, *, tools: str | None = None, kwargs: Arguments | None = None) -> Turn:
         """Return what the template writes around a plain answer, found once per set of arguments."""
-        key = canonical_json([bool(tools), dict(kwargs or {})])
+        # Asked for every completion, and nearly always without arguments.
+        key = bool(tools), canonical_json(dict(kwargs)) if kwargs else ""
         if key not in self._turns:
             arguments = {**self.settings.kwargs, **(kwargs or {})}
             form = self._renderer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pairkit.models.chat.marks import Own
@@ -58,10 +58,14 @@ class Hiding:
     Args:
         pattern: what is hidden anywhere in a text.
         fragments: what is hidden at its edges.
+        occurs: tells, faster than a search for `pattern`, whether it matches anywhere in a text.
     """
 
-    def __init__(self, pattern: re.Pattern[str], fragments: Fragments) -> None:
+    def __init__(
+        self, pattern: re.Pattern[str], fragments: Fragments, occurs: Callable[[str], bool] | None = None
+    ) -> None:
         self._pattern, self._fragments = pattern, fragments
+        self._occurs = occurs or pattern.search
         self._stand_ins: dict[str, str] = {}
 
     @property
@@ -71,7 +75,7 @@ class Hiding:
 
     def text(self, text: str, own: Own | None = None) -> str:
         """Hide every control token in `text`, and parts of one at its edges, except the marks of `own`."""
-        if self._pattern.search(text):  # hardly ever
+        if self._occurs(text):  # hardly ever
             text = self._pattern.sub(self._hide, text) if own is None else self._around(text, own)
         if end := self._fragments.at_end(text):
             place = text.rindex(end)
@@ -107,6 +111,13 @@ def restore(text: str, hidden: tuple[str, ...]) -> str:
     return STAND_INS.sub(lambda match: hidden[ord(match.group()) - FIRST], text) if hidden else text
 
 
+def has_stand_in(text: str) -> bool:
+    """Tell whether a text has a stand-in, written as itself or as an escape sequence."""
+    if not text.isascii() and STAND_INS.search(text):
+        return True
+    return ("\\u" in text or "\\U" in text) and bool(ESCAPED.search(text))
+
+
 def unescaped(text: str) -> str:
     """Replace the stand-ins that a template has written as escape sequences by themselves."""
     return ESCAPED.sub(_character, text) if "\\U" in text or "\\u" in text else text
@@ -121,12 +132,14 @@ def any_of(tokens: Iterable[str], whole_words: Iterable[str] = ()) -> re.Pattern
     tokens, words = set(tokens), set(whole_words)
     if not tokens:
         return re.compile(r"(?!)")
-    # Looking at the first character first keeps a search over hundreds of tokens fast.
-    first = "".join(sorted({re.escape(token[0]) for token in tokens}))
     longest = "|".join(
         rf"(?<!\w){re.escape(token)}(?!\w)" if token in words else re.escape(token)
         for token in sorted(tokens, key=lambda token: (-len(token), token))
     )
+    if not tokens & words:  # alternatives that begin with characters: `re` looks for those first by itself
+        return re.compile(longest)
+    # Looking at the first character first keeps a search over hundreds of tokens fast.
+    first = "".join(sorted({re.escape(token[0]) for token in tokens}))
     return re.compile(f"(?=[{first}])(?:{longest})")
 
 

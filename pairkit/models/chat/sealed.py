@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from pairkit.models.chat.hidden import LAST, Rendered, restore
 from pairkit.models.panic import panics_as_errors
@@ -39,7 +40,7 @@ class Sealed:
         from tokenizers import Tokenizer
 
         try:
-            content = json.loads(backend.to_str())
+            content = orjson.loads(backend.to_str())
         except Exception:  # of a component written in Python; tokenizers raises no other type
             return None
         # Random, so that no text can be made to contain one.
@@ -52,7 +53,7 @@ class Sealed:
                 token |= {"content": names[token["content"]], "normalized": False, "single_word": False}
             real[token["content"]] = token["id"]
         content |= {"truncation": None, "padding": None, "model": _renamed(content["model"], names)}
-        copy = Tokenizer.from_str(json.dumps(content))
+        copy = Tokenizer.from_buffer(orjson.dumps(content))
         # Added tokens of the copy may have other ids than those of the tokenizer.
         own = copy.get_vocab(with_added_tokens=True)
         ids = {own[name]: number for name, number in real.items()}

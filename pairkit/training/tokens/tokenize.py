@@ -182,14 +182,17 @@ def _prompt(beginning: list[int], history: _Ids) -> _Ids:
 def _joined(format: ChatFormat, parts: Sequence[Part], texts: Iterator[list[int]]) -> _Ids:
     """Join the parts of a column; `texts` yields the ids of those whose ids are not known."""
     ids: list[int] = []
-    mask: list[bool] = []
+    counted: list[tuple[int, int]] = []  # of each part, how many ids do not count, and how many then do
     for each in parts:
         own = list(each.ids) if each.ids is not None else next(texts)
         hidden = 0 if each.thought is None else thought_length(format.tokenizer, own, *each.thought)
         own += each.end
         ids += own
-        mask += [each.scored and position >= hidden for position in range(len(own))]
-    return _Ids(ids, None if all(mask) else mask)
+        hidden = min(hidden, len(own)) if each.scored else len(own)
+        counted.append((hidden, len(own) - hidden))
+    if not any(hidden for hidden, _ in counted):
+        return _Ids(ids, None)
+    return _Ids(ids, [place >= hidden for hidden, rest in counted for place in range(hidden + rest)])
 
 
 def _different(columns: list[tuple[Completion, _Ids]], counts: Counter[str]) -> list[tuple[Completion, _Ids]]:
