@@ -22,6 +22,8 @@ export function body(completion, hits) {
 export function code(text) {
   const shown = block(laidOut(text), { label: "JSON" });
   shown.classList.add("code");
+  // It scrolls, and so has to be reached with the keyboard.
+  for (const [name, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", "JSON"]]) shown.setAttribute(name, value);
   return shown;
 }
 
