@@ -66,7 +66,7 @@ export function scores(completion) {
   const named = Object.entries(completion.scores ?? {});
   if (completion.score === null && !named.length) return null;
   const entry = (name, value, main) =>
-    make("li", { class: main ? "main" : null }, make("span", {}, name), make("b", {}, number(value)));
+    make("li", { class: main ? "main" : null }, make("span", {}, name), " ", make("b", {}, number(value)));
   return make(
     "ul",
     { class: "scores", "aria-label": "Scores" },
