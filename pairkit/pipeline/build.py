@@ -111,8 +111,9 @@ def build(
             work = Work(recipe, keys, kept, next_unit, calls, retry_failed)
             opens = partial(_executor, cluster=cluster, workers=workers)
             total = _write_shards(claimed, opened, inputs, closed, work, opens, identity)
-            if is_about_others(total.nested()):
-                raise _of_other_data(opened, total, recipe)
+            for block in recipe.rankings:
+                if isinstance(block, HumanRank) and is_about_others(total.nested()):
+                    raise _of_other_data(block.path, opened, total)
             # Not published, because a dataset without a set only fails later, in training.
             if total.counts["mine.sets_out"] == 0:
                 judges = failed_judges.report(recipe, total.nested(), claimed)
@@ -278,8 +279,7 @@ def _nothing_usable(
     return NothingUsable(f"{where}: no usable candidate set in {rows:,} rows{detail}{hint}")
 
 
-def _of_other_data(opened: Opened, total: Contents, recipe: BuildRecipe) -> InputError:
-    path = next(block.path for block in recipe.rankings if isinstance(block, HumanRank))
+def _of_other_data(path: Path, opened: Opened, total: Contents) -> InputError:
     return NothingUsable(
         f"rank.path {path}: the annotations are of other data: none is about one of the "
         f"{total.counts['source.rows']:,} rows of {opened.source.name}; give those of a dataset with these "
