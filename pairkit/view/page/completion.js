@@ -22,6 +22,8 @@ export function body(completion, hits) {
 export function code(text) {
   const shown = block(laidOut(text), { label: "JSON" });
   shown.classList.add("code");
+  // It scrolls, and so has to be reached with the keyboard.
+  for (const [name, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", "JSON"]]) shown.setAttribute(name, value);
   return shown;
 }
 
@@ -64,7 +66,7 @@ export function scores(completion) {
   const named = Object.entries(completion.scores ?? {});
   if (completion.score === null && !named.length) return null;
   const entry = (name, value, main) =>
-    make("li", { class: main ? "main" : null }, make("span", {}, name), make("b", {}, number(value)));
+    make("li", { class: main ? "main" : null }, make("span", {}, name), " ", make("b", {}, number(value)));
   return make(
     "ul",
     { class: "scores", "aria-label": "Scores" },

@@ -90,13 +90,21 @@ export function createList(scroller, { fetchPage, renderRow, onOpen, onMove }) {
   function place(index, shift) {
     const row = rowAt(index);
     if (!options.has(index) || options.get(index).row !== row) {
-      options.get(index)?.element.remove();
-      options.set(index, { row, element: option(index, row) });
-      scroller.append(options.get(index).element);
+      const made = option(index, row);
+      const before = options.get(index)?.element;
+      // In the order of the rows, which is the order in which they are read out.
+      if (before) before.replaceWith(made);
+      else scroller.insertBefore(made, next(index));
+      options.set(index, { row, element: made });
     }
     const { element } = options.get(index);
     element.setAttribute("aria-selected", String(index === selected));
     element.style.transform = `translateY(${Math.round(shift + index * ROW)}px)`;
+  }
+
+  function next(index) {
+    const later = [...options.keys()].filter((other) => other > index);
+    return later.length ? options.get(Math.min(...later)).element : null;
   }
 
   function option(index, row) {

@@ -36,7 +36,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
     current = 0;
     labels?.open(set, order, cards);
     const list = make("ol", { class: "completions" });
-    place.replaceChildren(
+    const parts = [
       head(),
       section("Prompt", conversation(set.prompt, hits), tools()),
       section(plural(set.completions.length, "completion"), toolbar(), labels?.element, list),
@@ -44,7 +44,8 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       runSection(set, onPosition),
       beside(),
       metadata(),
-    );
+    ];
+    place.replaceChildren(...parts.filter(Boolean));
     arrange();
     place.scrollTop = 0;
     place.setAttribute("aria-label", `Set ${visible(set.set_id)}`);

@@ -124,7 +124,10 @@ def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
     page.keyboard.press("a")
     page.get_by_role("button", name="maria: 1 ordered").click()
     rows = page.get_by_role("dialog", name="Agreement").locator("tbody tr")
-    table = {cells[0]: cells[1:3] for cells in (row.inner_text().split("\t") for row in rows.all())}
+    rows.first.wait_for()
+    table = {
+        cells[0]: cells[1:3] for cells in (row.locator("th, td").all_text_contents() for row in rows.all())
+    }
     assert table["rank"] == ["3", "100 %"]
     assert table["clear"] == ["3", "100 %"]
     assert table["true"] == ["3", "0 %"]

@@ -31,6 +31,8 @@ def test_everything_of_a_set_is_shown_best_first(running: Running, open_page: Op
     ):
         assert part in text.replace("\n", " "), part
     assert "noise:token_swap" in cards.nth(3).inner_text()
+    shown = page.locator("#set").inner_text()
+    assert not any(word in shown for word in ("null", "undefined", "[object", "NaN"))
 
 
 def test_differences_from_the_chosen_completion(running: Running, open_page: Open) -> None:
