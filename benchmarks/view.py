@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from machine import machine
 
-from build import machine
 from pairkit.arrow import listed, repeat, structs
 from pairkit.dataset.parquet import open_writer
 from pairkit.schema import COMPLETION, MESSAGE, SCORES, SETS
