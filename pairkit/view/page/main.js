@@ -354,6 +354,8 @@ async function start() {
     }
   }
   state = read(location.hash);
+  // Somebody may have begun to type before there was an answer.
+  state.text = byId("text").value.trim() || state.text;
   build();
   await refresh();
   await openCurrent();
