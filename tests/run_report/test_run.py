@@ -180,6 +180,11 @@ def test_a_record_of_another_form_is_one_line(tmp_path: Path, change: dict[str, 
         report([run], tmp_path / "page.html")
 
 
+def test_a_plan_without_the_margins_of_its_loss_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json: is damaged \(KeyError: 'gamma'"):
+        report([write_run(tmp_path / "run", {"name": "simpo"})], tmp_path / "page.html")
+
+
 @pytest.mark.parametrize(("key", "value"), [("loss", 10**400), ("step", 10**30)])
 def test_numbers_beyond_all_bounds_are_one_line(tmp_path: Path, key: str, value: int) -> None:
     run = write_run(tmp_path / "run")
