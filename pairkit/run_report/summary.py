@@ -17,6 +17,7 @@ from pairkit.run_report.series import Colors, series
 
 # What has no log-probs, in words.
 NOUNS = {"reward": "a reward model", "pairrm": "a PairRM"}
+TILE = 7  # characters of a number that a tile has room for
 OPEN = 12  # settings that differ, up to which their table is not folded
 
 
@@ -105,12 +106,13 @@ def _warnings(settings: Sequence[Setting]) -> list[Html]:
 
 
 def _last(settings: Sequence[Setting]) -> list[Html]:
-    """Show the last numbers that there are: of one setting as tiles, of several in a table."""
+    """Show the last numbers that there are: of one run as tiles, of several in a table."""
     values = {number: [_value(setting, number) for setting in settings] for number in (*LAST, SPEED)}
     shown = {number: found for number, found in values.items() if any(found)}
     if not shown:
         return []
-    if len(settings) == 1:
+    # What is longer, as with the deviation over seeds, breaks a tile into lines.
+    if len(settings) == 1 and all(len(found[0]) <= TILE for found in shown.values()):
         return [tiles({number.title: found[0] for number, found in shown.items()})]
     rows = [[text(number.title), *map(text, found)] for number, found in shown.items()]
     headers = ["at the end", *(setting.name for setting in settings)]

@@ -278,3 +278,10 @@ def test_a_text_that_is_missing_is_empty(tmp_path: Path) -> None:
         rows = [{**row, "text": None, "prompt": None, "sample": None} for row in table.to_pylist()]
         pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
     report([run], tmp_path / "page.html")
+
+
+def test_numbers_with_a_deviation_are_in_a_table_and_not_in_tiles(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "dpo" / f"seed-{seed}", seed=seed) for seed in (0, 1)]
+    for given, in_tiles in ((runs[:1], True), (runs, False)):
+        report(given, tmp_path / "page.html")
+        assert ('class="tile"' in (tmp_path / "page.html").read_text()) == in_tiles
