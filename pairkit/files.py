@@ -153,7 +153,9 @@ def undamaged(path: Path, advice: str) -> Iterator[None]:
         yield
     except PairkitError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         kind = f"{type(error).__name__}: {error}"[:200]
         raise InputError(f"{path}: is damaged ({kind}); {advice}") from error
     except OSError as error:

@@ -256,6 +256,7 @@ def _shares(axes: Axes, panel: Shares) -> None:
         below = above
     axes.set_ylim(0, 100)
     axes.margins(x=0)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.grid(visible=False)
 
 

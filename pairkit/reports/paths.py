@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.ticker import MaxNLocator
 
 from pairkit.intervals import Interval
-from pairkit.reports.canvas import STYLE, SURFACE, captioned, draw_axes, in_two_widths, svg
+from pairkit.reports.canvas import STYLE, SURFACE, WIDE, captioned, draw_axes, in_two_widths, svg
 from pairkit.reports.html import Html
 
 
@@ -61,4 +62,6 @@ def _drawn(title: str, lines: Sequence[Path], labels: tuple[str, str], width: fl
                 )  # fmt: skip
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
+        if width < WIDE:  # where labels of small numbers would cover each other
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         return svg(figure, title)

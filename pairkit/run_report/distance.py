@@ -12,6 +12,7 @@ from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import REFERENCE, unrecorded, without_pairs
+from pairkit.run_report.run import in_both
 from pairkit.run_report.samples import score
 from pairkit.run_report.series import (
     KINDS,
@@ -68,8 +69,10 @@ def _gaps(setting: Setting, step: int) -> tuple[float, float, float] | None:
         if step not in run.pairs:
             continue
         sets = run.sets(step, "train")
-        before = run.before(step)
-        counts = sets.drawn if before is None else sets.drawn - run.sets(before, "train").drawn
+        counts = sets.drawn
+        if (first := run.before(step)) is not None:
+            before, sets = in_both(run.sets(first, "train"), sets)
+            counts = sets.drawn - before.drawn
         draws = counts[:, 1:][sets.mask[:, 1:]]
         values.append(sets.differences(sets.reference))
         weights.append(draws if np.nansum(draws) > 0 else np.ones(len(draws)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pairkit.losses.sampling import candidate_weights
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import logps, loss_of
-from pairkit.run_report.run import Run, Sets
+from pairkit.run_report.run import Run, Sets, in_both
 
 INTERVALS = 20
 DRAWN = "drawn_"  # the metrics of a step, by origin
@@ -67,7 +67,7 @@ def _of_pairs(run: Run, parts_of: Callable[[Run, Sets], npt.NDArray[np.object_]]
     for last in sorted(run.pairs):
         if (first := run.before(last)) is None:
             continue
-        before, sets = (run.sets(step, "train") for step in (first, last))
+        before, sets = in_both(run.sets(first, "train"), run.sets(last, "train"))
         new = np.where(sets.mask, np.nan_to_num(sets.drawn - before.drawn), 0.0).clip(min=0)
         drawn = new > 0
         by_part: Counter[str] = Counter()
@@ -89,7 +89,7 @@ def _of_metrics(run: Run) -> Counts:
     steps = sorted({entry["step"] for entry in run.entries if entry["kind"] == "train"})
     origins = {
         key.removeprefix(DRAWN): run.values("train", key)
-        for key in sorted({key for entry in run.entries for key in entry if key.startswith(DRAWN)})
+        for key in sorted(key for key in set().union(*run.entries) if key.startswith(DRAWN))
     }
     counts = {}
     before = 0

@@ -40,7 +40,8 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
     Raises:
         InputError: a named directory without evaluations, or a damaged one.
     """
-    owners: dict[Path, Setting | None] = {}
+    found: list[tuple[Evaluation, Path, Setting | None]] = []
+    known: set[Path] = set()
     for path in named:
         below = _evaluations(path, _BELOW)
         if not below:
@@ -49,20 +50,17 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
                 if path.is_dir()
                 else f"{path}: no such directory"
             )
-        for folder in below:
-            owners[folder] = _owner(folder, settings)
-    known = {folder.resolve() for folder in owners}
+        found += [(read_run(folder), folder, _owner(folder, settings)) for folder in below]
+        known |= {folder.resolve() for folder in below}
     runs = [run for setting in settings for run in setting.runs]
     beside = {folder.resolve() for run in runs for folder in _evaluations(run.folder, _BESIDE)}
     for folder in sorted(beside - known):
         try:
-            owner = _owner(folder, settings)
+            if owner := _owner(folder, settings):
+                found.append((read_run(folder), folder, owner))
         except InputError as error:  # of whichever run it is, nobody has asked for it
             warn(f"{error}; it is left out")
-            continue
-        if owner:
-            owners[folder] = owner
-    return _by_benchmark({folder: owners[folder] for folder in sorted(owners)}, settings)
+    return _by_benchmark({folder: (each, owner) for each, folder, owner in found}, settings)
 
 
 def _evaluations(path: Path, patterns: Sequence[str]) -> list[Path]:
@@ -100,10 +98,12 @@ def _named(folder: Path, run: Run) -> bool:
     return home.name in (folder.resolve().name, above[-1] if above and last == MODEL else last)
 
 
-def _by_benchmark(owners: Mapping[Path, Setting | None], settings: Sequence[Setting]) -> list[Benchmark]:
+def _by_benchmark(
+    found: Mapping[Path, tuple[Evaluation, Setting | None]], settings: Sequence[Setting]
+) -> list[Benchmark]:
     groups: dict[str, dict[str, list[Evaluation]]] = {}
-    for folder, owner in owners.items():
-        evaluation = _whole(read_run(folder))
+    for folder, (each, owner) in sorted(found.items(), key=lambda item: item[0]):
+        evaluation = _whole(each)
         results = evaluation.results
         benchmark = f"{results['benchmark']} {results['version'] or ''}".rstrip()
         by_name = groups.setdefault(benchmark, {})

@@ -187,9 +187,10 @@ def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
         if (stapo := setting.part("stapo")) and stapo["logit"] == "simpo":
             bands.append((stapo["left_margin"], stapo["right_margin"], MUTED))
     title, reproduces = "Log-probs per token over the steps", "StaPO, Fig. 3"
+    gap = "their gap, with the margins of StaPO" if bands else "their gap"
     panels = [
         [Curves("chosen (solid) and rejected (dashed)", lines, "nats per token")],
-        [Curves("their gap, with the margins of StaPO", gaps, "nats per token", True, bands)],
+        [Curves(gap, gaps, "nats per token", True, bands)],
     ]
     drawing = grid(
         caption(2, title, reproduces),

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from pairkit.errors import RecipeError
+from pairkit.files import undamaged
 from pairkit.imports import only_named
 from pairkit.intervals import Floats
 from pairkit.losses import Logps, Loss, WeightedSum
 from pairkit.losses.building import build
 from pairkit.reports.canvas import label
 from pairkit.run_report.find import Setting
-from pairkit.run_report.run import Run, Sets
+from pairkit.run_report.run import ADVICE, Run, Sets
+from pairkit.training.output.layout import RECORD
 from pairkit.training.step.objective import Inputs, apply
 
 BINS = 40
@@ -120,10 +122,10 @@ def per_token(loss: Loss | WeightedSum) -> bool:
     """Return whether what the loss compares is per token: whether longer texts of equal sums change it."""
 
     def of(length: float) -> Floats:
-        zeros = {name: np.zeros((1, 2)) for name in ("token_kl", "rank", "drawn")}
-        sums = {"logp": np.array([[-2.0, -3.0]]), "reference": np.array([[-1.0, -1.5]])}
+        sums = np.array([[-2.0, -3.0]]), np.array([[-1.0, -1.5]])
         mask, origin = np.ones((1, 2), np.bool_), np.full((1, 2), "", object)
-        return contrasts(loss, Sets(mask, length=np.full((1, 2), length), origin=origin, **sums, **zeros))
+        numbers = (*sums, np.zeros((1, 2)), np.full((1, 2), length), *np.zeros((2, 1, 2)))
+        return contrasts(loss, Sets._make([mask, *numbers, origin, origin[0, :1]]))
 
     return not np.allclose(of(1.0), of(2.0))
 
@@ -133,7 +135,8 @@ def margins_of(setting: Setting) -> tuple[float, ...]:
     # Of a sum the first part, whose contrast it is.
     name = str(setting.loss["name"]).partition("+")[0].partition(":")[0]
     part = setting.part(name)
-    return MARGINS[name](part) if name in MARGINS and part else ()
+    with undamaged(setting.first.folder / RECORD, ADVICE):
+        return MARGINS[name](part) if name in MARGINS and part else ()
 
 
 def nearest(run: Run, fractions: Sequence[float]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +38,7 @@ class Run:
         entries: the lines of its metrics.
         pairs, samples: its files, by step.
         segments: of an online training what it wrote of each finished one.
+        planned: steps that it takes in all, None where that is not known.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Run:
     pairs: Mapping[int, Path]
     samples: Mapping[int, Path]
     segments: Sequence[Mapping[str, Any]] = ()
+    planned: int | None = None
     # Kept, because several figures are drawn from one file, and from one number.
     _read: dict[tuple[int, str], Sets] = field(default_factory=dict, repr=False, compare=False)
     _columns: dict[tuple[str, ...], Column] = field(default_factory=dict, repr=False, compare=False)
@@ -58,6 +60,21 @@ class Run:
     def trains(self) -> str:
         """What the loss trains: policy, reward or pairrm."""
         return trained_by(str(self.loss["name"]))
+
+    @property
+    def taken(self) -> int:
+        """The last step that is recorded."""
+        return max((entry["step"] for entry in self.entries), default=0)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether more steps were planned than are recorded."""
+        return self.planned is not None and self.taken < self.planned
+
+    @property
+    def warnings(self) -> Sequence[Mapping[str, Any]]:
+        """The signs of collapse that it has found."""
+        return self._of_kind("warning")
 
     def epoch(self, step: int) -> float:
         """Return the epochs that `step` steps take."""
@@ -70,22 +87,16 @@ class Run:
         """
         if (kind, *keys) not in self._columns:
             with undamaged(self.folder / METRICS, ADVICE):
-                # Of a step that is there twice, as the end and the beginning of two segments, the last entry.
-                self._columns[kind, *keys] = column_of(dict(self._differences(kind, keys)))
+                entries = [entry for entry in self._of_kind(kind) if all(map(entry.__contains__, keys))]
+                first, *others = (numbers_of([entry[key] for entry in entries]) for key in keys)
+                steps = np.array([entry["step"] for entry in entries], np.int64)
+                self._columns[kind, *keys] = _ascending(steps, first - sum(others))
         return self._columns[kind, *keys]
 
     def values(self, kind: str, *keys: str) -> dict[int, float]:
         """Return what `column` does, by step."""
         steps, values = self.column(kind, *keys)
         return dict(zip(steps.tolist(), values.tolist(), strict=True))
-
-    def _differences(self, kind: str, keys: Sequence[str]) -> Iterator[tuple[int, float]]:
-        key, *others = keys
-        for entry in self._of_kind(kind):
-            # The second test is of a generator, which is slow where there are 100,000 entries.
-            if key in entry and (not others or all(other in entry for other in others)):
-                value = number_of(entry[key])
-                yield entry["step"], value - sum(number_of(entry[other]) for other in others)
 
     def _of_kind(self, kind: str) -> Sequence[Mapping[str, Any]]:
         if not self._by_kind:
@@ -128,8 +139,13 @@ class Column(NamedTuple):
 def column_of(values: Mapping[int, float]) -> Column:
     """Return values by step as a column."""
     steps = np.fromiter(values, np.int64, len(values))
-    order = np.argsort(steps)
-    return Column(steps[order], np.fromiter(values.values(), np.float64, len(values))[order])
+    return _ascending(steps, np.fromiter(values.values(), np.float64, len(values)))
+
+
+def _ascending(steps: npt.NDArray[np.int64], values: Floats) -> Column:
+    # Of a step that is there twice, as the end and the beginning of two segments, the last value.
+    places = len(steps) - 1 - np.unique(steps[::-1], return_index=True)[1]
+    return Column(steps[places], values[places])
 
 
 class Sets(NamedTuple):
@@ -146,11 +162,27 @@ class Sets(NamedTuple):
     rank: Floats
     drawn: Floats
     origin: npt.NDArray[np.object_]
+    key: npt.NDArray[np.object_]  # what each set is known by, `[B]`
 
     def differences(self, values: Floats) -> Floats:
         """Return chosen minus rejected, for each pair of a chosen completion and another one of its set."""
         pairs: Floats = (values[:, :1] - values)[:, 1:][self.mask[:, 1:]]
         return pairs
+
+    def of(self, rows: npt.NDArray[np.intp]) -> Sets:
+        """Return some of the sets."""
+        return Sets._make(values[rows] for values in self)
+
+
+def in_both(first: Sets, second: Sets) -> tuple[Sets, Sets]:
+    """Return the sets that two files have in common: a run that is resumed may record others."""
+    if np.array_equal(first.key, second.key):
+        return first, second
+    _, rows, others = np.intersect1d(first.key, second.key, return_indices=True)
+    width = int(first.mask[rows].sum(axis=1).max(initial=1))
+    both = (each.of(places) for each, places in ((first, rows), (second, others)))
+    one, other = (Sets._make([*(values[:, :width] for values in each[:-1]), each.key]) for each in both)
+    return one, other
 
 
 def read_run(folder: Path) -> Run:
@@ -162,20 +194,25 @@ def read_run(folder: Path) -> Run:
         examples = int(counts.get("pairs", counts["used"]))
         loss = {"name": str(plan["loss"]["name"]), **plan["loss"]}
         negatives = dict(plan.get("negatives") or {})
-        # Read here, so that what misses in a record is an error of its file.
+        # Read here, so that what misses in a record, or has another form, is an error of its file.
         names = [recipe[key] for key in ("seed", "sets_per_step", "train_split", "eval_split", "record")]
         if not examples or not isinstance(names[1], int):
             raise ValueError("it has no sets")
+        for name in ("loss", "record", "optimizer"):
+            if not isinstance(recipe[name], Mapping):
+                raise TypeError(f"{name} is not an object")
+        numbers_of([recipe["optimizer"].get(name) for name in ("learning_rate", "max_grad_norm")])
+        numbers_of([loss.get("beta"), plan.get("steps")])
     pairs, samples = (
         {_step(path): path for path in sorted(_files(folder / name))} for name in (PAIRS, SAMPLES)
     )
     entries = read_entries(folder / METRICS, ADVICE)
-    return Run(folder, recipe, loss, negatives, examples, entries, pairs, samples)
+    return Run(folder, recipe, loss, negatives, examples, entries, pairs, samples, planned=plan.get("steps"))
 
 
 def _files(folder: Path) -> Iterator[Path]:
     # A person's copies have other names.
-    return (path for path in folder.glob("step-*.parquet") if path.stem.removeprefix("step-").isdigit())
+    return (path for path in folder.glob("step-*.parquet") if re.fullmatch(r"step-[0-9]{1,18}", path.stem))
 
 
 def _step(path: Path) -> int:
@@ -184,11 +221,17 @@ def _step(path: Path) -> int:
 
 def number_of(value: object) -> float:
     """Return a number of a record, NaN for one that was not finite. Raises `TypeError` for another value."""
-    if value is None:  # not finite
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value) if math.isfinite(value) else math.nan
+    return float(numbers_of([value])[0])
+
+
+def numbers_of(values: Sequence[object]) -> Floats:
+    """Return numbers of a record, `[values]`, as `number_of` does each."""
+    # At once, because a long run has millions.
+    if others := set(map(type, values)) - {int, float, type(None)}:
+        other = next(value for value in values if type(value) in others)
+        raise TypeError(f"{other!r} is not a number")
+    array = np.array(values, np.float64)  # null, for one that was not finite, is NaN
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _read(path: Path, schema: pa.Schema, names: Sequence[str]) -> pa.Table:
@@ -246,4 +289,15 @@ def _sets(path: Path, split: str) -> Sets:
             rank=numbers("rank"),
             drawn=numbers("drawn"),
             origin=spread(origins, "", object),
+            key=_keys(rows["set_id"].to_pylist(), column, begins),
         )
+
+
+def _keys(
+    ids: Sequence[str], column: npt.NDArray[np.int32], begins: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.object_]:
+    """Return a set's id with its columns, because a set may be recorded as several pairs."""
+    first = np.flatnonzero(begins)
+    parts = np.split(column, first[1:]) if len(first) else []
+    keys = [f"{ids[place]} {part.tolist()}" for place, part in zip(first.tolist(), parts, strict=True)]
+    return np.array(keys, dtype=object)

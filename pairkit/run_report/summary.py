@@ -10,13 +10,14 @@ import numpy as np
 
 from pairkit.files import flat_keys
 from pairkit.reports.canvas import list_colors
-from pairkit.reports.html import Html, details, paragraph, section, table, text, tiles
+from pairkit.reports.html import Html, badge, details, paragraph, section, table, text, tiles
 from pairkit.reports.html import settings as list_settings
 from pairkit.run_report.find import Setting
 from pairkit.run_report.series import Colors, series
 
 # What has no log-probs, in words.
 NOUNS = {"reward": "a reward model", "pairrm": "a PairRM"}
+TILE = 7  # characters of a number that a tile has room for
 OPEN = 12  # settings that differ, up to which their table is not folded
 
 
@@ -34,7 +35,8 @@ def _share(value: float) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:.4g}"
+    # Of small ones fewer digits, because their zeros take room.
+    return f"{value:.4g}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
 def _signed(value: float) -> str:
@@ -62,7 +64,7 @@ def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: st
             text(setting.name),
             text(_loss(setting.first.recipe["loss"])),
             text(float(flat[setting.name].get("optimizer.learning_rate") or 0)),
-            text(max((entry["step"] for entry in setting.first.entries), default=0)),
+            text(_steps(setting)),
             text(setting.first.recipe["sets_per_step"]),
             text(", ".join(str(run.recipe["seed"]) for run in setting.runs)),
         ]
@@ -73,18 +75,44 @@ def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: st
         table(headers, rows, numeric=(2, 3, 4)),
         *_last(settings),
         *_not_policies(settings),
+        *_warnings(settings),
         _differences(flat),
     ]
     return section(title, *blocks, anchor=anchor)
 
 
+def _steps(setting: Setting) -> str:
+    """Return the steps that a setting has taken, each number of its seeds once, and of how many."""
+    taken = [f"{run.taken} of {run.planned}" if run.unfinished else f"{run.taken}" for run in setting.runs]
+    return ", ".join(dict.fromkeys(taken))
+
+
+def _warnings(settings: Sequence[Setting]) -> list[Html]:
+    """Say which runs have not ended, which steps were skipped, and what a run has warned of."""
+    found = []
+    for setting in settings:
+        for run in setting.runs:
+            name = setting.name if len(setting.runs) == 1 else f"{setting.name}, {run.folder.name}"
+            if run.unfinished:
+                taken = f"{run.taken} of {run.planned} steps"
+                found.append(f"{name} has taken {taken}: it is still trained, or has stopped.")
+            # The metric counts from the first step on.
+            if skipped := int(np.nanmax(run.column("train", "skipped").values, initial=0)):
+                found.append(
+                    f"{name}: {skipped:,} skipped steps, of a loss or gradients that were not finite."
+                )
+            found += [f"{name}, step {entry['step']}: {entry.get('says')}" for entry in run.warnings]
+    return [Html(f'<p class="note">{badge("note", "flat")} {text(sentence)}</p>') for sentence in found]
+
+
 def _last(settings: Sequence[Setting]) -> list[Html]:
-    """Show the last numbers that there are: of one setting as tiles, of several in a table."""
+    """Show the last numbers that there are: of one run as tiles, of several in a table."""
     values = {number: [_value(setting, number) for setting in settings] for number in (*LAST, SPEED)}
     shown = {number: found for number, found in values.items() if any(found)}
     if not shown:
         return []
-    if len(settings) == 1:
+    # What is longer, as with the deviation over seeds, breaks a tile into lines.
+    if len(settings) == 1 and all(len(found[0]) <= TILE for found in shown.values()):
         return [tiles({number.title: found[0] for number, found in shown.items()})]
     rows = [[text(number.title), *map(text, found)] for number, found in shown.items()]
     headers = ["at the end", *(setting.name for setting in settings)]
@@ -103,7 +131,10 @@ def _value(setting: Setting, number: Last) -> str:
     if not np.isfinite(mean):
         return "not finite"
     spread = "" if found.deviation is None else number.written(float(found.deviation[-1])).lstrip("+")
-    return f"{number.written(mean)} ± {spread}" if spread else number.written(mean)
+    value = f"{number.written(mean)} ± {spread}" if spread else number.written(mean)
+    # A run that is still trained has no number of its end yet, and may have one of its start alone.
+    step = found.steps[-1]
+    return value if step == setting.first.taken else f"{value} (step {step})"
 
 
 def _not_policies(settings: Sequence[Setting]) -> list[Html]:

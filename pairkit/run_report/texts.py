@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from json import dumps
 from typing import Any, NamedTuple
 
 from pairkit.reports.canvas import captioned
@@ -14,17 +15,20 @@ from pairkit.run_report.series import Colors, Figure, Row, caption
 
 COUNT = 8  # prompts
 TITLE = "Samples to the same prompts"
-NO_COMMON = "its samples are of other prompts than those of the first setting"
+NO_COMMON = "its samples are of other prompts than those of the settings before it"
 ADVICE = "compare runs with the same held-out sets"
+
+# Set, number of the sample, and prompt: sets of other data may have the same ids.
+Key = tuple[str, int, str]
 
 
 class Written(NamedTuple):
-    """What a model wrote: a name for its column, and its samples by set and number."""
+    """What a model wrote: a name for its column, and its samples."""
 
     setting: str
     name: str
     step: int
-    samples: Mapping[tuple[str, int], Mapping[str, Any]]
+    samples: Mapping[Key, Mapping[str, Any]]
 
 
 def samples_side_by_side(settings: Sequence[Setting], colors: Colors) -> Figure:
@@ -34,22 +38,30 @@ def samples_side_by_side(settings: Sequence[Setting], colors: Colors) -> Figure:
     """
     missing: dict[str, str] = {}
     columns: list[Written] = []
+    common: Mapping[Key, object] = {}
     for setting in settings:
         written = list(_written(setting, both=len(settings) == 1))
         if not written:
             missing[setting.name] = NO_SAMPLES
-        elif columns and not written[0].samples.keys() & columns[0].samples.keys():
+            continue
+        shared = {
+            key: None
+            for key in (common or written[0].samples)
+            if all(key in each.samples for each in written)
+        }
+        if columns and not shared:
             missing[setting.name] = f"{NO_COMMON}: {ADVICE}"
         else:
             columns += written
-    keys = _prompts(columns)
+            common = shared
+    keys = sorted(common, key=lambda key: key[1])[:COUNT]
     rows: list[Row] = []
     blocks = []
     for key in keys:
         texts = [each.samples[key] for each in columns]
         blocks.append(
             side_by_side(
-                texts[0]["prompt"],
+                texts[0]["prompt"] or [],
                 [
                     Column(each.name, sample["text"], _note(sample))
                     for each, sample in zip(columns, texts, strict=True)
@@ -79,17 +91,12 @@ def _written(setting: Setting, *, both: bool) -> Iterator[Written]:
         return
     first, last = min(run.samples), max(run.samples)
     for step in dict.fromkeys((first, last)) if both else (last,):
-        samples = {(str(row["set_id"]), int(row["sample"])): row for row in run.written(step, texts=True)}
+        samples = {
+            (str(row["set_id"]), row["sample"] or 0, dumps(row["prompt"])): {**row, "text": row["text"] or ""}
+            for row in run.written(step, texts=True)
+        }
         when = f"step {step}" if step else "before training"
         yield Written(setting.name, when if both else f"{setting.name}, {when}", step, samples)
-
-
-def _prompts(columns: Sequence[Written]) -> list[tuple[str, int]]:
-    """Return the first prompts that all have a sample of, each once where there are enough."""
-    if not columns:
-        return []
-    common = [key for key in columns[0].samples if all(key in each.samples for each in columns)]
-    return sorted(common, key=lambda key: key[1])[:COUNT]
 
 
 def _note(sample: Mapping[str, Any]) -> str:

@@ -84,6 +84,19 @@ def test_a_damaged_evaluation_that_nobody_named_is_left_out(
         owners(tmp_path, tmp_path / "eval" / "before")
 
 
+def test_an_evaluation_that_is_still_written_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "train" / "dpo")
+    written(tmp_path / "eval" / "gsm8k" / "dpo")
+    half = written(tmp_path / "eval" / "ifeval" / "dpo") / "scores.parquet"
+    half.write_bytes(half.read_bytes()[:100])
+    assert owners(tmp_path) == {"dpo": ["eval/gsm8k/dpo"]}
+    assert "it is left out" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match=r"scores\.parquet"):
+        owners(tmp_path, tmp_path / "eval" / "ifeval")
+
+
 def test_evaluations_of_seeds_are_known_by_their_setting(tmp_path: Path) -> None:
     for name in ("dpo", "mcpo"):
         for seed in (0, 1):

@@ -142,7 +142,8 @@ def test_the_share_within_two_margins(
     ],
 )
 def test_margins_are_where_the_loss_needs_a_pair(loss: dict[str, Any], expected: tuple[float, ...]) -> None:
-    named = Setting("any", (SimpleNamespace(loss=build(**loss).describe()),))  # type: ignore[arg-type]
+    run = SimpleNamespace(loss=build(**loss).describe(), folder=Path())
+    named = Setting("any", (run,))  # type: ignore[arg-type]
     assert margins_of(named) == pytest.approx(expected)
 
 

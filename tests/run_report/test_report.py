@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.parsed_page import Page
 from support.recorded import write_run
@@ -249,3 +251,37 @@ def test_files_of_a_long_run_have_every_step(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(file))) == 1002  # two of evaluations
     shown = "".join(Page((tmp_path / "page.html").read_text()).text)
     assert "The first 200 of 1,002 rows; --csv and --json write all of them." in shown
+
+
+def test_what_went_wrong_in_a_run_is_said_first(tmp_path: Path) -> None:
+    """A run that is still trained has no number of its end, and its last evaluation is of its start."""
+    whole, other = write_run(tmp_path / "whole", steps=6), write_run(tmp_path / "other", steps=6)
+    path = other / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [{**line, "skipped": line["step"]} for line in lines if line["step"] < 3]
+    lines.append({"step": 2, "kind": "warning", "warning": "entropy", "says": "<b> its entropy collapses"})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report([whole, other], tmp_path / "page.html")
+    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    assert "other has taken 2 of 6 steps: it is still trained, or has stopped." in shown
+    assert "other: 2 skipped steps, of a loss or gradients that were not finite." in shown
+    assert "other, step 2: <b> its entropy collapses" in shown
+    assert "0.1 (step 6)" not in shown
+    assert "0.7 (step 0)" in shown  # the held-out loss of the one that is not at its end
+    assert "whole has taken" not in shown
+
+
+def test_a_text_that_is_missing_is_empty(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for path in (run / "samples").iterdir():
+        table = pq.read_table(path)
+        rows = [{**row, "text": None, "prompt": None, "sample": None} for row in table.to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+    report([run], tmp_path / "page.html")
+
+
+def test_numbers_with_a_deviation_are_in_a_table_and_not_in_tiles(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "dpo" / f"seed-{seed}", seed=seed) for seed in (0, 1)]
+    for given, in_tiles in ((runs[:1], True), (runs, False)):
+        report(given, tmp_path / "page.html")
+        assert ('class="tile"' in (tmp_path / "page.html").read_text()) == in_tiles

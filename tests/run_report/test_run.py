@@ -12,9 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.recorded import completions_of, lines_of, samples_of
+from support.recorded import completions_of, lines_of, samples_of, write_run
 
 from pairkit.errors import InputError
+from pairkit.run_report.distance import reference_gap
+from pairkit.run_report.drawn import by_kind, by_weight
+from pairkit.run_report.find import find
+from pairkit.run_report.report import report
 from pairkit.run_report.run import read_run
 
 
@@ -141,3 +145,58 @@ def test_copies_of_files_are_not_read(changed: Path) -> None:
     for name in ("step-000002-copy.parquet", "step-.parquet", "old.parquet"):
         (changed / "pairs" / name).write_bytes(b"")
     assert sorted(read_run(changed).pairs) == [0, 2, 4]
+
+
+def test_recorded_sets_of_a_resumed_run_are_compared_by_their_ids(tmp_path: Path) -> None:
+    """A run may be resumed with another record.report_sets; sets are then others, in another order."""
+    run = write_run(tmp_path / "run")
+    path = run / "pairs" / "step-000002.parquet"
+    table = pq.read_table(path)
+    rows = table.filter(pa.compute.equal(table["split"], "train")).to_pylist()
+    new = [{**row, "set_id": "new", "drawn": 7} for row in rows[:3]]
+    others = [{**rows[7], "set_id": "wide", "column": column} for column in (1, 2, 3)]
+    wide = [*rows[6:9], {**rows[6], "set_id": "wide"}, *others]
+    pq.write_table(pa.Table.from_pylist([*new, *wide, *rows[:3]], table.schema), path)
+    settings = find([run]).settings
+    (interval,) = by_kind(settings[0]).values()
+    assert interval == {"generated, rank 3": 4}  # two draws of each set that both files have
+    figure = reference_gap(settings, {"run": "#3b6fe0"})
+    assert {row["step"] for row in figure.tables["steps"]} == {0, 2}
+    assert by_weight(settings[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": None}, {"optimizer": {"learning_rate": "fast"}}, {"loss": "dpo"}, {"loss": None},
+        {"record": None},
+    ],
+)  # fmt: skip
+def test_a_record_of_another_form_is_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = write_run(tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "recipe": record["recipe"] | change}))
+    with pytest.raises(InputError, match=r"run\.json: is damaged"):
+        report([run], tmp_path / "page.html")
+
+
+def test_a_plan_without_the_margins_of_its_loss_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json: is damaged \(KeyError: 'gamma'"):
+        report([write_run(tmp_path / "run", {"name": "simpo"})], tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(("key", "value"), [("loss", 10**400), ("step", 10**30)])
+def test_numbers_beyond_all_bounds_are_one_line(tmp_path: Path, key: str, value: int) -> None:
+    run = write_run(tmp_path / "run")
+    entry = {"step": 3, "kind": "train", "loss": 1.0, key: value}
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl: is damaged \(OverflowError"):
+        report([run], tmp_path / "page.html")
+
+
+def test_files_of_no_step_are_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    for name in ("²³", "9" * 30, "copy"):
+        (run / "pairs" / f"step-{name}.parquet").write_text("")
+    assert sorted(read_run(run).pairs) == [0, 2]

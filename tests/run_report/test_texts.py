@@ -55,8 +55,8 @@ def test_samples_of_other_prompts_are_not_shown(tmp_path: Path) -> None:
     figure = samples_side_by_side(find(runs).settings, {"a": "#3b6fe0", "b": "#e07b39"})
     assert {row["setting"] for row in figure.tables["samples"]} == {"a"}
     assert figure.missing == {
-        "b": "its samples are of other prompts than those of the first setting: compare runs with the same "
-        "held-out sets"
+        "b": "its samples are of other prompts than those of the settings before it: compare runs with the "
+        "same held-out sets"
     }
 
 
@@ -66,3 +66,23 @@ def test_texts_of_models_are_text(tmp_path: Path, text: str) -> None:
     drawing = samples_side_by_side(settings, {"run": "#3b6fe0"}).drawing
     assert text not in drawing
     assert drawing.count("<ins>") == drawing.count("</ins>") == 5
+
+
+def test_a_set_of_other_data_is_told_by_its_prompt(tmp_path: Path) -> None:
+    """Sets of two datasets may have the same ids: a text must not stand below another text's prompt."""
+    runs = [write_run(tmp_path / name, text=name) for name in ("a", "b")]
+    figure = samples_side_by_side(find(runs).settings, {"a": "#3b6fe0", "b": "#e07b39"})
+    assert {row["setting"] for row in figure.tables["samples"]} == {"a"}
+    assert list(figure.missing) == ["b"]
+
+
+def test_a_setting_has_to_share_prompts_with_all_before_it(tmp_path: Path) -> None:
+    """Each of the others shares prompts with the first one, but not with one another."""
+    runs = [write_run(tmp_path / name) for name in ("a", "b", "c")]
+    for run, rows in ((runs[1], slice(0, 2)), (runs[2], slice(2, 5))):
+        for path in (run / "samples").iterdir():
+            table = pq.read_table(path)
+            pq.write_table(table.slice(rows.start, rows.stop - rows.start), path)
+    figure = samples_side_by_side(find(runs).settings, dict.fromkeys("abc", "#3b6fe0"))
+    assert [row["setting"] for row in figure.tables["samples"]] == ["a", "b"] * 2
+    assert list(figure.missing) == ["c"]
