@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,7 +133,8 @@ class Collection:
 
     def row_of(self, set_id: str) -> int:
         """Return the first row of a set; SEGMENT/SET_ID is that of a segment. Raises `InputError`."""
-        segment, _, name = set_id.rpartition("/")
+        # Only ids of an online training have a segment: those of others may have a slash too.
+        segment, _, name = set_id.rpartition("/") if self.kind == "online" else ("", "", set_id)
         listing = self.index.listing
         rows = np.flatnonzero(self.index.keys == keys_of(pa.array([name]))[0])
         for row, file in zip(rows.tolist(), listing.places(rows)[0].tolist(), strict=True):
@@ -186,6 +188,10 @@ def opened(
 
 
 def _found(path: Path, columns: Mapping[str, Any], temporary: Path) -> Found:
+    try:
+        os.fspath(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fspath(path)!a}: its name is no UTF-8; rename it") from None
     if was_address(path):
         raise InputError(f"{path}: is an address of a store: download the dataset, and give its directory")
     kind = finding.kind_of(path)
