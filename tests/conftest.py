@@ -13,12 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import pytest
 import typer.main
 import typer.testing
 from hypothesis import HealthCheck
+from support.chromium import browser
 from support.forks import Server
 from support.hub_server import TOKEN, Hub, serving
 
@@ -191,3 +193,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from support.tiny import model_folder
 
     return model_folder(tmp_path_factory.mktemp("model") / "llama")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser of all tests of pages: Playwright can be started once per process."""
+    with browser() as started:
+        yield started

@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 Open = Callable[..., Any]
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Start the Chromium of this machine, driven by Playwright; a test without Playwright is skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright (.ci/chromium)")
+    program = os.environ.get("PAIRKIT_CHROMIUM") or shutil.which("chromium")
+    assert program, "no chromium on this machine"
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield started
+        started.close()
 
 
 def listed(page: Any) -> list[str]:

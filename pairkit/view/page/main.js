@@ -370,6 +370,8 @@ async function start() {
   }
   build();
   takeState();
+  // Somebody may have begun to type before there was an answer.
+  state.text = byId("text").value.trim() || state.text;
   await refresh();
   await openCurrent();
   if (isOpen()) return;

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,6 @@ from pairkit.run_report.report import report
 
 pytestmark = pytest.mark.chromium
 HOSTILE = "<img src=x onerror=document.title='taken'> \u202eabc <script>document.title='taken'</script>"
-FLAGS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 # Contrast of a color with the one that is behind it, as WCAG 2 defines it.
 CONTRAST = """([selector]) => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
@@ -56,23 +50,11 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "page.html"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium of this machine, driven by Playwright."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright (.ci/chromium)")
-    program = os.environ.get("PAIRKIT_CHROMIUM") or shutil.which("chromium")
-    assert program, "no chromium on this machine"
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def opened(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+def opened(chromium: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The page in a window of a width and a style, and that nothing went wrong and nothing was asked for."""
     width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     asked, problems = [], []
     page.on("request", lambda each: asked.append(each.url))

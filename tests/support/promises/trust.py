@@ -269,6 +269,28 @@ SECTIONS: Sections = {
             ),
         ),
         (
+            "`pairkit view` answers this machine alone, and only what its own page asks with its token.",
+            (
+                "tests/view/test_server.py::test_another_token_is_refused_before_anything_is_done",
+                "tests/view/test_server.py::test_a_prefix_of_the_token_and_the_token_of_another_start_are_refused",
+                "tests/view/test_server.py::test_a_name_that_another_site_can_have_is_refused",
+                "tests/view/test_server.py::test_another_origin_is_refused_with_the_right_token_too",
+                "tests/view/test_server.py::test_a_post_needs_an_origin",
+                "tests/view/test_server.py::test_nothing_but_the_files_of_the_page_is_served",
+                "tests/view/test_server.py::test_it_listens_on_this_machine_alone",
+                "tests/view/chromium/test_hostile.py::test_a_page_of_another_site_gets_nothing",
+            ),
+        ),
+        (
+            "Texts, searches and links are nothing but text in a browser that shows `pairkit view`.",
+            (
+                "tests/view/test_server.py::test_every_answer_has_the_headers_that_keep_texts_texts",
+                "tests/view/chromium/test_hostile.py::test_no_text_of_a_set_becomes_anything_but_text",
+                "tests/view/chromium/test_hostile.py::test_marks_that_turn_text_turn_nothing",
+                "tests/view/chromium/test_hostile.py::test_hostile_searches_filters_and_links",
+            ),
+        ),
+        (
             "Recipes of any content are a plan, a build, or one line.",
             (
                 Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 750, FUZZED),

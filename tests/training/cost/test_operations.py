@@ -33,7 +33,7 @@ from pairkit.training.cost.speed import Speed, peak, rates_note
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.packing import pack
-from pairkit.training.logprobs.probe import packs, pad
+from pairkit.training.logprobs.probe import continues, packs, pad
 from pairkit.training.logprobs.reference_cache import reference_sums
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import Lora, four_bits, with_adapters
@@ -84,7 +84,8 @@ def step(
 
     split = split_for(built.needs, sets, compute, seed=0, max_length=96)
     step_model = StepModel(built, model, live if "token_kl" in built.needs else None, 600, ALONE)
-    packs(model, live)  # tries, which takes passes of its own
+    if packs(model, live):  # tries, which takes passes of its own
+        continues(model)
     settings = sampler_settings(built, {}, sampling)
     calls = [one.register_forward_hook(lambda *_: logits.append(2 * 16 * 300)) for one in (model, live)]
     logits: list[int] = []

@@ -14,7 +14,7 @@ from support.training import network_of, recipe, split_of, start_of, step_model,
 from pairkit.losses import LOSSES, build
 from pairkit.losses.building import sampler_settings
 from pairkit.training.logprobs.forward import score
-from pairkit.training.logprobs.probe import packs
+from pairkit.training.logprobs.probe import continues, packs
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.plan import plan
 from pairkit.training.step.averages import Averages
@@ -154,7 +154,9 @@ def test_a_step_passes_the_model_as_often_as_it_must(
     sets, network = token_sets(data, model)
     built, live = build(loss), perturbed(network)
     split = split_of(built, sets[:6], live, tmp_path)
-    assert packs(network, live)  # before counting, because the probe passes too
+    # Before counting, because the probes pass too.
+    assert packs(network, live)
+    assert continues(network)
     calls = {"policy": 0, "live": 0}
     for name, module in (("policy", network), ("live", live)):
         module.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,6 @@ from support.viewed import evil_sets, plain_sets, write_viewed
 from pairkit.view.server import Running
 from pairkit.view.viewing import viewing
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 # What a page did that it must not do, for `Watched` to ask for.
 NOTE_VIOLATIONS = """
 window.violations = [];
@@ -27,18 +21,6 @@ document.addEventListener("securitypolicyviolation", (event) => {
   window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
 });
 """
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """The browser."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright (.ci/chromium)")
-    program = os.environ.get("PAIRKIT_CHROMIUM") or shutil.which("chromium")
-    assert program, "no chromium on this machine"
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
