@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ from pairkit.view.texts import SEARCHED
 
 LISTS = ("sets", "quarantine")
 KEPT = 8  # disagreements
+TABS = 8  # of browsers, whose searches are kept
 
 
 class Collection:
@@ -63,14 +65,14 @@ class Collection:
         self.extra: dict[str, Facet] = {}
         self._problems = [*found.problems, *unread, *lost]
         self._segments = segments
-        self._searches: dict[str, Search] = {}
+        self._searches: dict[tuple[str, str], Search] = {}
         self._disagreements: dict[tuple[str, ...], Numbers] = {}
         self._lock = Lock()
 
     @property
     def problems(self) -> list[dict[str, str]]:
         """The files that cannot be read, `file` and `message`, each once."""
-        searches = [problem for search in self._searches.values() for problem in search.problems]
+        searches = [problem for search in list(self._searches.values()) for problem in search.problems]
         every = [*self._problems, *self.lengths.problems, *self.verdicts.problems, *searches]
         return list({problem["file"]: problem for problem in reversed(every)}.values())[::-1]
 
@@ -105,27 +107,34 @@ class Collection:
             return self.run if segment in self._segments else None
         return read_run(self.found.runs[segment])[0] if segment in self.found.runs else None
 
-    def search(self, name: str, text: str) -> Search | None:
-        """Return the search for a text in a listing, and stop another one; None for no words.
+    def search(self, name: str, text: str, tab: str = "") -> Search | None:
+        """Return the search for a text in a listing; None for no words.
+
+        Each tab of a browser has its own, which stops the one before: with one for all, two people who search
+        at the same time would begin each other's anew without end.
 
         Raises `RecipeError` for a text that is too long.
         """
         with self._lock:
-            before = self._searches.get(name)
+            key = (name, tab)
+            before = self._searches.pop(key, None)
             if before is not None and before.text == text.strip():
+                self._searches[key] = before  # as the last one that was asked for
                 return before
             if before is not None:
                 before.stop()
-                del self._searches[name]
             if not text.strip():
                 return None
+            while len(self._searches) >= TABS:
+                self._searches.pop(next(iter(self._searches))).stop()
             columns = SEARCHED if name == "sets" else QUARANTINE_TEXTS
-            self._searches[name] = Search(self.listing(name), text.strip(), columns)
-            return self._searches[name]
+            self._searches[key] = Search(self.listing(name), text.strip(), columns)
+            return self._searches[key]
 
     def row_of(self, set_id: str) -> int:
         """Return the first row of a set; SEGMENT/SET_ID is that of a segment. Raises `InputError`."""
-        segment, _, name = set_id.rpartition("/")
+        # Only ids of an online training have a segment: those of others may have a slash too.
+        segment, _, name = set_id.rpartition("/") if self.kind == "online" else ("", "", set_id)
         listing = self.index.listing
         rows = np.flatnonzero(self.index.keys == keys_of(pa.array([name]))[0])
         for row, file in zip(rows.tolist(), listing.places(rows)[0].tolist(), strict=True):
@@ -179,6 +188,10 @@ def opened(
 
 
 def _found(path: Path, columns: Mapping[str, Any], temporary: Path) -> Found:
+    try:
+        os.fspath(path.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fspath(path)!a}: its name is no UTF-8; rename it") from None
     if was_address(path):
         raise InputError(f"{path}: is an address of a store: download the dataset, and give its directory")
     kind = finding.kind_of(path)

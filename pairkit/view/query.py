@@ -22,6 +22,7 @@ from pairkit.view.quarantine import SHOWN
 Rows = npt.NDArray[np.int64]
 
 MOST = 500  # rows of one answer
+LONGEST_TAB = 40  # characters
 FIRST_HITS = 0.2  # seconds that a new search is waited for
 PROMPT = "prompt.list.element."
 HEAD = ("set_id", "source", f"{PROMPT}role", f"{PROMPT}content", f"{LEAF}model")
@@ -34,7 +35,7 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
         request: `list` ("sets" or "quarantine"), `text` (words to search for), `filters` (facet ->
             {"values": [...]} or {"min": x, "max": y}), `sort` ({"by": facet, "descending": bool} or null),
             `offset`, `limit`, `disagree` ({"first": score, "second": score} or null, for the facet
-            "disagreement"); all of them optional.
+            "disagreement"), `tab` (a name of who asks, whose search this is); all of them optional.
 
     Returns:
         `total` rows that fit, `rows` from `offset` on, `facets` with the counts of each under all other
@@ -51,7 +52,7 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
     filters = _masks(facets, _part(request, "filters"))
     if not isinstance(text := request.get("text") or "", str):
         raise RecipeError(f"text must be a text, got {text!r}")
-    search = collection.search(name, text)
+    search = collection.search(name, text, str(request.get("tab", ""))[:LONGEST_TAB])
     if search is not None:
         search.wait(FIRST_HITS)
     words = [] if search is None else [search.hits.copy()]

@@ -184,6 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_problem(HTTPStatus.NOT_FOUND, str(error))
         except PairkitError as error:
             self._send_problem(HTTPStatus.BAD_REQUEST, str(error))
+        except RecursionError:
+            # Lists in lists, up to 1024 of them, cannot be shown in a message.
+            self._send_problem(HTTPStatus.BAD_REQUEST, "the body is nested too deep")
         except Exception as error:
             # A defect, for the terminal; the page goes on with the other sets.
             traceback.print_exc()
@@ -237,7 +240,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
         try:
-            return orjson.loads(self.rfile.read(int(length)))
+            content = self.rfile.read(int(length))
+        except (ConnectionError, TimeoutError):
+            # Not a defect of this server, whose traceback would be printed.
+            raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive") from None
+        try:
+            return orjson.loads(content)
         except orjson.JSONDecodeError as error:
             raise _Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
 

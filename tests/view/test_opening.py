@@ -7,6 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.candidates import candidate_set, completion, table
 from support.full_disk import files_up_to
@@ -59,6 +61,40 @@ def test_a_missing_file_and_one_of_another_kind_are_named(folder: Path):
         messages = {problem["file"]: problem["message"] for problem in collection.problems}
     assert messages["data/train-00000-of-00001.parquet"] == "is missing, though pairkit.json lists it"
     assert "no column 'prompt_id'" in messages["data/other-00000-of-00001.parquet"]
+
+
+@pytest.mark.default("set_id", "metadata")
+@pytest.mark.parametrize("column", ["set_id", "source", "metadata"])
+def test_a_text_that_is_no_utf8_damages_its_file_alone(folder: Path, column: str):
+    train = train_file(folder)
+    sets = pq.read_table(train)
+    size = sets.num_rows
+    cuts = pa.array(range(size + 1), pa.int32()).buffers()[1]
+    texts = pa.Array.from_buffers(pa.string(), size, [None, cuts, pa.py_buffer(b"\xff" * size)])
+    pq.write_table(sets.set_column(sets.column_names.index(column), column, texts), train)
+    with opened(folder) as collection:
+        answer = asked(collection)
+        listed = answer["total"]
+        if listed == 1:  # the test set
+            (problem,) = collection.problems
+            assert "Invalid UTF8" in problem["message"]
+        else:
+            row = next(row["row"] for row in answer["rows"] if row["split"] == "train")
+            with pytest.raises(InputError, match=f"{train}: is damaged .*Invalid UTF8"):
+                one_set(collection, row)
+
+
+def test_an_id_with_a_slash_is_no_segment(tmp_path: Path):
+    sets = FIVE.set_column(0, "set_id", pa.array([f"a/{number}" for number in range(5)]))
+    with opened(write_dataset(tmp_path / "d", {"train": sets})) as collection:
+        assert collection.row_of("a/3") == 3
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path, five_folder: Path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    shutil.copytree(five_folder, path)
+    with pytest.raises(InputError, match=r"udcff': its name is no UTF-8; rename it"), opened(path):
+        pass
 
 
 def test_a_damaged_quarantine_is_named_and_the_sets_are_shown(folder: Path):

@@ -106,6 +106,20 @@ def test_hits_come_before_the_search_is_done_and_a_new_one_ends_it(
         assert collection.search("sets", "question") is not before
 
 
+def test_each_tab_has_a_search_of_its_own(five: Collection):
+    first = five.search("sets", "lyon", "one")
+    second = five.search("sets", "capital", "two")
+    assert five.search("sets", "lyon", "one") is first
+    assert five.search("sets", "capital", "two") is second
+    assert found(five, "lyon", tab="one") == [1]
+    assert five.search("sets", "lyon", "one") is first
+    # Of many, the one that was not asked for longest goes.
+    for number in range(7):
+        five.search("sets", "lyon", f"tab {number}")
+    assert five.search("sets", "lyon", "one") is first
+    assert five.search("sets", "capital", "two") is not second
+
+
 def test_closing_ends_what_goes_on(built_folder: Path):
     with opened(built_folder) as collection:
         search = collection.search("sets", "question")

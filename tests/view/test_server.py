@@ -12,6 +12,8 @@ import pytest
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.view import server
+from pairkit.view.collection import Collection
+from pairkit.view.routes import routes_of
 from pairkit.view.server import LARGEST_BODY, TOKEN_HEADER, NotFoundError, Request, Running, serving
 
 
@@ -150,6 +152,37 @@ def test_bodies_are_bounded_and_json(running: Running) -> None:
     # What a form of another site can send without asking first.
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         assert ask(running, "/api/echo", {}, Content_Type=kind).status == 415
+
+
+def post_of(running: Running, content: bytes, length: int) -> bytes:
+    host = f"127.0.0.1:{running.port}"
+    fields = {"Host": host, "Origin": f"http://{host}", TOKEN_HEADER: running.token}
+    fields |= {"Content-Type": "application/json", "Content-Length": str(length)}
+    lines = ["POST /api/echo HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def test_a_body_that_does_not_arrive_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server._Handler, "timeout", 0.2)
+    with serving(ROUTES) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as slow:
+            slow.sendall(post_of(running, b"{", 100))
+            assert slow.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+        with socket.create_connection(("127.0.0.1", running.port)) as cut:
+            cut.sendall(post_of(running, b"{", 100))
+            cut.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # reset
+        assert ask(running, "/api/echo").status == 200
+    assert capsys.readouterr().err == ""
+
+
+def test_a_body_of_lists_in_lists_is_no_defect(five: Collection, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = b"[" * 1000 + b"]" * 1000
+    with serving(routes_of(five)) as running:
+        for content in (deep, b'{"filters": {"margin": %b}}' % deep):
+            assert ask(running, "/api/query", content=content).status == 400
+    assert capsys.readouterr().err == ""
 
 
 def test_errors_are_json_and_a_defect_does_not_end_the_server(

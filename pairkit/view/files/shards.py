@@ -80,15 +80,20 @@ class Shard:
         ):
             for number in groups:
                 try:
-                    yield file.read_row_group(number, names, use_threads=False)
+                    table = file.read_row_group(number, names, use_threads=False)
                 # A row group that is too long for one dictionary.
                 except pa.ArrowNotImplementedError:
-                    yield plain.read_row_group(number, names, use_threads=False)
+                    table = plain.read_row_group(number, names, use_threads=False)
+                # Bytes of a text that are no UTF-8 would fail where it is used.
+                table.validate(full=True)
+                yield table
 
     def blocks(self, columns: Sequence[str], groups: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Read leaf columns of some row groups, at most `ROWS` rows at a time."""
         with self._file() as file:
-            yield from file.iter_batches(ROWS, list(groups), self.having(columns), use_threads=False)
+            for batch in file.iter_batches(ROWS, list(groups), self.having(columns), use_threads=False):
+                batch.validate(full=True)
+                yield batch
 
     def at(self, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read leaf columns of single rows, which ascend."""

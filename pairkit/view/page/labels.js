@@ -13,11 +13,12 @@ const SAID = {
   clear: "Label cleared",
 };
 
-/** Make the bar of buttons. onOrder(order) shows another order; onSaved(label) takes what was saved, and returns its order. */
+/** Make the bar of buttons. onOrder(order) shows another order; onSaved(set, label, newest) takes what was saved, and returns the order shown. */
 export function createLabels({ onOrder, onSaved, onProblem }) {
   let set = null;
   let order = null;
   let saving = Promise.resolve(); // one after another: the file has the labels in the order of the clicks
+  let latest = 0; // what was saved, or is to be saved, last
   const status = make("p", { class: "label-status", role: "status" });
   const note = make("textarea", { rows: "2", maxlength: "10000", "aria-label": "Note of the flag", placeholder: "What is wrong with it? (optional)" });
   const flagForm = make(
@@ -69,20 +70,26 @@ export function createLabels({ onOrder, onSaved, onProblem }) {
 
   function save(action, groups = null, words = null) {
     const asked = set;
+    const number = (latest += 1);
+    const taken = (label) => {
+      asked.label = label;
+      order = onSaved(asked, label, number === latest);
+      if (set.row === asked.row) tell(label);
+    };
     saving = saving.then(async () => {
+      let answer;
       try {
-        const answer = await post("/api/annotations", { set_id: asked.set_id, action, order: groups, note: words });
-        if (asked !== set) return;
-        const saved = answer.label ?? null;
-        order = onSaved(saved);
-        tell(set.label);
-        say(`${SAID[action]}. Saved.`);
+        answer = await post("/api/annotations", { set_id: asked.set_id, action, order: groups, note: words });
       } catch (error) {
         // What was not saved must not look as if it were.
-        if (asked === set) order = onSaved(set.label);
+        taken(asked.label);
         onProblem(error);
+        return;
       }
-    });
+      taken(answer.label ?? null);
+      say(`${SAID[action]}. Saved.`);
+    // Whatever goes wrong with one, the next ones are saved.
+    }).catch(onProblem);
   }
 
   function change(next) {

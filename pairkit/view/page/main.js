@@ -8,22 +8,24 @@ import { fillHelp, listen } from "./keys.js";
 import { createList } from "./list.js";
 import { idOf, quarantineRow, setRow } from "./rows.js";
 import { createSet } from "./set.js";
-import { fresh, read, written } from "./state.js";
+import { fitting, fresh, read, written } from "./state.js";
 import { inline, visible } from "./text.js";
 import { askToken } from "./token.js";
 
+const TAB = Math.random().toString(36).slice(2); // searches of other tabs are others
 const POLL = 700; // milliseconds between questions while a search or the lengths are not done
 
 let about = null;
 let state = fresh();
 let latest = 0; // questions for the list: answers to older ones are dropped
+let agreements = 0; // questions for the agreement, as above
 let running = new AbortController();
 let timer = 0;
 let total = 0;
 let [list, filters, view] = [null, null, null];
 
 const question = ({ list: name, text, filters: chosen, sort, disagree }) =>
-  ({ list: name, text, filters: chosen, sort, disagree });
+  ({ tab: TAB, list: name, text, filters: chosen, sort, disagree });
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** Show a problem until it is closed; without the token, ask for it. */
@@ -230,7 +232,9 @@ function labelled(set, label) {
 }
 
 async function showAgreementShort() {
+  const asked = (agreements += 1);
   const { sets } = await get("/api/agreement");
+  if (asked !== agreements) return; // a newer one was asked for
   byId("show-agreement").replaceChildren(make("span", { class: "who" }, inline(about.annotate), ": "), `${count(sets)} ordered`);
 }
 
@@ -250,7 +254,11 @@ function keys() {
     ["?", "this help", () => openDialog("help"), "Page"],
   ];
   if (!about.annotate) return rows;
-  const label = (action) => () => view.label(action);
+  const label = (action) => () => {
+    const shown = view.current();
+    // A key that comes before the next set does is not about the one that is left.
+    if (shown && idOf(shown) === state.set) view.label(action);
+  };
   return [
     ...rows,
     ["g", "agreement with other rankers", openAgreement, "Page"],
@@ -298,7 +306,7 @@ function build() {
   window.addEventListener("popstate", () => {
     takeToken();
     const before = state;
-    state = read(location.hash);
+    takeState();
     apply(before);
   });
 }
@@ -340,6 +348,13 @@ function buildProblems() {
   byId("problems").after(make("details", { class: "damaged" }, make("summary", {}, summary), make("ul", {}, lines)));
 }
 
+/** Take the state of the address, as far as this data has what it names. */
+function takeState() {
+  const [fit, left] = fitting(read(location.hash), about);
+  state = fit;
+  if (left.length) problem(new Error(`The address asks for what this data has not, which is left out: ${left.join(", ")}`));
+}
+
 async function start() {
   takeToken();
   for (let tries = 0; about === null; tries += 1) {
@@ -353,10 +368,10 @@ async function start() {
       await askToken(tries > 0);
     }
   }
-  state = read(location.hash);
+  build();
+  takeState();
   // Somebody may have begun to type before there was an answer.
   state.text = byId("text").value.trim() || state.text;
-  build();
   await refresh();
   await openCurrent();
   if (isOpen()) return;

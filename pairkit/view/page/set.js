@@ -13,7 +13,7 @@ import { verdictSection } from "./verdicts.js";
 /**
  * Make the view of a set in an element.
  *
- * onClose(), onStep(step) to the next or previous set, onDiff(on), onLabel(set_id, label) after a label was saved.
+ * onClose(), onStep(step) to the next or previous set, onDiff(on), onLabel(set, label) after a label was saved.
  */
 export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onProblem }) {
   let set = null;
@@ -162,11 +162,15 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
     cards.get(position)?.article.scrollIntoView({ block: "nearest" });
   }
 
-  function onSaved(label) {
-    set.label = label?.kind === "clear" ? null : label;
-    order = orderOf(set.completions, set.label);
+  /** Take the label of a set that may not be open any more; `newest`: no later change of it is to be saved. */
+  function onSaved(saved, label, newest) {
+    onLabel(saved, label);
+    if (set?.row !== saved.row) return order;
+    set.label = label;
+    // A later change is shown already.
+    if (!newest) return order;
+    order = orderOf(set.completions, label);
     arrange();
-    onLabel(set, set.label);
     return order;
   }
 

@@ -43,7 +43,7 @@ function bound(text) {
 /** Read the part of an address after the #. Whatever it does not understand is left out. */
 export function read(text) {
   const fields = new URLSearchParams(text.replace(/^#/, ""));
-  const state = fresh();
+  const state = { ...fresh(), filters: Object.create(null) };
   if (fields.get("list") === "quarantine") state.list = "quarantine";
   state.text = fields.get("text") ?? "";
   for (const [key, value] of fields) {
@@ -64,6 +64,27 @@ export function read(text) {
   state.row = bound(fields.get("row") ?? "");
   state.diff = fields.get("diff") === "1";
   return state;
+}
+
+const LONGEST = 1000; // characters of a search, as in the search box
+const DISAGREEMENT = "disagreement";
+
+/** Leave out of a state what this data has not: a link may be of other data. Returns the state, and names of the rest. */
+export function fitting(state, about) {
+  const sets = state.list === "sets";
+  const pair = state.disagree;
+  const disagree = sets && pair && about.scores.includes(pair.first) && about.scores.includes(pair.second) ? pair : null;
+  const facets = sets ? about.facets : about.quarantine_facets;
+  const kinds = new Map(facets.map(({ name, kind }) => [name, kind]));
+  if (disagree) kinds.set(DISAGREEMENT, "number");
+  const fits = ([name, filter]) => kinds.get(name) === (filter.values ? "values" : "number");
+  const filters = Object.entries(state.filters);
+  const sort = state.sort && kinds.get(state.sort.by) === "number" ? state.sort : null;
+  const left = filters.filter((each) => !fits(each)).map(([name]) => name);
+  if (pair && !disagree) left.push(`${pair.first} against ${pair.second}`);
+  if (state.sort && !sort) left.push(state.sort.by);
+  const text = state.text.slice(0, LONGEST);
+  return [{ ...state, text, filters: Object.fromEntries(filters.filter(fits)), disagree, sort }, [...new Set(left)]];
 }
 
 /** A filter by a range; an end that is not set is left out. */

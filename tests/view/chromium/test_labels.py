@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,3 +160,90 @@ def test_without_a_name_nothing_can_be_labelled(running: Running, open_page: Ope
     }"""
     )
     assert answer == 404
+
+
+def slowly(page: Any, seconds: float = 0.3) -> None:
+    """Let each annotation take its time, as on a busy disk."""
+
+    def wait(route: Any) -> None:
+        time.sleep(seconds)
+        route.continue_()
+
+    page.route("**/api/annotations", wait)
+
+
+def badges(page: Any, *texts: str) -> None:
+    page.wait_for_function(
+        "texts => [...document.querySelectorAll('.list .badge')].map((e) => e.innerText).join() === texts",
+        arg=",".join(texts),
+    )
+
+
+def test_a_set_may_be_closed_before_its_label_is_saved(labelled: Labelled, open_page: Open) -> None:
+    """One that could not be shown kept all later labels of the tab from being saved."""
+    page = open_page(labelled.running.address)
+    slowly(page)
+    open_set(page)
+    page.keyboard.press("a")
+    page.keyboard.press("Escape")
+    badges(page, "accepted")
+    open_set(page, 1)
+    page.keyboard.press("t")
+    status(page, "All tied")
+    assert [line["action"] for line in labelled.lines] == ["accept", "tie"]
+
+
+def test_labels_of_sets_that_were_left_are_shown_in_the_list(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    slowly(page)
+    open_set(page)
+    for _ in range(3):
+        name = page.locator("#set").get_attribute("aria-label")
+        page.keyboard.press("a")
+        page.keyboard.press("j")
+        page.wait_for_function("name => document.querySelector('#set').ariaLabel !== name", arg=name)
+    badges(page, "accepted", "accepted", "accepted")
+    page.wait_for_function(
+        "() => document.querySelector('#show-agreement').textContent === 'maria: 3 ordered'"
+    )
+    assert [line["action"] for line in labelled.lines] == ["accept"] * 3
+
+
+def test_a_change_made_while_another_one_is_saved_goes_on_from_it(
+    labelled: Labelled, open_page: Open
+) -> None:
+    page = open_page(labelled.running.address)
+    slowly(page, 0.5)
+    open_set(page)
+    page.keyboard.press("n")
+    page.keyboard.press("Alt+ArrowDown")
+    page.keyboard.press("Alt+ArrowDown")
+    with page.expect_response("**/api/annotations"):
+        pass
+    page.wait_for_timeout(100)
+    page.keyboard.press("Alt+ArrowUp")
+    for _ in range(100):
+        if len(labelled.orders) == 3:
+            break
+        page.wait_for_timeout(50)
+    first, second, third = labelled.orders
+    assert first != second
+    assert third == first
+
+
+def test_a_key_that_comes_before_the_next_set_labels_nothing(labelled: Labelled, open_page: Open) -> None:
+    page = open_page(labelled.running.address)
+    open_set(page)
+    page.keyboard.press("a")
+    status(page, "Accepted as it is")
+
+    def wait(route: Any) -> None:
+        time.sleep(0.3)
+        route.continue_()
+
+    page.route("**/api/set?*", wait)
+    page.keyboard.press("j")
+    page.keyboard.press("t")
+    status(page, "Not labelled yet")
+    page.wait_for_timeout(300)
+    assert [line["action"] for line in labelled.lines] == ["accept"]

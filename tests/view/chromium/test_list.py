@@ -224,3 +224,29 @@ def test_a_million_rows_scroll_to_any_place(running: Running, open_page: Open) -
     assert "row 500030" in shown["seen"][1]
     assert shown["seen"][2][-1] == "row 999999"
     assert (shown["selected"], shown["inside"]) == ("row 777776", True)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "is.label=%22accept%22",  # of whoever has labels
+        "is.constructor=1",
+        "in.__proto__=1..2",
+        "is.margin=1",
+        "in.source=1..2",
+        "sort=disagreement",
+        "first=a&second=b",
+    ],
+)
+@pytest.mark.default("is.label=%22accept%22", "is.constructor=1")
+def test_what_a_link_has_and_the_data_has_not_is_left_out(
+    state: str, running: Running, open_page: Open
+) -> None:
+    page = open_page(
+        running.address.replace("#", f"#{state}&sort=-margin&")
+        if "sort" not in state
+        else running.address.replace("#", f"#{state}&")
+    )
+    count_is(page, "440 sets")
+    assert "which is left out" in page.locator("#problems").text_content()
+    assert page.locator("#filters .facet").count() > 5
