@@ -68,7 +68,7 @@ def view(
       pairkit view my.csv --map prompt=question,chosen=good,rejected=bad
       pairkit view runs/online/gsm8k --port 8000
     """
-    import time
+    from threading import Event
 
     from pairkit.view.browser import open_page
     from pairkit.view.viewing import viewing
@@ -79,10 +79,7 @@ def view(
         typer.echo(running.address)
         try:
             with open_page(running.address, open_):
-                # Not one wait without end: polars handles SIGINT with SA_RESTART, and a wait for a lock goes
-                # on then, so that Ctrl-C would not end it.
-                while True:
-                    time.sleep(1)
+                Event().wait()
         except KeyboardInterrupt as stop:
             # Ctrl-C is how a look ends; other signals stop it, as they stop every command.
             if stop.args != (signal.SIGINT,):

@@ -14,8 +14,11 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from threading import Thread, Timer
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -53,6 +56,7 @@ def raise_on_stops() -> None:
     global _stopping
     _stopping = _Stopping()
     _handle(_interrupt)
+    _keep_waking()
     sys.excepthook = _uncaught
     sys.unraisablehook = _unraisable
     # Registered before all others, and so called last, after the threads have ended.
@@ -69,6 +73,35 @@ def hold_stops() -> None:
 def end_on_stops(code: int) -> None:
     """Let each of the signals end the process at once, with its exit code: all is done and printed."""
     _handle(lambda number, frame: os._exit(code))
+
+
+def _keep_waking() -> None:
+    """Let SIGINT go on to end a wait for a lock when polars is imported, which handles it with SA_RESTART."""
+    if "polars" in sys.modules:
+        signal.siginterrupt(signal.SIGINT, True)
+    elif not any(isinstance(finder, _AfterPolars) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterPolars())
+
+
+class _AfterPolars(MetaPathFinder):
+    """Finds polars as Python does, and takes SA_RESTART away again when it has been imported."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if fullname != "polars":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            signal.siginterrupt(signal.SIGINT, True)
+
+        # Of this loader alone, which has no other module.
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def _ignore() -> None:
