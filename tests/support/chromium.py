@@ -41,6 +41,14 @@ def count_is(page: Any, text: str) -> None:
     page.wait_for_function("text => document.getElementById('count').textContent === text", arg=text)
 
 
+def one_is_listed(page: Any) -> None:
+    """Wait until the list has one set, after a search for it."""
+    page.wait_for_function(
+        "() => document.querySelectorAll('[role=option]').length === 1"
+        " && document.getElementById('list').getAttribute('aria-busy') === 'false'"
+    )
+
+
 def facet(page: Any, name: str) -> Any:
     """The filter of this name."""
     return page.locator("details.facet", has=page.get_by_role("heading", name=name, exact=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.chromium import Open, count_is, listed, open_set, value
+from support.chromium import Open, count_is, listed, one_is_listed, open_set, value
 
 from pairkit.view.server import Running
 from pairkit.view.viewing import viewing
@@ -120,15 +120,17 @@ def test_labels_are_in_the_list_and_filtered_by(labelled: Labelled, open_page: O
 def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
     page = open_page(labelled.running.address)
     page.get_by_label("Search prompts").fill("q000")
-    count_is(page, "1 of 440 sets")
+    one_is_listed(page)
     open_set(page)
     page.keyboard.press("a")
     page.get_by_role("button", name="maria: 1 ordered").click()
-    rows = page.get_by_role("dialog", name="Agreement").locator("tbody tr")
-    rows.first.wait_for()
-    table = {
-        cells[0]: cells[1:3] for cells in (row.locator("th, td").all_text_contents() for row in rows.all())
-    }
+    page.get_by_role("dialog", name="Agreement").locator("tbody tr").first.wait_for()
+    # At once, because the rows are made anew when numbers come.
+    rows = page.evaluate(
+        "() => [...document.querySelectorAll('dialog[open] tbody tr')]"
+        ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+    table = {cells[0]: cells[1:3] for cells in rows}
     assert table["rank"] == ["3", "100 %"]
     assert table["clear"] == ["3", "100 %"]
     assert table["true"] == ["3", "0 %"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.chromium import Open, count_is, listed, open_set
+from support.chromium import Open, count_is, listed, one_is_listed, open_set
 
 from pairkit.view.server import Running
 
@@ -62,7 +62,7 @@ def test_differences_from_the_chosen_completion(running: Running, open_page: Ope
 def test_judges_and_their_answers(running: Running, open_page: Open) -> None:
     page = open_page(running.address)
     page.get_by_label("Search prompts").fill("q000")
-    count_is(page, "1 of 440 sets")
+    one_is_listed(page)
     open_set(page)
     answers = page.locator(".verdict")
     assert answers.count() == 2
