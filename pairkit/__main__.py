@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from contextlib import suppress
@@ -17,12 +16,7 @@ def main() -> None:
             signal.signal(number, _end)
     from pairkit.cli import main as command_line
 
-    try:
-        command_line()
-    finally:
-        # The interpreter's last collection would look at every object of every library, to free what the end
-        # of the process frees anyway: a tenth of a short command's processor time.
-        gc.freeze()
+    command_line()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
