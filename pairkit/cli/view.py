@@ -76,8 +76,8 @@ def view(
     columns = given_flags({"map": mapping(map_), "layout": layout})
     with viewing(path, run=run, columns=columns, annotate=annotate, port=port) as running:
         # Not `say`, which hides tokens: this one is to be copied.
-        typer.echo(running.address)
         try:
+            typer.echo(running.address)
             with open_page(running.address, open_):
                 Event().wait()
         except KeyboardInterrupt as stop:
