@@ -2,7 +2,7 @@
 
     python benchmarks/train_vs_trl.py                       # vocabulary 8,192
     python benchmarks/train_vs_trl.py --vocabulary 128256 --sets 4
-    python benchmarks/train_vs_trl.py --busy 0 1            # on quiet cores, then beside a busy process
+    python benchmarks/train_vs_trl.py --busy 0 1            # on quiet cores, then next to a busy process
     PAIRKIT_TEST_DATA=DIR python benchmarks/train_vs_trl.py --lengths ultrafeedback
     python benchmarks/train_vs_trl.py --device cuda --model 1b --dtype bfloat16 --vocabulary 128256 \\
         --budget 16384 --peak 989 --only "trl, cached" "pairkit, cached" "pairkit, mcpo"
@@ -45,7 +45,7 @@ CONTENDERS = ("trl, cached", "trl, live", "pairkit, cached", "pairkit, first epo
 # Options that are handed to the contenders.
 SHARED = ("vocabulary", "sets", "steps", "rounds", "budget", "lengths", "device", "dtype")
 GOALS = (
-    "Goals: pairkit, cached, at least 5 times trl, cached, on quiet cores, and 3.5 times beside one busy\n"
+    "Goals: pairkit, cached, at least 5 times trl, cached, on quiet cores, and 3.5 times next to one busy\n"
     "process; pairkit, mcpo, at most 1.5 times the time of pairkit, cached."
 )
 
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument(
         "--busy", type=int, nargs="+", default=[0], metavar="N",
-        help="other processes to keep busy; with several numbers, all run beside each number of them",
+        help="other processes to keep busy; with several numbers, all run next to each number of them",
     )  # fmt: skip
     parser.add_argument("--small", action="store_true", help="show that it runs, on a tiny workload")
     parser.add_argument("--json", type=Path)
