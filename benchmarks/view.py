@@ -78,7 +78,7 @@ def measure(folder: Path) -> dict[str, float]:
     try:
         timed("first list with all histograms", lambda: query(collection, {}))
         figures["peak memory of opening (MB)"] = _megabytes() - before
-        while not collection.lengths.done:
+        while not collection.lengths.reading.done:
             time.sleep(0.05)
         filters = {"model": {"values": ["model-3"]}, "margin": {"min": 2.0, "max": 6.0}}
         by = {"by": "margin", "descending": True}

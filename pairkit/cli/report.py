@@ -24,7 +24,7 @@ def report(
         typer.Option(
             metavar="DIR",
             help="Results of `pairkit eval`, of these models or of others, or a directory with some; can be "
-            "repeated.  [default: those in the runs' directories and beside them]",
+            "repeated.  [default: those in the runs' directories and next to them]",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("runs/report.html"),

@@ -1,4 +1,4 @@
-"""Which evaluations belong to the runs: those that are named, and those that lie beside them."""
+"""Which evaluations belong to the runs: those that are named, and those that lie next to them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pairkit.run_report.run import Run
 from pairkit.training.output.layout import MODEL
 
 SCORES = "scores.parquet"
-# Where evaluations of a run are looked for, from its directory: in it, beside it (also in a directory per
+# Where evaluations of a run are looked for, from its directory: in it, next to it (also in a directory per
 # benchmark), and in runs/eval of a run in runs/train.
-_BESIDE = ("*", "*/*", "../*", "../*/*", "../../eval/*", "../../eval/*/*")
+_NEXT_TO = ("*", "*/*", "../*", "../*/*", "../../eval/*", "../../eval/*/*")
 _BELOW = ("", "*", "*/*", "*/*/*")  # of a directory that is named
 
 
@@ -53,8 +53,8 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
         found += [(read_run(folder), folder, _owner(folder, settings)) for folder in below]
         known |= {folder.resolve() for folder in below}
     runs = [run for setting in settings for run in setting.runs]
-    beside = {folder.resolve() for run in runs for folder in _evaluations(run.folder, _BESIDE)}
-    for folder in sorted(beside - known):
+    near = {folder.resolve() for run in runs for folder in _evaluations(run.folder, _NEXT_TO)}
+    for folder in sorted(near - known):
         try:
             if owner := _owner(folder, settings):
                 found.append((read_run(folder), folder, owner))

@@ -41,7 +41,7 @@ def report(
 
     Args:
         paths: directories of runs, of seeds, of sweeps and of replications (`find`).
-        evaluated: directories of evaluations, besides those that lie beside the runs (`find_evaluations`).
+        evaluated: directories of evaluations, besides those that lie next to the runs (`find_evaluations`).
         json: a file for every number that is drawn.
         csv_folder: a directory for the same, a file per table.
 

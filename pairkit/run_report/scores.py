@@ -24,8 +24,8 @@ from pairkit.run_report.series import Colors, Figure, Row, caption, joined, lege
 
 NUMBER, TITLE = 24, "Evaluations"
 MISSING = (
-    "no evaluation is found in the runs' directories or beside them: run `pairkit eval` on their models, and "
-    "name the results with --eval; or train with eval.generate"
+    "no evaluation is found in the runs' directories or next to them: run `pairkit eval` on their models, "
+    "and name the results with --eval; or train with eval.generate"
 )
 
 

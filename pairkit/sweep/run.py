@@ -102,7 +102,7 @@ def _job(content: Mapping[str, Any], point: Point, out: Path) -> Job:
 
 def _is_finished(job: Job) -> bool:
     """Return whether a run has taken all steps that it is to have now."""
-    # The record is asked only beside a model, because without one there may be nothing yet.
+    # The record is asked only where there is a model, because without one there may be nothing yet.
     if not (job.out / MODEL).exists() or not (job.out / RECORD).is_file() or not is_complete(job.out):
         return False
     before, now = read_run(job.out)["recipe"], job.recipe.model_dump(mode="json")

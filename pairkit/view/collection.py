@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import was_address
-from pairkit.view.beside.recorded import RecordedRun, open_run, read_run
-from pairkit.view.beside.verdicts import Verdicts
 from pairkit.view.columns import keys_of
 from pairkit.view.disagreement import compared, disagreement
+from pairkit.view.evidence.recorded import RecordedRun, open_run, read_run
+from pairkit.view.evidence.verdicts import Verdicts
 from pairkit.view.facets import Facet, Numbers
 from pairkit.view.files import found as finding
 from pairkit.view.files.converted import convert
@@ -73,7 +73,7 @@ class Collection:
     def problems(self) -> list[dict[str, str]]:
         """The files that cannot be read, `file` and `message`, each once."""
         searches = [problem for search in list(self._searches.values()) for problem in search.problems]
-        every = [*self._problems, *self.lengths.problems, *self.verdicts.problems, *searches]
+        every = [*self._problems, *self.lengths.reading.problems, *self.verdicts.reading.problems, *searches]
         return list({problem["file"]: problem for problem in reversed(every)}.values())[::-1]
 
     def listing(self, name: str) -> Listing:
@@ -144,13 +144,13 @@ class Collection:
 
     def start(self) -> None:
         """Begin what goes on in the background."""
-        self.verdicts.start()
-        self.lengths.start()
+        self.verdicts.reading.start()
+        self.lengths.reading.start()
 
     def close(self) -> None:
         """Stop what goes on in the background."""
-        self.lengths.stop()
-        self.verdicts.stop()
+        self.lengths.reading.stop()
+        self.verdicts.reading.stop()
         with self._lock:
             for search in self._searches.values():
                 search.stop()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from threading import Event, Thread
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.errors import InputError
+from pairkit.view.background import Reading
 from pairkit.view.facets import Facet, Numbers
+from pairkit.view.files.shards import Shard
 from pairkit.view.index import Index
 from pairkit.view.texts import PROMPT, TEXT, lengths_of
 
@@ -23,40 +24,22 @@ class Lengths:
     """Characters of prompts and completions, NaN until they are read.
 
     Attributes:
-        read: sets whose texts were read, or could not be.
-        problems: files that could not be read, with the reason.
+        reading: of the texts, in the background.
     """
 
     def __init__(self, index: Index) -> None:
-        self.read, self.of = 0, index.listing.size
-        self.problems: list[dict[str, str]] = []
         self._index = index
         self._numbers: dict[str, npt.NDArray[np.float32]] = {
-            name: np.full(self.of, np.nan, np.float32) for name in LABELS
+            name: np.full(index.listing.size, np.nan, np.float32) for name in LABELS
         }
         self._facets: dict[str, Facet] = {}
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="lengths", daemon=True)
-
-    @property
-    def done(self) -> bool:
-        """Whether all lengths are known."""
-        return self.read >= self.of
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading, and wait until nothing is read any more."""
-        self._stopped.set()
-        self._thread.join()
+        self.reading = Reading("lengths", index.listing.shards, self._read)
 
     def facets(self) -> dict[str, Facet]:
         """Return the facets of what is known so far."""
         if self._facets:
             return self._facets
-        done = self.done
+        done = self.reading.done
         # New ones while it goes on, because the numbers change, and with them the bins.
         facets: dict[str, Facet] = {
             name: Numbers(label, self._numbers[name] if done else self._numbers[name].copy())
@@ -73,19 +56,11 @@ class Lengths:
             return None
         return {name: int(number) for name, number in numbers.items() if not np.isnan(number)}
 
-    def _run(self) -> None:
-        listing = self._index.listing
-        for shard, begin in zip(listing.shards, listing.begins.tolist(), strict=False):
-            row = begin
-            try:
-                for batch in shard.blocks((PROMPT, TEXT), range(shard.groups)):
-                    if self._stopped.is_set():
-                        return
-                    end = row + batch.num_rows
-                    found = lengths_of(batch, self._index.chosen[row:end])
-                    for name, numbers in found.items():
-                        self._numbers[f"length:{name}"][row:end] = numbers
-                    row = self.read = end
-            except InputError as error:
-                self.problems.append({"file": shard.label, "message": str(error)})
-            self.read = begin + shard.rows
+    def _read(self, number: int, shard: Shard) -> Iterator[int]:
+        row = int(self._index.listing.begins[number])
+        for batch in shard.blocks((PROMPT, TEXT), range(shard.groups)):
+            end = row + batch.num_rows
+            for name, lengths in lengths_of(batch, self._index.chosen[row:end]).items():
+                self._numbers[f"length:{name}"][row:end] = lengths
+            row = end
+            yield batch.num_rows

@@ -10,9 +10,9 @@ import numpy as np
 
 from pairkit.errors import InputError
 from pairkit.schema import DROPPED, QUARANTINE, SETS, to_sets
-from pairkit.view.beside.questions import answered
-from pairkit.view.beside.recorded import recorded
 from pairkit.view.collection import Collection
+from pairkit.view.evidence.questions import answered
+from pairkit.view.evidence.recorded import recorded
 from pairkit.view.files.shards import Shard
 from pairkit.view.index import chosen_and_lowest
 
@@ -24,7 +24,7 @@ def one_set(collection: Collection, row: int) -> Fields:
     """Return the set of a row: its conversation, its completions best first, and what is known of them.
 
     What the dataset keeps as JSON (metadata, tools, calls of tools) stays the text that it is: parsed, large
-    numbers would lose digits in a browser. What is beside the set and cannot be read is named in `problems`.
+    numbers would lose digits in a browser. What belongs to the set and cannot be read is named in `problems`.
     Raises `InputError` for a row that is not there, and for a file of sets that cannot be read any more.
     """
     listing = collection.index.listing
@@ -58,12 +58,12 @@ def one_set(collection: Collection, row: int) -> Fields:
 def _about(
     collection: Collection, row: int, shard: Shard, content: Fields, completions: list[Fields]
 ) -> Fields:
-    """Return what lies beside a set: answers of judges, dropped completions, quarantine, and its run."""
+    """Return what is known of a set besides its content: judges' answers, dropped completions, its run."""
     found, set_id, segment = collection.found, content["set_id"], shard.segment
     problems: list[str] = []
 
     def tried(read: Callable[[], T], otherwise: T) -> T:
-        # The set can be read, so that what is beside it is not to keep it from being shown.
+        # The set can be read, so that what belongs to it is not to keep it from being shown.
         try:
             return read()
         except InputError as error:

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pairkit.errors import InputError, RecipeError, unknown
-from pairkit.view.beside.verdicts import Verdicts
 from pairkit.view.collection import LISTS, Collection
 from pairkit.view.columns import LEAF
 from pairkit.view.disagreement import FACET as DISAGREEMENT
 from pairkit.view.facets import Facet, Numbers
-from pairkit.view.lengths import Lengths
 from pairkit.view.listing import Listing
 from pairkit.view.lists import Mask
 from pairkit.view.quarantine import SHOWN
@@ -72,13 +70,9 @@ def query(collection: Collection, request: Mapping[str, Any]) -> dict[str, Any]:
         "search": None
         if search is None
         else {"done": search.done, "scanned": search.scanned, "of": search.of},
-        "lengths": _progress(collection.lengths),
-        "verdicts": _progress(collection.verdicts),
+        "lengths": collection.lengths.reading.progress(),
+        "verdicts": collection.verdicts.reading.progress(),
     }
-
-
-def _progress(work: Lengths | Verdicts) -> dict[str, Any]:
-    return {"done": work.done, "read": work.read, "of": work.of}
 
 
 def crossed(masks: Sequence[Mask], size: int) -> tuple[Mask, Callable[[Mask], Mask]]:

@@ -143,7 +143,7 @@ def test_evaluations_that_were_not_made_alike_are_not_compared(tmp_path: Path) -
 def test_without_evaluations_the_figure_says_how_to_get_them(tmp_path: Path) -> None:
     settings = find([write_run(tmp_path / "dpo")]).settings
     figure = evaluations(settings, COLORS, find_evaluations(settings, ()))
-    assert figure.missing["dpo"].startswith("no evaluation is found in the runs' directories or beside them")
+    assert figure.missing["dpo"].startswith("no evaluation is found in the runs' directories or next to them")
     with pytest.raises(
         InputError, match="dpo: has no evaluation: give a directory that `pairkit eval` wrote"
     ):

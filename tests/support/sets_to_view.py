@@ -102,7 +102,7 @@ def refused(*reasons: str) -> pa.Table:
 
 def asked(collection: Collection, **request: Any) -> dict[str, Any]:
     """The answer to a question once the background has read everything."""
-    wait(lambda: collection.lengths.done and collection.verdicts.done)
+    wait(lambda: collection.lengths.reading.done and collection.verdicts.reading.done)
     answer = query(collection, request)
     if answer["search"] is not None:
         wait(lambda: query(collection, request)["search"]["done"])

@@ -213,7 +213,7 @@ def test_files_of_pairs_are_shown_as_sets(tmp_path: Path, kind: str):
         assert [each["text"] for each in first["completions"]] == ["good 0", "bad 0"]
         assert [each["rank"] for each in first["completions"]] == [1, 2]
         assert (first["chosen"], first["rejected"], first["run"], first["verdicts"]) == (0, 1, None, [])
-    # Nothing is written beside the files.
+    # Nothing is written next to the files.
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -18,8 +18,8 @@ from support.tiny import completion, model_folder, random_sets, write_data
 
 from pairkit.dataset.layout import read_manifest
 from pairkit.errors import InputError
-from pairkit.view.beside.recorded import open_run, recorded
 from pairkit.view.collection import about, opened
+from pairkit.view.evidence.recorded import open_run, recorded
 from pairkit.view.one_set import one_set
 
 

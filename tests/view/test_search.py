@@ -124,7 +124,7 @@ def test_closing_ends_what_goes_on(built_folder: Path):
     with opened(built_folder) as collection:
         search = collection.search("sets", "question")
     assert search is not None
-    for thread in (search._thread, collection.lengths._thread, collection.verdicts._thread):
+    for thread in (search._thread, collection.lengths.reading._thread, collection.verdicts.reading._thread):
         assert not thread.is_alive()
 
 

@@ -1,4 +1,4 @@
-// The filters beside the list: values to tick, histograms to brush, and two rankers that disagree.
+// The filters next to the list: values to tick, histograms to brush, and two rankers that disagree.
 import { make } from "./dom.js";
 import { count, words } from "./format.js";
 import { createHistogram } from "./histogram.js";

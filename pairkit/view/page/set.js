@@ -42,7 +42,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       section(plural(set.completions.length, "completion"), toolbar(), labels?.element, list),
       verdictSection(set, onPosition),
       runSection(set, onPosition),
-      beside(),
+      evidence(),
       metadata(),
     ];
     place.replaceChildren(...parts.filter(Boolean));
@@ -217,7 +217,7 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
   }
 
   /** Completions that were dropped, rows of this set in quarantine, and what of it cannot be read. */
-  function beside() {
+  function evidence() {
     const dropped = (set.dropped ?? []).map((each) => make("li", { class: "dropped" }, make("p", { class: "quiet" }, inline(words(each.reason)), " · ", inline(each.completion.model ?? "")), completion.body(each.completion, hits)));
     const rows = (set.quarantine ?? []).map((each) => make("li", {}, make("p", {}, inline(words(each.reason)), ": ", inline(each.detail ?? ""))));
     const problems = (set.problems ?? []).map((each) => make("p", { class: "badge warn" }, inline(each)));

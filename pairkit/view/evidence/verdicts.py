@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from threading import Event, Thread
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pairkit.errors import InputError
 from pairkit.schema import VERDICTS
+from pairkit.view.background import Reading
 from pairkit.view.columns import Codes, Keys, keys_of
 from pairkit.view.facets import Facet, values_of
 from pairkit.view.files.shards import Shard
@@ -28,13 +27,10 @@ class Verdicts:
     """Which sets a judge was asked about and what it said, read in the background.
 
     Attributes:
-        read, of: rows of verdicts.
-        problems: files that could not be read, with the reason.
+        reading: of the answers, in the background.
     """
 
     def __init__(self, index: Index, shards: Sequence[Shard]) -> None:
-        self.read, self.of = 0, sum(shard.rows for shard in shards)
-        self.problems: list[dict[str, str]] = []
         self.shards = shards
         self._index = index
         self._codes = {name: Codes() for name in LABELS}
@@ -42,28 +38,15 @@ class Verdicts:
         # Of each set the row groups, over all files, with its first and its last answer; -1 without any.
         self._first, self._last = (np.full(index.listing.size, -1, np.int32) for _ in range(2))
         self._facets: dict[str, Facet] = {}
-        self._stopped = Event()
-        self._thread = Thread(target=self._run, name="verdicts", daemon=True)
-
-    @property
-    def done(self) -> bool:
-        """Whether all answers were read."""
-        return self.read >= self.of
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading, and wait until nothing is read any more."""
-        self._stopped.set()
-        self._thread.join()
+        groups = np.cumsum([0, *(shard.groups for shard in shards)])
+        self._begins: list[int] = groups[:-1].tolist()
+        self.reading = Reading("verdicts", shards, self._read)
 
     def facets(self) -> dict[str, Facet]:
         """Return the facets of what is known so far; none of data without verdicts."""
         if self._facets or not self.shards:
             return self._facets
-        done = self.done
+        done = self.reading.done
         facets: dict[str, Facet] = {}
         for name, label in LABELS.items():
             empty = pl.DataFrame(schema={"row": pl.Int64, "code": pl.Int64})
@@ -78,36 +61,25 @@ class Verdicts:
     def about(self, row: int, set_id: str, segment: str) -> list[dict[str, Any]]:
         """Return the answers about a set, in their order. Raises `InputError` for a file that is gone."""
         found: list[dict[str, Any]] = []
-        begin = 0
-        for shard in self.shards:
+        for begin, shard in zip(self._begins, self.shards, strict=True):
             groups = range(shard.groups)
             # Once all is known, only where the set is.
-            if self.done:
+            if self.reading.done:
                 groups = range(
                     max(0, int(self._first[row]) - begin), min(shard.groups, int(self._last[row]) - begin + 1)
                 )
                 if self._first[row] < 0:
                     groups = range(0)
-            begin += shard.groups
             if shard.segment == segment and len(groups):
                 found += shard.matching("set_id", set_id, VERDICTS.names, groups)
         return found
 
-    def _run(self) -> None:
-        begin = 0
-        for shard in self.shards:
-            lookup = _Lookup(self._index, shard.segment)
-            before = self.read
-            try:
-                for number, table in enumerate(shard.tables(range(shard.groups), _COLUMNS, ("protocol",))):
-                    if self._stopped.is_set():
-                        return
-                    self._add(table, begin + number, lookup)
-                    self.read += table.num_rows
-            except InputError as error:
-                self.problems.append({"file": shard.label, "message": str(error)})
-            begin += shard.groups
-            self.read = before + shard.rows
+    def _read(self, number: int, shard: Shard) -> Iterator[int]:
+        lookup = _Lookup(self._index, shard.segment)
+        tables = shard.tables(range(shard.groups), _COLUMNS, ("protocol",))
+        for group, table in enumerate(tables, start=self._begins[number]):
+            self._add(table, group, lookup)
+            yield table.num_rows
 
     def _add(self, table: pa.Table, group: int, lookup: _Lookup) -> None:
         rows = lookup.rows(keys_of(table["set_id"]))

@@ -1,4 +1,4 @@
-"""What lies beside a set: answers of judges and the questions to them, dropped completions, quarantine."""
+"""What is known of a set besides its content: judges' answers and questions, dropped completions."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
 def test_answers_are_found_before_all_are_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, _scored, _ = judged_dataset(tmp_path / "d")
     with opened(folder) as collection:
-        wait(lambda: collection.verdicts.done)
+        wait(lambda: collection.verdicts.reading.done)
         after = one_set(collection, 0)["verdicts"]
-        monkeypatch.setattr(collection.verdicts, "read", 0)
+        monkeypatch.setattr(collection.verdicts.reading, "read", 0)
         assert one_set(collection, 0)["verdicts"] == after
 
 
