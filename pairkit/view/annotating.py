@@ -50,9 +50,12 @@ class Annotator:
             digest: what identifies the content of the collection.
             of_ids: reads sets of the collection.
 
-        Raises `InputError` for a name that no file may have, a file that cannot be read, and one whose
-        annotations are all about sets of other data.
+        Raises `InputError` for a folder that is a link, a name that no file may have, a file that cannot be
+        read, and one whose annotations are all about sets of other data.
         """
+        # A dataset from elsewhere may hold a link to any folder, in which a file would be written.
+        if folder.is_symlink():
+            raise InputError(f"{folder}: is a link, and annotations are not saved through one; remove it")
         self.name, self._digest, self._of_ids = name, digest, of_ids
         self.file = AnnotationFile(file_of(folder, name))
         self._labels: dict[str, Annotation] = {}
@@ -125,10 +128,12 @@ class Annotator:
             self._add(self.file.append(annotation))
         return {"label": self.label(shown["set_id"]), "counts": self.counts()}
 
-    def refresh(self) -> None:
-        """Add what other processes have appended since."""
+    def refresh(self) -> bool:
+        """Add what other processes have appended since; return whether they had. Raises `InputError`."""
         with self._lock:
-            self._add(self.file.new())
+            others = self.file.new()
+            self._add(others)
+        return bool(others)
 
     def _add(self, annotations: Sequence[Annotation]) -> None:
         # First out, because the newest one may be `clear`, or of other data.

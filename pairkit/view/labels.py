@@ -22,7 +22,12 @@ FACET = "label"
 
 
 class Labels:
-    """The labels of an annotator. Threads may use it at the same time."""
+    """The labels of an annotator. Threads may use it at the same time.
+
+    Attributes:
+        annotator: who says what.
+        problems: why the file of annotations cannot be read any more, none as long as it can.
+    """
 
     def __init__(self, collection: Collection, name: str) -> None:
         """Read what the annotator has labeled already; warn of lines that are no annotations.
@@ -41,6 +46,7 @@ class Labels:
             warn(str(skipped))
         self._agreement = Agreement(of_ids, partial(verdicts_of_ids, collection))
         self._collection = collection
+        self.problems: list[dict[str, str]] = []
         self._lock = Lock()
         self._update_facet()
 
@@ -53,6 +59,19 @@ class Labels:
         with self._lock:
             self._update_facet()
         return answer
+
+    def refresh(self) -> None:
+        """Take up what another server of the annotator has saved. A file that is gone becomes a problem."""
+        with self._lock:
+            try:
+                others = self.annotator.refresh()
+            except InputError as error:
+                # The sets can be looked at all the same; saving raises it again.
+                self.problems = [{"file": self.annotator.file.path.name, "message": str(error)}]
+                return
+            self.problems = []
+            if others:
+                self._update_facet()
 
     def agreement(self) -> dict[str, Any]:
         """Compare the orders of the labels with all that orders the same completions."""

@@ -32,7 +32,7 @@ def routes_of(collection: Collection, annotate: str | None = None) -> Routes:
     }
     if labels is not None:
         routes["POST", "/api/annotations"] = lambda request: _annotated(collection, labels, request)
-        routes["GET", "/api/agreement"] = lambda request: labels.agreement()
+        routes["GET", "/api/agreement"] = lambda request: _agreement(labels)
     return routes
 
 
@@ -47,12 +47,17 @@ class _Questions:
         return {**about(self._collection), "annotate": name}
 
     def query(self, request: Request) -> dict[str, Any]:
+        if self._labels is not None:
+            self._labels.refresh()
         answer = query(self._collection, _object(request.body))
         for row in answer["rows"]:
             row["label"] = self._label(row.get("set_id"))
-        return {**answer, "problems": self._collection.problems}
+        labels = [] if self._labels is None else self._labels.problems
+        return {**answer, "problems": [*self._collection.problems, *labels]}
 
     def set(self, request: Request) -> dict[str, Any]:
+        if self._labels is not None:
+            self._labels.refresh()
         shown = one_set(self._collection, self._row(request))
         for completion in shown["completions"]:
             if completion["sampling"] and "seed" in completion["sampling"]:
@@ -84,6 +89,11 @@ class _Questions:
 
     def _label(self, set_id: str | None) -> dict[str, Any] | None:
         return None if self._labels is None or set_id is None else self._labels.annotator.label(set_id)
+
+
+def _agreement(labels: Labels) -> dict[str, Any]:
+    labels.refresh()
+    return labels.agreement()
 
 
 def _annotated(collection: Collection, labels: Labels, request: Request) -> dict[str, Any]:

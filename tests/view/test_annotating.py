@@ -125,8 +125,16 @@ def test_two_servers_of_one_annotator_see_each_other(tmp_path: Path) -> None:
     data.say(first, "s0", "tie")
     assert data.say(second, "s1", "tie")["counts"]["labeled"] == 2
     data.say(second, "s0", "clear")
-    first.refresh()
+    assert first.refresh()
+    assert not first.refresh()
     assert [label.set_id for label in first.labels()] == ["s1"]
+
+
+def test_nothing_is_saved_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "annotations").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="annotations: is a link"):
+        Data(rows(ABC)).open(tmp_path / "annotations")
 
 
 def test_threads_of_a_server_mix_nothing(tmp_path: Path) -> None:

@@ -136,6 +136,11 @@ def test_a_question_needs_its_texts_and_its_prompt(tmp_path: Path):
     )  # fmt: skip
     with opened(other) as collection:
         assert all(each["question"] is None for each in one_set(collection, 0)["verdicts"])
+    # A recipe from elsewhere may hold anything.
+    for number, hostile in enumerate([{**recipe, "seed": [7]}, {**recipe, "seed": None}]):
+        bad = write_dataset(tmp_path / f"bad-{number}", {"train": less}, recipe=hostile, others=verdicts)
+        with opened(bad) as collection:
+            assert all(each["question"] is None for each in one_set(collection, 0)["verdicts"])
 
 
 def test_answers_are_found_before_all_are_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

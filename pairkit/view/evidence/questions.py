@@ -120,12 +120,13 @@ def _written(
         for place, text in zip(other["shown"], other["texts"], strict=True)
     }
     order = sorted(texts)
-    if any(texts[place] not in known for place in order):
+    seed = manifest.get("recipe", {}).get("seed", 0)
+    # A manifest from elsewhere may hold anything.
+    if type(seed) is not int or any(texts[place] not in known for place in order):
         return None
     then = [known[texts[place]] for place in order]
     boxed = any(each.header.verdict == "boxed" for each in prompts.values())
     shown = shown_texts(pa.array(then, COMPLETION), recipe.thoughts)
-    seed = int(manifest.get("recipe", {}).get("seed", 0))
     case = case_of(0, {**content, "completions": then}, shown, seed, boxed=boxed)
     if len(case.texts) != len(then):  # shown alike, because of their thoughts
         return None
