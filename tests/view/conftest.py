@@ -15,9 +15,9 @@ from pairkit.view.collection import Collection, opened
 
 @pytest.fixture(scope="session")
 def five_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The five sets, four to train on, and three rows in quarantine."""
+    """The five sets, the last one to train on, and three rows in quarantine."""
     folder = tmp_path_factory.mktemp("view") / "five"
-    files = {"train": FIVE.slice(0, 4), "test": FIVE.slice(4)}
+    files = {"train": FIVE.slice(4), "test": FIVE.slice(0, 4)}
     return write_dataset(folder, files, others={"quarantine": refused("empty", "no_prompt", "empty")})
 
 

@@ -29,7 +29,7 @@ def numbers(collection: Collection, name: str) -> list[float | None]:
 
 
 def test_numbers_of_each_set_are_those_of_its_completions(five: Collection):
-    # The file of the split "test" is the first by name: its set has noise, which has no score.
+    # Sets to train on come first: the one here has noise, which has no score.
     assert numbers(five, "completions") == [3, 3, 2, 1, 2]
     assert numbers(five, "margin") == [2.0, 7.0, None, None, None]
     assert numbers(five, "best") == [0.5, 9.0, 5.0, 1.0, None]
@@ -43,7 +43,7 @@ def test_numbers_of_each_set_are_those_of_its_completions(five: Collection):
 def test_what_is_there_first_is_described(five: Collection):
     first = about(five)
     assert (first["title"], first["kind"], first["sets"], first["quarantined"]) == ("five", "dataset", 5, 3)
-    assert first["splits"] == [{"name": "train", "sets": 4}, {"name": "test", "sets": 1}]
+    assert first["splits"] == [{"name": "test", "sets": 4}, {"name": "train", "sets": 1}]
     assert first["scores"] == ["score", "rank", "x", "y"]
     assert (first["problems"], first["run"]) == ([], None)
     kinds = {facet["name"]: facet["kind"] for facet in first["facets"]}
@@ -58,7 +58,7 @@ def test_margins_are_those_of_the_pairs_of_a_build(built_folder: Path):
     # Of a dataset without noise the pair of the best and the worst completion is that of `rejected: worst`.
     data = reader.load(built_folder)
     expected = []
-    for split in data.splits:
+    for split in ("train", "test"):
         for sets in data.tables(split):
             pairs = views.pairs(sets, rejected="worst").to_pydict()
             expected += [
@@ -73,7 +73,10 @@ def test_margins_are_those_of_the_pairs_of_a_build(built_folder: Path):
 def test_sets_are_numbered_through_all_files_and_row_groups(built_folder: Path):
     data = reader.load(built_folder)
     ids = [
-        name for split in data.splits for sets in data.tables(split) for name in sets["set_id"].to_pylist()
+        name
+        for split in ("train", "test")
+        for sets in data.tables(split)
+        for name in sets["set_id"].to_pylist()
     ]
     with opened(built_folder) as collection:
         assert [collection.row_of(name) for name in ids] == list(range(len(ids)))

@@ -25,20 +25,20 @@ PAIRS = [{"prompt": f"Question {n}?", "chosen": f"good {n}", "rejected": f"bad {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A dataset of two data files of its own."""
-    files = {"train": FIVE.slice(0, 4), "test": FIVE.slice(4)}
+    files = {"train": FIVE.slice(4), "test": FIVE.slice(0, 4)}
     return write_dataset(tmp_path / "mine", files, others={"quarantine": refused("empty")})
 
 
-def train_file(folder: Path) -> Path:
-    return folder / "data" / "train-00000-of-00001.parquet"
+def held_out_file(folder: Path) -> Path:
+    return folder / "data" / "test-00000-of-00001.parquet"
 
 
 def test_a_cut_file_is_named_and_the_others_are_shown(folder: Path):
-    cut(train_file(folder))
+    cut(held_out_file(folder))
     with opened(folder) as collection:
         (problem,) = about(collection)["problems"]
-        assert problem["file"] == "data/train-00000-of-00001.parquet"
-        assert problem["message"].startswith(f"{train_file(folder)}: is damaged (")
+        assert problem["file"] == "data/test-00000-of-00001.parquet"
+        assert problem["message"].startswith(f"{held_out_file(folder)}: is damaged (")
         assert problem["message"].endswith("; put the file back, or build the dataset again")
         assert rows_of(asked(collection)) == [0]
         assert one_set(collection, 0)["source"] == "first"
@@ -48,39 +48,39 @@ def test_a_cut_file_is_named_and_the_others_are_shown(folder: Path):
     "column", ["set_id", "completions.list.element.rank", "completions.list.element.model"]
 )
 def test_a_file_with_a_damaged_column_of_the_index_is_named(folder: Path, column: str):
-    spoil(train_file(folder), column, row_group=1)
+    spoil(held_out_file(folder), column, row_group=1)
     with opened(folder) as collection:
-        assert [problem["file"] for problem in collection.problems] == ["data/train-00000-of-00001.parquet"]
+        assert [problem["file"] for problem in collection.problems] == ["data/test-00000-of-00001.parquet"]
         assert collection.index.listing.size == 1
 
 
 def test_a_missing_file_and_one_of_another_kind_are_named(folder: Path):
-    train_file(folder).unlink()
+    held_out_file(folder).unlink()
     shutil.copy(folder / "quarantine.parquet", folder / "data" / "other-00000-of-00001.parquet")
     with opened(folder) as collection:
         messages = {problem["file"]: problem["message"] for problem in collection.problems}
-    assert messages["data/train-00000-of-00001.parquet"] == "is missing, though pairkit.json lists it"
+    assert messages["data/test-00000-of-00001.parquet"] == "is missing, though pairkit.json lists it"
     assert "no column 'prompt_id'" in messages["data/other-00000-of-00001.parquet"]
 
 
 @pytest.mark.default("set_id", "metadata")
 @pytest.mark.parametrize("column", ["set_id", "source", "metadata"])
 def test_a_text_that_is_no_utf8_damages_its_file_alone(folder: Path, column: str):
-    train = train_file(folder)
-    sets = pq.read_table(train)
+    test = held_out_file(folder)
+    sets = pq.read_table(test)
     size = sets.num_rows
     cuts = pa.array(range(size + 1), pa.int32()).buffers()[1]
     texts = pa.Array.from_buffers(pa.string(), size, [None, cuts, pa.py_buffer(b"\xff" * size)])
-    pq.write_table(sets.set_column(sets.column_names.index(column), column, texts), train)
+    pq.write_table(sets.set_column(sets.column_names.index(column), column, texts), test)
     with opened(folder) as collection:
         answer = asked(collection)
         listed = answer["total"]
-        if listed == 1:  # the test set
+        if listed == 1:  # the set to train on
             (problem,) = collection.problems
             assert "Invalid UTF8" in problem["message"]
         else:
-            row = next(row["row"] for row in answer["rows"] if row["split"] == "train")
-            with pytest.raises(InputError, match=f"{train}: is damaged .*Invalid UTF8"):
+            row = next(row["row"] for row in answer["rows"] if row["split"] == "test")
+            with pytest.raises(InputError, match=f"{test}: is damaged .*Invalid UTF8"):
                 one_set(collection, row)
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_quarantine_is_named_and_the_sets_are_shown(folder: Path):
 def test_files_that_change_while_open_are_errors_of_their_rows(folder: Path):
     with opened(folder) as collection:
         assert asked(collection)["total"] == 5
-        train_file(folder).unlink()
+        held_out_file(folder).unlink()
         rows = asked(collection)["rows"]
         assert rows[0]["error"] is None
         assert rows[0]["set_id"]
@@ -116,8 +116,8 @@ def test_files_that_change_while_open_are_errors_of_their_rows(folder: Path):
         assert (rows[1]["set_id"], rows[1]["margin"]) == (None, 7.0)
         with pytest.raises(InputError, match="cannot be read: No such file"):
             one_set(collection, 1)
-        other = train_file(folder).with_name("test-00000-of-00001.parquet")
-        shutil.copy(other, train_file(folder))
+        other = held_out_file(folder).with_name("train-00000-of-00001.parquet")
+        shutil.copy(other, held_out_file(folder))
         with pytest.raises(InputError, match="was written to since it was opened; open the data again"):
             one_set(collection, 1)
 
@@ -326,4 +326,4 @@ def test_sets_of_one_id_are_told_apart_by_their_row(tmp_path: Path):
     with opened(write_dataset(tmp_path / "d", {"train": twice, "test": twice})) as collection:
         first, second = asked(collection)["rows"]
         assert first["set_id"] == second["set_id"]
-        assert [one_set(collection, row)["split"] for row in (0, 1)] == ["test", "train"]
+        assert [one_set(collection, row)["split"] for row in (0, 1)] == ["train", "test"]

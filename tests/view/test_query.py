@@ -29,7 +29,7 @@ def test_values_and_ranges_filter_sets(five: Collection):
     assert rows_of(asked(five, filters={"model": {"values": ["b", "c"]}})) == [1, 2, 4]
     assert rows_of(asked(five, filters={"origin": {"values": ["noise"]}})) == [0]
     assert rows_of(asked(five, filters={"finish_reason": {"values": [None]}})) == [0, 1, 2, 3, 4]
-    assert rows_of(asked(five, filters={"split": {"values": ["test"]}})) == [0]
+    assert rows_of(asked(five, filters={"split": {"values": ["train"]}})) == [0]
     assert rows_of(asked(five, filters={"source": {"values": ["second"]}})) == [3, 4]
     assert rows_of(asked(five, filters={"margin": {"min": 2}})) == [0, 1]
     assert rows_of(asked(five, filters={"margin": {"min": 2.5, "max": 7}})) == [1]
@@ -57,7 +57,9 @@ def test_each_facet_is_counted_under_all_other_filters(five: Collection):
 def test_counts_are_those_of_a_loop_over_all_sets(built_folder: Path):
     filters = {"model": {"values": ["gpt-4", "bard"]}, "best": {"min": 3}, "split": {"values": ["train"]}}
     data = reader.load(built_folder)
-    sets = [(split, row) for split in data.splits for each in data.tables(split) for row in each.to_pylist()]
+    sets = [
+        (split, row) for split in ("train", "test") for each in data.tables(split) for row in each.to_pylist()
+    ]
 
     def models(row: Any) -> set[str]:
         return {each["model"] for each in row["completions"]}
@@ -117,7 +119,7 @@ def test_a_row_of_the_list_tells_what_is_asked_first(five: Collection):
     assert row["prompt"] == "The capital of FRANCE?"
     assert (row["models"], row["completions"], row["margin"]) == (["a", "b"], 3, 7.0)
     assert row["lengths"] == {"prompt": 31, "chosen": 5, "longest": 15}
-    assert (row["split"], row["source"], row["segment"], row["error"]) == ("train", "first", None, None)
+    assert (row["split"], row["source"], row["segment"], row["error"]) == ("test", "first", None, None)
 
 
 def test_the_share_of_pairs_in_other_order_filters_and_sorts(five: Collection):

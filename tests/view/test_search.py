@@ -129,14 +129,14 @@ def test_closing_ends_what_goes_on(built_folder: Path):
 
 
 def test_a_file_whose_texts_are_damaged_is_named_and_the_others_are_searched(tmp_path: Path):
-    folder = write_dataset(tmp_path / "d", {"train": FIVE.slice(0, 4), "test": FIVE.slice(4)})
-    spoil(folder / "data" / "test-00000-of-00001.parquet", "completions.list.element.text")
+    folder = write_dataset(tmp_path / "d", {"train": FIVE.slice(4), "test": FIVE.slice(0, 4)})
+    spoil(folder / "data" / "train-00000-of-00001.parquet", "completions.list.element.text")
     with opened(folder) as collection:
         # The index needs no text, so the set is listed.
         assert collection.index.listing.size == 5
         assert found(collection, "lyon") == [1]
         (problem,) = collection.problems
-        assert problem["file"] == "data/test-00000-of-00001.parquet"
+        assert problem["file"] == "data/train-00000-of-00001.parquet"
         assert "is damaged" in problem["message"]
         row = asked(collection)["rows"][0]
         assert (row["lengths"], row["error"]) == (None, None)

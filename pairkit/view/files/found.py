@@ -144,7 +144,7 @@ def _dataset(folder: Path, root: Path, segment: str) -> Found:
 
     shards = [
         shard
-        for path in sorted((folder / "data").glob("*-[0-9]*-of-*.parquet"))
+        for path in sorted((folder / "data").glob("*-[0-9]*-of-*.parquet"), key=_place)
         for shard in opened(path, None, split_of(path.name))
     ]
     others = {
@@ -175,6 +175,11 @@ def _dataset(folder: Path, root: Path, segment: str) -> Found:
         runs={},
         problems=tuple(problems),
     )
+
+
+def _place(path: Path) -> tuple[bool, Path]:
+    # Sets to train on come first: they are what people label, and what a build from the dataset reads.
+    return split_of(path.name) != "train", path
 
 
 def _check(table: pa.Table, *, schema: pa.Schema, file: Path) -> None:
