@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 RECIPE = HERE / "train.yaml"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 START = "start"
-# What a loss is trained with beside its defaults; pairs are the best completion and a random worse one.
+# What a loss is trained with over its defaults; pairs are the best completion and a random worse one.
 RANDOM = ("--negatives.sampling", "random")
 ARMS = {
     "dpo": ("--loss.beta", "0.1", *RANDOM),
@@ -84,16 +84,15 @@ def measured(arm: str, seed: int, name: str, arguments: argparse.Namespace) -> d
 
 
 def trained(arm: str, seed: int, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train, and return the last evaluation, the last samples and the processor's seconds."""
+    """Train, and return the last evaluation, the last samples and the median speed of a step."""
     options = ["--loss", arm, *ARMS[arm], "--seed", str(seed), "--model", arguments.model]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     data = ["--data", str(arguments.sets), "--out", str(out)]
     run("train", "--recipe", str(RECIPE), *options, *data, *arguments.set)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     last = {line["kind"]: line for line in lines if line["kind"] in ("eval", "sample")}
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"loss": ARMS[arm], "fields": arguments.set, **last, "processor_seconds": round(seconds)}
+    # A median, because a run that was stopped and resumed has no one time, and others may have been running.
+    speed = statistics.median(line["sets_per_second"] for line in lines if line["kind"] == "train")
+    return {"loss": ARMS[arm], "fields": arguments.set, **last, "sets_per_second": round(speed, 4)}
 
 
 def ifeval(model: str, name: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,8 +3,8 @@
     python benchmarks/flagship/table.py
 
 A row per loss: IFEval's shares in percent, prompts and instructions, strict and loose, with the difference to
-the model before training and its 95 % interval, a bootstrap over prompts of the mean over seeds; then what
-the model gives up.
+the model before training and its 95 % interval, a bootstrap over seeds and prompts; then what the model
+gives up. Below, the differences between each loss and DPO, paired by seed and prompt.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pairkit.intervals import Floats, bootstrap_ratio_difference
+from pairkit.intervals import Floats
 
 HERE = Path(__file__).parent
 READINGS = ("strict", "loose")
+REFERENCE = "dpo"
+RESAMPLES = 10_000
 Result = dict[str, Any]
 
 
@@ -37,6 +40,9 @@ def main() -> None:
     print(row("before training", start, start))
     for arm, results in sorted(arms.items()):
         print(row(arm, results, start))
+    for arm, results in sorted(arms.items()):
+        if arm != REFERENCE and REFERENCE in arms:
+            print(f"\n{arm} - {REFERENCE}, points:", *differences(results, arms[REFERENCE]), sep="\n  ")
 
 
 COLUMNS = (
@@ -50,7 +56,7 @@ COLUMNS = (
     "human replies, nats per token",
     "own entropy",
     "KL to the start per chosen completion",
-    "processor, min",
+    "sets per second",
 )
 HEAD = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}"
 
@@ -73,8 +79,18 @@ def row(name: str, results: list[Result], start: list[Result]) -> str:
             (("eval", "kl_chosen"), 2),
         )
     ]
-    minutes = "" if results is start else f"{mean(results, 'processor_seconds') / 60:.0f}"
-    return "| " + " | ".join([name, str(len(results)), *shares, cut, *others, minutes]) + " |"
+    # Of the fastest seed, because other runs share the machine.
+    speed = "" if results is start else f"{max(result['sets_per_second'] for result in results):.2f}"
+    return "| " + " | ".join([name, str(len(results)), *shares, cut, *others, speed]) + " |"
+
+
+def differences(results: list[Result], reference: list[Result]) -> list[str]:
+    """Return the differences to another loss's shares with intervals, a line each."""
+    return [
+        f"{name}, {reading}: {difference(level(results, reading), level(reference, reading))}"
+        for name, level in (("prompts", by_prompt), ("instructions", by_instruction))
+        for reading in READINGS
+    ]
 
 
 def mean(results: list[Result], *path: str) -> float:
@@ -88,6 +104,7 @@ def mean(results: list[Result], *path: str) -> float:
     return float(np.mean(values))
 
 
+Indices = npt.NDArray[np.int64]
 Runs = list[tuple[Floats, Floats]]  # of each seed: followed and asked for, [prompts] each
 
 
@@ -115,8 +132,37 @@ def cell(runs: Runs, start: Runs, is_start: bool) -> str:
     share = 100 * share_of(runs)
     if is_start:
         return f"{share:.1f}"
-    low, high = (100 * bound for bound in bootstrap_ratio_difference(runs, start))
-    return f"{share:.1f} ({share - 100 * share_of(start):+.1f} [{low:+.1f}, {high:+.1f}])"
+    return f"{share:.1f} ({difference(runs, start)})"
+
+
+def difference(runs: Runs, others: Runs) -> str:
+    """Return the difference of two shares in points, with its 95 % interval."""
+    low, high = (100 * bound for bound in interval(runs, others))
+    return f"{100 * (share_of(runs) - share_of(others)):+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def interval(runs: Runs, others: Runs) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a difference of means over seeds.
+
+    Both the seeds and the prompts are resampled: all runs have the same prompts, and seed i of one loss goes
+    with seed i of the other.
+    """
+    random = np.random.default_rng(0)
+    count = len(runs[0][0])
+    prompts = random.integers(0, count, size=(RESAMPLES, count))
+    seeds = random.integers(0, len(runs), size=(RESAMPLES, len(runs)))
+    # Of a model without seeds, the start, there is one run.
+    same = seeds if len(others) == len(runs) else np.zeros((RESAMPLES, 1), np.int64)
+    gaps = resampled(runs, prompts, seeds) - resampled(others, prompts, same)
+    low, high = np.quantile(gaps, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def resampled(runs: Runs, prompts: Indices, seeds: Indices) -> Floats:
+    """Return the mean ratio of the seeds, [resamples], on the prompts of each resample."""
+    ratios = np.stack([above[prompts].sum(axis=1) / below[prompts].sum(axis=1) for above, below in runs], 1)
+    means: Floats = np.take_along_axis(ratios, seeds, axis=1).mean(axis=1)
+    return means
 
 
 def share_of(runs: Runs) -> float:
