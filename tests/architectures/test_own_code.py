@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.own_code import load_from
 from support.tiny import model_folder
 from support.training import recipe
 from transformers import AutoModelForCausalLM
@@ -30,7 +31,7 @@ ENCODER = CAUSAL.replace("output.logits * 1.5", "output.logits + output.logits.m
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Llama whose class comes with it."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    load_from(tmp_path / "modules", monkeypatch)
     folder = model_folder(tmp_path / "own")
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}

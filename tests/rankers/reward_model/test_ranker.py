@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.candidates import quarantined
+from support.own_code import load_from
 from support.rendering import encode
 from support.reward_models import save
 from support.tiny import WORDS, candidate_sets, completion
@@ -251,7 +252,7 @@ class Gated(LlamaPreTrainedModel):
 @pytest.fixture
 def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint like ArmoRM's: several logits, and code that combines them into one `score`."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    load_from(tmp_path / "modules", monkeypatch)
     folder = save(tmp_path / "own", labels=3, pad=0)
     change(folder, auto_map={"AutoModelForSequenceClassification": "modeling_gated.Gated"})
     (folder / "modeling_gated.py").write_text(CODE)
