@@ -210,7 +210,7 @@ def _token_weights(model: nn.Module) -> Iterator[Tensor]:
 def _fusible(groups: list[dict[str, Any]]) -> bool:
     """Return whether one kernel can update all weights.
 
-    It reads and writes each number once, where torch's default on a CPU makes a pass and a copy per operation.
+    It reads and writes each number once; torch's default on a CPU makes a pass and a copy per operation.
     """
     weights = [p for group in groups for p in group["params"]]
     return all(p.is_floating_point() and p.device.type in FUSED_ON for p in weights)
