@@ -151,8 +151,9 @@ def interval(runs: Runs, others: Runs) -> tuple[float, float]:
     count = len(runs[0][0])
     prompts = random.integers(0, count, size=(RESAMPLES, count))
     seeds = random.integers(0, len(runs), size=(RESAMPLES, len(runs)))
-    # Of a model without seeds, the start, there is one run.
-    same = seeds if len(others) == len(runs) else np.zeros((RESAMPLES, 1), np.int64)
+    own = random.integers(0, len(others), size=(RESAMPLES, len(others)))
+    # The start has one run; a loss some of whose seeds are not done yet is not paired.
+    same = seeds if len(others) == len(runs) else own
     gaps = resampled(runs, prompts, seeds) - resampled(others, prompts, same)
     low, high = np.quantile(gaps, (0.025, 0.975))
     return float(low), float(high)

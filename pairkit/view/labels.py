@@ -25,7 +25,7 @@ class Labels:
     """The labels of an annotator. Threads may use it at the same time.
 
     Attributes:
-        annotator: who says what.
+        annotator: the annotations of the person.
         problems: why the file of annotations cannot be read any more, none as long as it can.
     """
 
@@ -75,6 +75,7 @@ class Labels:
 
     def agreement(self) -> dict[str, Any]:
         """Compare the orders of the labels with all that orders the same completions."""
+        self.refresh()
         with self._lock:
             return self._agreement.of(self.annotator.labels())
 

@@ -32,7 +32,7 @@ def routes_of(collection: Collection, annotate: str | None = None) -> Routes:
     }
     if labels is not None:
         routes["POST", "/api/annotations"] = lambda request: _annotated(collection, labels, request)
-        routes["GET", "/api/agreement"] = lambda request: _agreement(labels)
+        routes["GET", "/api/agreement"] = lambda request: labels.agreement()
     return routes
 
 
@@ -89,11 +89,6 @@ class _Questions:
 
     def _label(self, set_id: str | None) -> dict[str, Any] | None:
         return None if self._labels is None or set_id is None else self._labels.annotator.label(set_id)
-
-
-def _agreement(labels: Labels) -> dict[str, Any]:
-    labels.refresh()
-    return labels.agreement()
 
 
 def _annotated(collection: Collection, labels: Labels, request: Request) -> dict[str, Any]:

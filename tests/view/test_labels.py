@@ -1,4 +1,4 @@
-"""Labels on the page: what another server saves is seen, and a file that is gone is said."""
+"""Labels on the page: those that another server saves appear, and a missing file is reported."""
 
 from __future__ import annotations
 
