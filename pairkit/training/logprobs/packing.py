@@ -100,7 +100,7 @@ class TokenLayout(NamedTuple):
 
 
 def _within(ranges: Ranges, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> Ranges:
-    """Return what is of these ranges and from `start` to `stop` as well."""
+    """Return what is of these ranges and from `start` to `stop` as well, `[N]` each."""
     start, stop = np.maximum(ranges.start, start), np.minimum(ranges.stop, stop)
     return Ranges(start, np.maximum(start, stop))
 
@@ -127,7 +127,8 @@ class Packed:
     Attributes:
         prompt_segments: for each set, the segment that holds its prompt; of `earlier` where that exists.
         earlier: the sequence that holds the prompts, where this one holds more completions of them.
-        cache: layer -> keys and values of the sequence, for completions that follow; None where none will.
+        cache: layer -> keys and values of the sequence, `[1, G, N, D]` each, for completions that follow;
+            None where none will.
     """
 
     def __init__(

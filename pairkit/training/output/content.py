@@ -100,7 +100,7 @@ def differences(before: Content, now: Content, recipe_fields: set[str]) -> list[
     """Describe each part whose content is another, naming its files.
 
     Args:
-        renamed: fields of the recipe that differ; what they name need not be equal.
+        recipe_fields: fields of the recipe that differ; what they name need not be equal.
     """
     lines = []
     for part, (what, field) in PARTS.items():

@@ -131,7 +131,7 @@ class Figures:
 
 
 def _numbers(parts: Sequence[Tensor], nothing: Numbers) -> Numbers:
-    """Move tensors to the CPU, joined, so that it takes one transfer."""
+    """Move tensors to the CPU, joined along their last dimension, so that it takes one transfer."""
     return torch.cat(list(parts), dim=-1).cpu().numpy() if parts else nothing
 
 
