@@ -59,15 +59,15 @@ class EnginePool:
 
     def usage(self) -> dict[str, float]:
         """Return what all engines have spent, and how many calls the cache has answered."""
-        spent: dict[str, float] = {}
+        totals: dict[str, float] = {}
         # Summed, because generation and each judge may have an engine of their own.
         for engine in self.engines:
             for name, number in engine.usage().items():
-                spent[name] = spent.get(name, 0) + number
+                totals[name] = totals.get(name, 0) + number
         # A zero would only mean that there is a cache.
         if self.cache is not None and self.cache.hits:
-            spent["cached"] = self.cache.hits
-        return spent
+            totals["cached"] = self.cache.hits
+        return totals
 
     def note(self) -> str:
         """Return the same for the progress bar."""

@@ -50,8 +50,8 @@ def files_at(path: Path) -> list[Path]:
         return [path]
     # The log of a build is next to its annotations, and has the same ending.
     for folder in (path / ANNOTATIONS, *(() if (path / MANIFEST).exists() else (path,))):
-        if found := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
-            return found
+        if files := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
+            return files
     if path.is_dir():
         raise InputError(f"{path}: holds no annotations (no NAME{SUFFIX}); {_ADVICE}")
     raise InputError(f"{path}: no such file or directory; {_ADVICE}")
@@ -124,18 +124,18 @@ class AnnotationFile:
         content = _read(handle, self._read_bytes, status.st_size)
         *lines, piece = content.split(b"\n")
         self._read_bytes += len(content) - len(piece)
-        found: list[Annotation] = []
+        annotations: list[Annotation] = []
         # A loop, because one damaged line must not cost the others, and people write few lines.
         for line in lines:
             self._lines += 1
-            problem = _parse(line, found)
+            problem = _parse(line, annotations)
             if problem:
                 self.damaged.append(Skipped(self.path, self._lines, problem))
         # It is read once more when its line has ended, which changes nothing about what is the newest.
-        problem = _parse(piece, found)
+        problem = _parse(piece, annotations)
         cut_off = f"has no end, as a kill or a full disk leaves it ({problem})"
         self.cut_off = Skipped(self.path, self._lines + 1, cut_off) if problem else None
-        return found
+        return annotations
 
 
 def _parse(line: bytes, found: list[Annotation]) -> str | None:

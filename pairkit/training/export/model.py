@@ -171,8 +171,8 @@ def _checkpoint_model(
     tokenizer = format.tokenizer
     tokenizer.chat_template = saved_template(format)
     vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
-    added = new_ids(tokenizer, recipe.tokens)
-    model = start_model(recipe, vocabulary, new_ids=added, tokenizer=tokenizer)
+    tokens = new_ids(tokenizer, recipe.tokens)
+    model = start_model(recipe, vocabulary, new_ids=tokens, tokenizer=tokenizer)
     weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
     current = model.state_dict()
     for name, value in weights.items():

@@ -51,8 +51,8 @@ def block_mask(ranges: tuple[Ranges, ...], key_count: int, device: torch.device)
     row = np.arange(count) // SIZE
     before = partial(_before, row, rows, columns)
     parts = [before(one.stop) - before(one.start) for one in ranges]
-    seen: Numbers = np.sum(parts, axis=0)  # [I, J], pairs
-    whole = seen == SIZE * SIZE  # of these blocks the kernel does not ask the mask
+    counts: Numbers = np.sum(parts, axis=0)  # [I, J], pairs
+    whole = counts == SIZE * SIZE  # of these blocks the kernel does not ask the mask
     (prompt_start, prompt_stop), (own_start, own_stop) = (
         (torch.from_numpy(ends.astype(np.int32)).to(device) for ends in one) for one in ranges
     )
@@ -63,7 +63,7 @@ def block_mask(ranges: tuple[Ranges, ...], key_count: int, device: torch.device)
         return in_prompt | ((key >= own_start[token]) & (key < own_stop[token]))
 
     mask: Any = BlockMask.from_kv_blocks(
-        *_listed((seen > 0) & ~whole), *_listed(whole), BLOCK_SIZE=SIZE, mask_mod=sees,
+        *_listed((counts > 0) & ~whole), *_listed(whole), BLOCK_SIZE=SIZE, mask_mod=sees,
         seq_lengths=(count, key_count),
     )  # fmt: skip
     moved: BlockMask = mask.to(device)
