@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, OutputError
-from pairkit.files import ANNOTATIONS
+from pairkit.files import ANNOTATIONS, flush
 from pairkit.ownership import WITHOUT_LOCKS
 from pairkit.rankers.human.annotation import Annotation, check_name, read_line
 from pairkit.schema import MANIFEST
@@ -102,7 +102,7 @@ class AnnotationFile:
         try:
             with suppress(FileExistsError):
                 self.path.parent.mkdir()
-                _flush(self.path.parent.parent)
+                flush(self.path.parent.parent)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
             with _opened(self.path, flags) as handle, _locked(handle, fcntl.LOCK_EX):
                 others = self._rest(handle)
@@ -209,17 +209,9 @@ def _write(handle: int, line: bytes, folder: Path) -> None:
         os.fsync(handle)
         if not size:
             # The new name is an entry of its folder, which is flushed on its own.
-            _flush(folder)
+            flush(folder)
     except OSError:
         # A piece that cannot be taken back either is a line that readers skip.
         with suppress(OSError):
             os.ftruncate(handle, size)
         raise
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
