@@ -151,7 +151,7 @@ def _complete(recipe: BuildRecipe, store: Store, held: Held, folder: Path, *, ke
 
 @contextmanager
 def _uploading(folder: Path, address: Address) -> Iterator[None]:
-    """Say of what stops an upload that the dataset is built, and how to go on."""
+    """Tell of what stops an upload that the dataset is built, and how to continue."""
     note = f"what is built is kept in {folder}; run the same command again to upload the rest"
     try:
         with stoppable(folder, lambda: f"{address}: stopped; {note}"):
