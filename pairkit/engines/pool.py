@@ -59,15 +59,15 @@ class EnginePool:
 
     def usage(self) -> dict[str, float]:
         """Return what all engines have spent, and how many calls the cache has answered."""
-        totals: dict[str, float] = {}
+        spent: dict[str, float] = {}
         # Summed, because generation and each judge may have an engine of their own.
         for engine in self.engines:
             for name, number in engine.usage().items():
-                totals[name] = totals.get(name, 0) + number
+                spent[name] = spent.get(name, 0) + number
         # A zero would only mean that there is a cache.
         if self.cache is not None and self.cache.hits:
-            totals["cached"] = self.cache.hits
-        return totals
+            spent["cached"] = self.cache.hits
+        return spent
 
     def note(self) -> str:
         """Return the same for the progress bar."""

@@ -58,10 +58,10 @@ class Values:
             return {"values": [], "more": 0}
         counts = np.add.reduceat(selected[self.positions], self.cuts[:-1], dtype=np.int64)
         # By the counts of all sets, so that no row of a list jumps while somebody filters.
-        numbers = self._order[:SHOWN]
+        listed = self._order[:SHOWN]
         return {
-            "values": [[self.values[number], int(counts[number])] for number in numbers.tolist()],
-            "more": len(self.values) - len(numbers),
+            "values": [[self.values[number], int(counts[number])] for number in listed.tolist()],
+            "more": len(self.values) - len(listed),
         }
 
     @cached_property
@@ -82,12 +82,12 @@ def values_of(
 ) -> Values:
     """Make a facet of pairs of a value's number and a set; the sets ascend, and no pair comes twice."""
     counts = np.bincount(codes, minlength=len(values))
-    numbers = np.flatnonzero(counts)
+    used = np.flatnonzero(counts)
     # Numbers of 16 bits are sorted in linear time.
     order = np.argsort(codes.astype(np.uint16) if len(values) < 2**16 else codes, kind="stable")
-    cuts = np.concatenate([[0], np.cumsum(counts[numbers])]).astype(np.int64)
+    cuts = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
     return Values(
-        label, size, [values[number] for number in numbers.tolist()], rows[order].astype(np.uint32), cuts
+        label, size, [values[number] for number in used.tolist()], rows[order].astype(np.uint32), cuts
     )
 
 
@@ -128,11 +128,11 @@ class Numbers:
     @cached_property
     def edges(self) -> Floats:
         """The edges of the bins: one bin per number where there are few, else equal but for the two ends."""
-        numbers = self.numbers[~np.isnan(self.numbers)]
-        if not len(numbers):
+        known = self.numbers[~np.isnan(self.numbers)]
+        if not len(known):
             return np.empty(0)
-        low, high = float(numbers.min()), float(numbers.max())
-        some = numbers[:: max(1, len(numbers) // _SAMPLE)]
+        low, high = float(known.min()), float(known.max())
+        some = known[:: max(1, len(known) // _SAMPLE)]
         if high - low < BINS and (some == np.round(some)).all():
             return np.arange(np.floor(low) - 0.5, np.ceil(high) + 1)
         if low == high:

@@ -24,8 +24,8 @@ def reduced(ufunc: np.ufunc, values: npt.NDArray[np.generic], cuts: Positions, e
 def first(mask: Mask, cuts: Positions) -> Positions:
     """Return the index in `mask` of the first marked value of each list, -1 where none is."""
     places = np.where(mask, np.arange(len(mask)), np.inf)
-    lowest = reduced(np.minimum, places, cuts, np.inf)
-    return np.where(np.isfinite(lowest), lowest, -1).astype(np.int64)
+    found = reduced(np.minimum, places, cuts, np.inf)
+    return np.where(np.isfinite(found), found, -1).astype(np.int64)
 
 
 def last(mask: Mask, cuts: Positions) -> Positions:

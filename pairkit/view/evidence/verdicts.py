@@ -46,7 +46,7 @@ class Verdicts:
         """Return the facets of what is known so far; none of data without verdicts."""
         if self._facets or not self.shards:
             return self._facets
-        complete = self.reading.done
+        done = self.reading.done
         facets: dict[str, Facet] = {}
         for name, label in LABELS.items():
             empty = pl.DataFrame(schema={"row": pl.Int64, "code": pl.Int64})
@@ -54,13 +54,13 @@ class Verdicts:
             texts = list(self._codes[name].numbers)
             codes, rows = (pairs[column].to_numpy() for column in ("code", "row"))
             facets[name] = values_of(label, self._index.listing.size, texts, codes, rows)
-        if complete:
+        if done:
             self._facets = facets
         return facets
 
     def about(self, row: int, set_id: str, segment: str) -> list[dict[str, Any]]:
         """Return the answers about a set, in their order. Raises `InputError` for a file that is gone."""
-        answers: list[dict[str, Any]] = []
+        found: list[dict[str, Any]] = []
         for begin, shard in zip(self._begins, self.shards, strict=True):
             groups = range(shard.groups)
             # Once all is known, only where the set is.
@@ -71,8 +71,8 @@ class Verdicts:
                 if self._first[row] < 0:
                     groups = range(0)
             if shard.segment == segment and len(groups):
-                answers += shard.matching("set_id", set_id, VERDICTS.names, groups)
-        return answers
+                found += shard.matching("set_id", set_id, VERDICTS.names, groups)
+        return found
 
     def _read(self, number: int, shard: Shard) -> Iterator[int]:
         lookup = _Lookup(self._index, shard.segment)
@@ -83,7 +83,7 @@ class Verdicts:
 
     def _add(self, table: pa.Table, group: int, lookup: _Lookup) -> None:
         rows = lookup.rows(keys_of(table["set_id"]))
-        in_sets = rows >= 0  # other answers are about sets in quarantine
+        known = rows >= 0  # other answers are about sets in quarantine
         frame = pl.DataFrame(
             {
                 "row": rows,
@@ -92,7 +92,7 @@ class Verdicts:
                 "shown": pl.Series(table["shown"].combine_chunks()),
                 "verdict": pl.Series(table["verdict"].combine_chunks()),
             }
-        ).filter(pl.Series(in_sets))
+        ).filter(pl.Series(known))
         mine = frame["row"].to_numpy()
         self._first[mine[self._first[mine] < 0]] = group
         self._last[mine] = group

@@ -52,9 +52,9 @@ def opened(work: Work, *, settings: RaySettings) -> Iterator[Executor]:
         number: not all(_is_server(block) for block in stage.blocks) for number, stage in enumerate(stages)
     }
     with joined(settings, local_stages=sum(loads.values())) as cluster:
-        shares = pools(cluster, settings, loads, work.recipe.calls.concurrency)
-        with _orders(work, stages, cluster, shares) as orders:
-            yield Cooperation(orders, cluster, shares)
+        divided = pools(cluster, settings, loads, work.recipe.calls.concurrency)
+        with _orders(work, stages, cluster, divided) as orders:
+            yield Cooperation(orders, cluster, divided)
 
 
 def _is_server(block: Any) -> bool:
@@ -153,8 +153,8 @@ class Cooperation:
 
     def usage(self) -> dict[str, float]:
         total: dict[str, float] = {}
-        for counts in self._usage.values():
-            for name, number in counts.items():
+        for spent in self._usage.values():
+            for name, number in spent.items():
                 total[name] = total.get(name, 0) + number
         return total
 
@@ -242,10 +242,10 @@ class Cooperation:
             if line not in self._said:
                 self._said.add(line)
                 log(line)
-        for process, counts in parcel.usage.items():
+        for process, spent in parcel.usage.items():
             totals = self._usage.setdefault(process, {})
             # Units may overtake each other, and numbers only grow.
-            totals.update({name: max(number, totals.get(name, 0)) for name, number in counts.items()})
+            totals.update({name: max(number, totals.get(name, 0)) for name, number in spent.items()})
         hashes = list(self._orders.work.keys.values())
         for stage_count, result in parcel.results:
             # At once and not in order, because a kill should lose only what is still in flight.
