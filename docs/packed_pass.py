@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pairkit.training.logprobs.packing import PROMPT as ALL
-from pairkit.training.logprobs.packing import TokenLayout, pack
+from pairkit.training.logprobs.packing import pack
+from pairkit.training.logprobs.token_layout import PROMPT as ALL
+from pairkit.training.logprobs.token_layout import TokenLayout
 
 FILE = Path(__file__).with_name("packed-pass.svg")
 CELL, LEFT, TOP = 22, 12, 76  # pixels

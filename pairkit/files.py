@@ -41,7 +41,7 @@ def replacing(path: Path, *, own: str = "") -> Iterator[Path]:
         try:
             yield temporary
             # Before the rename: after a power cut a name without its content would look complete.
-            _flush(temporary)
+            flush(temporary)
             os.replace(temporary, path)
         finally:
             # After the rename there is nothing left to remove; after an error no half file may stay.
@@ -64,10 +64,10 @@ def publish(temporary: Path, target: Path) -> None:
     # Files before names: a crash must not leave a name whose content is not on disk.
     # Folders too: the names in them are content of the folder.
     for path in [*temporary.rglob("*"), temporary]:
-        _flush(path)
+        flush(path)
     os.replace(temporary, target)
     # The new name is an entry of the parent, which is flushed on its own.
-    _flush(target.parent)
+    flush(target.parent)
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
@@ -78,7 +78,7 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copy2(source, target)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Wait until a file's content, or the names in a directory, are on disk."""
     # Read-only, because a directory can be opened in no other way.
     handle = os.open(path, os.O_RDONLY)
@@ -272,6 +272,11 @@ def names_in(out: Path) -> set[str]:
         raise OutputError(f"{out}: cannot be written to: it is a file; choose another --out") from error
     except OSError as error:
         raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Return the size and the hash of a file, by which a change of it is noticed."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def was_address(path: Path) -> bool:

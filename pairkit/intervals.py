@@ -161,7 +161,7 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     """Compute the share of successes and its score interval.
 
     >>> wilson(8, 10)
-    Interval(mean=0.8, low=0.49016247153664183, high=0.9433178485456247)
+    Interval(mean=0.8, low=0.4901624715..., high=0.9433178485...)
 
     Raises `InputError` for zero trials, or for successes outside 0 to `trials`.
 
@@ -178,7 +178,7 @@ def wilson_share(share: float, trials: int, *, level: float = 0.95) -> Interval:
     """Compute the score interval of a share in which a tie may count 1/2.
 
     >>> wilson_share(0.5, 50)
-    Interval(mean=0.5, low=0.36644514316828586, high=0.6335548568317142)
+    Interval(mean=0.5, low=0.3664451431..., high=0.6335548568...)
     """
     # The score interval, because the usual one is empty where all or none succeed.
     z = NormalDist().inv_cdf((1 + level) / 2)

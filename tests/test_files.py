@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pairkit.errors import HubError, Interrupted, OutputError
-from pairkit.files import replacing, sha256, stoppable, write_json, write_text
+from pairkit.files import publish, replacing, sha256, stoppable, write_json, write_text
 
 
 def test_text_is_written_as_utf8_with_its_folders(tmp_path: Path):
@@ -62,6 +62,23 @@ def test_a_file_is_on_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "replace", lambda old, new: (seen.append("rename"), rename(old, new)))
     write_text(tmp_path / "x.txt", "new")
     assert [*map(str, seen)] == [str(tmp_path / ".x.txt.part"), "rename"]
+
+
+def test_a_directory_gets_its_name_after_its_content_and_before_it_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a checkpoint that was reported is there, and is whole if its name is."""
+    temporary, target = tmp_path / ".step.part", tmp_path / "step"
+    (temporary / "inner").mkdir(parents=True)
+    (temporary / "inner" / "file").write_text("content")
+    order: list[str] = []
+    rename = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append(os.readlink(f"/proc/self/fd/{handle}")))
+    monkeypatch.setattr(os, "replace", lambda old, new: (order.append("rename"), rename(old, new)))
+    publish(temporary, target)
+    assert sorted(order[:3]) == [str(temporary), str(temporary / "inner"), str(temporary / "inner" / "file")]
+    assert order[3:] == ["rename", str(tmp_path)]
+    assert (target / "inner" / "file").read_text() == "content"
 
 
 def test_a_value_that_is_not_json_leaves_the_old_file(tmp_path: Path):

@@ -33,11 +33,8 @@ def python(code: str) -> str:
 
 def test_all_is_sorted_and_complete():
     assert pairkit.__all__ == sorted(pairkit.__all__)
-    functions = {
-        name for name, value in vars(api).items() if callable(value) and value.__module__ == api.__name__
-    }
-    public = {name for name in functions if not name.startswith("_")}
-    assert set(pairkit.__all__) == public | {"BuildRecipe", "TrainRecipe", "losses"}
+    assert set(pairkit.__all__) == {*api.__all__, "BuildRecipe", "TrainRecipe", "losses"}
+    assert {name for name, value in vars(api).items() if callable(value)} == set(api.__all__)
     assert set(pairkit.__all__) <= set(dir(pairkit))
     assert pairkit.losses.__name__ == "pairkit.losses"
     assert all(getattr(pairkit, name).__doc__ for name in pairkit.__all__)

@@ -1,6 +1,7 @@
 """Every directory that a command writes says which version of pairkit wrote it.
 
-Exports are in tests/dataset/test_export.py; runs and pushed models in tests/hub/test_model.py.
+Exports are in tests/dataset/test_export.py and tests/training/export/test_model.py; runs and pushed models in
+tests/hub/test_model.py; evaluations, sweeps, online trainings and replications in the tests of their runs.
 """
 
 from __future__ import annotations

@@ -330,11 +330,11 @@ def _cluster(executor: Executor, **flags: Any) -> RaySettings | None:
     from pairkit.pipeline.executors.ray.settings import RaySettings
     from pairkit.recipes import validate
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    settings = {name: value for name, value in flags.items() if value is not None}
     if executor == Executor.ray:
-        return validate(RaySettings, given)
-    if given:
-        name = next(iter(given)).replace("_", "-")
+        return validate(RaySettings, settings)
+    if settings:
+        name = next(iter(settings)).replace("_", "-")
         raise UsageError(f"--ray-{name} is for --executor ray: add it, or leave --ray-{name} out")
     return None
 

@@ -36,12 +36,12 @@ def _batches(prepared: Mapping[int, Request], batch_tokens: int) -> Iterator[lis
     for index in sorted(prepared, key=lambda index: -len(prepared[index].prompt)):
         samplings = prepared[index].samplings
         # The cache of a batch is its rows times its longest row.
-        needed = len(prepared[index].prompt) + max(sampling.max_tokens for sampling in samplings)
-        if batch and (rows + len(samplings)) * max(width, needed) > batch_tokens:
+        room = len(prepared[index].prompt) + max(sampling.max_tokens for sampling in samplings)
+        if batch and (rows + len(samplings)) * max(width, room) > batch_tokens:
             yield batch
             batch, rows, width = [], 0, 0
         batch.append(index)
         rows += len(samplings)
-        width = max(width, needed)
+        width = max(width, room)
     if batch:
         yield batch

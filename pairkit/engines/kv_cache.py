@@ -52,7 +52,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Reorder, drop or repeat rows."""
+        """Reorder, drop or repeat rows; `beam_idx` is int64 `[rows]`."""
         self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
         self._show(self.keys.shape[-2])
 

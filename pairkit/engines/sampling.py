@@ -67,7 +67,7 @@ def draw(
 def _inverse(
     logits: torch.Tensor, scale: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Return the token of each row at which the cumulative distribution passes `uniform`."""
+    """Return the token at which the cumulative distribution of a row passes `uniform`: `[B, V]` to `[B]`."""
     # float64, because a float32 sum over the vocabulary loses small probabilities.
     probabilities = torch.softmax(logits.double().div_(scale), dim=-1)
     if (top_p < 1).any():

@@ -1,4 +1,4 @@
-"""An engine whose server may be unreachable: its requests then have a `Problem`, and the others go on."""
+"""An engine whose server may be unreachable: its requests then have a `Problem`, and the others continue."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class _State:
     logits: torch.Tensor  # [R, V]
 
     def select(self, rows: torch.Tensor) -> None:
-        """Reorder, drop or repeat rows."""
+        """Reorder, drop or repeat rows, `[rows]`."""
         self.cache.reorder_cache(rows)
         self.mask, self.next_position = self.mask[rows], self.next_position[rows]
         self.logits = self.logits[rows]

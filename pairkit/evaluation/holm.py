@@ -10,7 +10,7 @@ def normal_p(value: float, error: float) -> float:
     """Return the two-sided p-value of a value whose error is normal with this standard error, above 0.
 
     >>> normal_p(1.96, 1.0)
-    0.0499957902964409
+    0.049995790296...
     """
     return math.erfc(abs(value) / error / math.sqrt(2))
 

@@ -137,7 +137,7 @@ def normal_interval(value: float, error: float | None) -> tuple[float, float]:
     """Return the 95 % interval that is symmetric around the value; of no width without an error.
 
     >>> normal_interval(0.5, 0.1)
-    (0.30400360154599464, 0.6959963984540054)
+    (0.304003601545..., 0.695996398454...)
     """
     low, high = (value + sign * _Z * (error or 0.0) for sign in (-1, 1))
     return low, high
@@ -147,7 +147,7 @@ def log_odds_interval(value: float, error: float | None) -> tuple[float, float]:
     """Return the 95 % interval of a share that is symmetric in log-odds, so that it stays within 0 and 1.
 
     >>> log_odds_interval(0.03, 0.02)
-    (0.00797724465994622, 0.10630574367603864)
+    (0.00797724465..., 0.10630574367...)
     """
     if error is None or not 0 < value < 1:
         return value, value

@@ -124,8 +124,8 @@ def _check_finished(folder: Path, record: Mapping[str, Any]) -> None:
     again = "run the same `pairkit train` command to finish it"
     with undamaged(folder / RECORD, again):
         steps = record["plan"]["steps"]
-        taken = record.get(TAKEN, steps)  # older versions did not write it
-    if taken != steps:
+        step_count = record.get(TAKEN, steps)  # older versions did not write it
+    if step_count != steps:
         raise InputError(f"{folder}: the run of {steps} steps has not finished; {again}")
     if (folder / MODEL / RECORD_OF_EXPORT).exists():
         raise InputError(
@@ -242,14 +242,14 @@ def _data(data: Any, digest: str) -> dict[str, Any]:
     manifest = folder / MANIFEST
     if not isinstance(data, str) or not manifest.is_file() or sha256(manifest) != digest:
         return {"source": None, "recipe_hash": None, "licence": None}
-    built = read_record(manifest, "build the dataset again")
+    content = read_record(manifest, "build the dataset again")
     with undamaged(manifest, "build the dataset again"):
-        recipe = dict(built.get("recipe", {}))
+        recipe = dict(content.get("recipe", {}))
         source = dict(recipe.get("source", {}))
         names = [entry["name"] or entry["source"]["name"] for entry in recipe.get("sources", ())]
     return {
         "source": " + ".join(names) or source.get("name"),
-        "recipe_hash": built.get("recipe_hash"),
+        "recipe_hash": content.get("recipe_hash"),
         "licence": _license(folder),
     }
 

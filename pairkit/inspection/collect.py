@@ -68,21 +68,23 @@ def inspect(recipe: BuildRecipe) -> Inspection:
 
     Raises `RecipeError`, `InputError` or `HubError`.
     """
-    found = Inspection(open_source(recipe.every_source[0]))
+    inspection = Inspection(open_source(recipe.every_source[0]))
     read: list[dict[str, Any]] = []
     *ranking, mining = stages(recipe)
-    for unit in identified(found.opened.batches(rows=recipe.unit_rows), {}):
+    for unit in identified(inspection.opened.batches(rows=recipe.unit_rows), {}):
         result = _after(ranking, unit.result)
-        found.rows += unit.rows
+        inspection.rows += unit.rows
         read += _first(result.sets, EXAMPLES - len(read))
         result = _after([mining], result)
-        found.kept += result.sets.num_rows
-        found.completions += pc.sum(pc.list_value_length(result.sets["completions"]), min_count=0).as_py()
-        found.examples += _first(result.sets, EXAMPLES - len(found.examples))
-        _refuse(found.refused, result.quarantine)
+        inspection.kept += result.sets.num_rows
+        inspection.completions += pc.sum(
+            pc.list_value_length(result.sets["completions"]), min_count=0
+        ).as_py()
+        inspection.examples += _first(result.sets, EXAMPLES - len(inspection.examples))
+        _refuse(inspection.refused, result.quarantine)
     # Of a file whose sets are all refused, those that are read show why.
-    found.examples = found.examples or read
-    return found
+    inspection.examples = inspection.examples or read
+    return inspection
 
 
 def _after(following: Iterable[Stage], result: StageResult) -> StageResult:
@@ -104,6 +106,6 @@ def _refuse(refused: dict[str, Refused], quarantine: pa.Table) -> None:
             # A set has no row of its own, so its prompt tells which one it is.
             if set_id is not None:
                 prompt = json.loads(quarantine["row"][number].as_py())["prompt"]
-                asked = prompt[-1]["content"] if prompt else ""
-                refused[reason].first = f'"{visible(asked, 60)}": {detail}'
+                question = prompt[-1]["content"] if prompt else ""
+                refused[reason].first = f'"{visible(question, 60)}": {detail}'
         refused[reason].count += 1

@@ -303,6 +303,7 @@ def disagreement(
 
 
 def _size(logps: Logps, of_means: bool) -> Tensor:
+    """Return log-probs per token or per completion, nats, `[B, K]`."""
     return logps.mean if of_means else logps.sum
 
 

@@ -188,7 +188,7 @@ def stapo(
 
 
 def _well(z: Tensor, lowest: float) -> Tensor:
-    """Compute -z exp(-z), continued below `lowest` by its tangent."""
+    """Compute -z exp(-z), elementwise, continued below `lowest` by its tangent."""
     clamped_z = z.clamp(min=lowest)  # no gradient below, where the tangent takes over
     slope = (lowest - 1.0) * exp(-lowest)  # of f at `lowest`
     # relu, because its gradient at 0 is 0 where clamp has 1: the slope then counts once.

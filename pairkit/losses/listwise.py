@@ -195,7 +195,7 @@ def _order(policy: Logps, scores: Tensor | None, ranks: Tensor | None) -> Tensor
     return order.masked_fill(~policy.mask, 0.0)
 
 
-def _eye(like: Tensor) -> Tensor:
+def _eye(like: Tensor) -> Tensor:  # [K, K] bool, for [B, K]
     return torch.eye(like.shape[1], dtype=torch.bool, device=like.device)
 
 

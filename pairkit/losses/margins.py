@@ -164,7 +164,7 @@ def f_dpo(policy: Logps, reference: Logps, *, beta: float, divergence: str, alph
 
 
 def _derivative(ratios: Tensor, divergence: str, alpha: float) -> Tensor:
-    """Compute u(x) of `f_dpo`, up to a constant."""
+    """Compute u(x) of `f_dpo`, elementwise, up to a constant."""
     if divergence == "reverse_kl":
         return ratios
     if divergence == "js":

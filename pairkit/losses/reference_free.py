@@ -217,7 +217,7 @@ def alphapo(policy: Logps, *, alpha: float, beta: float, gamma: float) -> LossOu
 
 
 def _power(mean: Tensor, alpha: float) -> Tensor:
-    """Compute (1 - p^-alpha) / alpha of p = exp(mean), and its limit `mean` at alpha 0."""
+    """Compute (1 - p^-alpha) / alpha of p = exp(mean), elementwise, and its limit `mean` at alpha 0."""
     if alpha == 0.0:
         return mean
     # expm1 and not exp - 1, which loses all digits where alpha is near 0.

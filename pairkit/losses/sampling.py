@@ -142,7 +142,10 @@ def candidate_weights(
 
 
 def effective_candidates(probabilities: Tensor) -> Tensor:
-    """Compute exp(entropy) of each row: K where K candidates are equally likely, 1 where one is certain."""
+    """Compute exp(entropy) of each row of `[B, K]`, `[B]`.
+
+    It is K where K candidates are equally likely, and 1 where one is certain.
+    """
     entropy: Tensor = torch.special.entr(probabilities).sum(dim=1)
     return entropy.exp()
 
@@ -156,6 +159,7 @@ def _check(policy: Logps, reference: Logps | None, seeds: Tensor | None) -> None
 
 
 def _all(available: Tensor, include_chosen: bool) -> Tensor:
+    """Return the columns of every candidate in order, int64 `[B, K-1]` (or `[B, K]`), padded with -1."""
     columns = torch.arange(available.shape[1], device=available.device)
     every = torch.where(available, columns, -1)[:, 0 if include_chosen else 1 :]
     return every.gather(1, (every < 0).long().argsort(dim=1, stable=True))  # -1 last
@@ -207,12 +211,12 @@ def _pick(logits: Tensor, candidates: Tensor, seeds: Tensor | None, salt: int) -
     return torch.where(candidates.any(dim=1), best, -1)
 
 
-def _one_hot(state: Tensor, like: Tensor) -> Tensor:
+def _one_hot(state: Tensor, like: Tensor) -> Tensor:  # [B] to bool [B, K]
     columns = torch.arange(like.shape[1], device=like.device)
     return columns == state[:, None]
 
 
-def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:
+def _random_seeds(count: int, generator: torch.Generator | None) -> Tensor:  # int64 [B]
     device = generator.device if generator is not None else None
     return torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator, device=device)
 

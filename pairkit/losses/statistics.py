@@ -62,7 +62,7 @@ def moments(state: State, momentum: float, *, corrected: bool = True) -> tuple[f
 
 
 def standardized(values: Tensor, mean: float, std: float) -> Tensor:
-    """Compute (values - mean) / std; zeros if `std` is 0, as before the first batch."""
+    """Compute (values - mean) / std, elementwise; zeros if `std` is 0, as before the first batch."""
     if not std > 0.0:
         return torch.zeros_like(values)
     return (values - mean) / std

@@ -60,7 +60,7 @@ class Logps:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the fields that are not None, by name."""
+        """Return the fields that are not None, by name, [B, K] each."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -130,7 +130,7 @@ class LossOutput(NamedTuple):
         terms: parts that the loop sums and normalizes by the whole global batch.
         rewards: [B, K], detached, in the unit of the loss's own logit: beta x log-ratio, or beta x log-prob
             without a reference, of sums or of means over tokens.
-        metrics: scalars to log next to the loss, each a mean over the sets of this call.
+        metrics: scalars (`[]`) to log next to the loss, each a mean over the sets of this call.
         contrast: [B], detached: what the loss compares of a pair, in its own unit, before scale and margins;
             None where that is the difference of the rewards over beta.
     """
@@ -179,7 +179,7 @@ def log_ratio(policy: Logps, reference: Logps) -> Tensor:
 
 
 def comparable(log_ratios: Tensor) -> Tensor:
-    """Round log-ratios to a thousandth of a nat, without gradient, before they are sorted.
+    """Round log-ratios, of any shape, to a thousandth of a nat, without gradient, before they are sorted.
 
     Where policy and reference are equal, as in the first step, rounding errors alone would decide the order,
     and the step would depend on which completions shared a forward pass: in float32, sums of 500 nats are

@@ -66,18 +66,18 @@ def _parts(recipe: OnlineRecipe, counts: Counts, total: int) -> Iterator[Part]:
 
 def _prompts(recipe: OnlineRecipe, counts: Counts, steps: int) -> int:
     """Return the prompts of a segment with so many steps."""
-    wanted = recipe.prompts_per_segment
-    if wanted is not None:
-        if wanted > counts.prompts:
+    number = recipe.prompts_per_segment
+    if number is not None:
+        if number > counts.prompts:
             raise InputError(
-                f"prompts_per_segment={wanted} is more than the {counts.prompts:,} distinct prompts of "
+                f"prompts_per_segment={number} is more than the {counts.prompts:,} distinct prompts of "
                 f"source {recipe.build.title}: lower it, or leave it out"
             )
-        return wanted
+        return number
     # More by the share that is held out, so that as many as the steps need are left.
-    needed = math.ceil(steps * recipe.train.sets_per_step / (1 - recipe.build.test_fraction))
+    enough = math.ceil(steps * recipe.train.sets_per_step / (1 - recipe.build.test_fraction))
     # A prompt twice in one segment would be sampled by one policy twice.
-    return min(needed, counts.prompts)
+    return min(enough, counts.prompts)
 
 
 def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:

@@ -34,15 +34,15 @@ def distinct(recipe: OnlineRecipe, opened: Opened) -> Iterator[StageResult]:
 
     Sets keep their completions where the recipe adds those of the policy to them.
     """
-    seen: set[str] = set()
+    earlier: set[str] = set()
     rows = recipe.build.unit_rows
     with progress("reading prompts", opened.total_rows, unit="rows") as advance:
         for unit in identified(opened.batches(rows=rows), {}):
             result = unit.result
             new = []
             for prompt in result.sets["prompt_id"].to_pylist():
-                new.append(prompt not in seen)
-                seen.add(prompt)
+                new.append(prompt not in earlier)
+                earlier.add(prompt)
             sets = result.sets.filter(pa.array(new, pa.bool_()))
             yield StageResult(
                 sets if recipe.generate.keep_source else drop_completions(sets),

@@ -259,8 +259,8 @@ def load(
     if "model" not in content:
         raise RecipeError("no model to begin with: give --model DIR, a Hub id or --recipe")
     source = whole["build"].get("source")
-    named = isinstance(source, Mapping) and "name" in source
-    if not named and not whole["build"].get("sources"):
+    has_source = isinstance(source, Mapping) and "name" in source
+    if not has_source and not whole["build"].get("sources"):
         raise RecipeError("no prompts: give --source NAME (`pairkit sources` lists them) or --recipe")
     return recipes.validate(OnlineRecipe, whole)
 

@@ -51,13 +51,13 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
     opened = open_input(recipe.build.input, out)
     require_completions.check(recipe.build, opened)
     outside_others(out)
-    made = record.identity(recipe, opened)
+    identity = record.identity(recipe, opened)
     # Asked before the lock as well, because locking writes, and a directory of others is never written to.
     names = names_in(out)
     if RECORD not in names and not all(name.startswith(f".{RECORD}") for name in names):
         admit(out, on_existing, holds=None, differences=list)
     with none_empty(out), owned(out), stoppable(out, lambda: _stopped(out)):
-        record.claim(out, made, on_existing)
+        record.claim(out, identity, on_existing)
         with record.discarding(out):
             return _segments(recipe, out, opened)
 
@@ -113,6 +113,6 @@ def _drop_checkpoints(segment: Path | None) -> None:
 
 
 def _stopped(out: Path) -> str:
-    done = len(record.finished(out))
-    finished = "1 segment is" if done == 1 else f"{done} segments are"
-    return f"{out}: stopped; {finished} finished; run the same command again to continue"
+    count = len(record.finished(out))
+    segments = "1 segment is" if count == 1 else f"{count} segments are"
+    return f"{out}: stopped; {segments} finished; run the same command again to continue"

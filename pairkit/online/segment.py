@@ -73,10 +73,10 @@ class Segment:
         try:
             self._build()
         except InputError as error:
-            said = f"segment {part.number} of {recipe.segments}: {error}"
+            message = f"segment {part.number} of {recipe.segments}: {error}"
             if isinstance(error, NothingUsable):  # its advice names fields as a build has them
-                said += "; fields of the build begin with build. here"
-            raise InputError(said) from error
+                message += "; fields of the build begin with build. here"
+            raise InputError(message) from error
         free_memory()
         trained_on = self.folder / DATA
         if recipe.mix is not None and part.number > 1:
@@ -99,9 +99,9 @@ class Segment:
         Before anything is generated with it.
         """
         start = None if self.recipe.restart else self._steps().start
-        needed = [] if self.part.number == 1 else [Path(self.policy), *([start] if start else [])]
+        files = [] if self.part.number == 1 else [Path(self.policy), *([start] if start else [])]
         if not (self.folder / RUN / MODEL).exists():
-            for path in needed:
+            for path in files:
                 if not path.is_dir():
                     raise InputError(
                         f"{path}: is missing, with which segment {self.part.number} begins; put it back, or "

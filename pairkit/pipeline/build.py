@@ -225,10 +225,10 @@ def _complete(out: Path, recipe: BuildRecipe) -> dict[str, Any]:
     """Return the manifest of a dataset that is complete already, if its files are there and its card fits."""
     manifest = directory.manifest(out)
     check_card(out, manifest, recipe)
-    expected = {out / name: about["sha256"] for name, about in manifest["files"].items()}
-    hashes = sha256_of((path for path in expected if path.is_file()), f"checking {out}")
-    for path in expected:
-        if hashes.get(path) != expected[path]:
+    digests = {out / name: about["sha256"] for name, about in manifest["files"].items()}
+    hashes = sha256_of((path for path in digests if path.is_file()), f"checking {out}")
+    for path in digests:
+        if hashes.get(path) != digests[path]:
             raise ExistingOutputError(
                 f"{path} is not the file that was built; use --on-existing delete to build everything again"
             )

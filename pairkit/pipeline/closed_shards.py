@@ -23,24 +23,24 @@ def verified(directory: BuildDirectory) -> list[Contents]:
     folders = directory.shards()
     contents = [_read(directory, folder) for folder in folders]
     _check_numbers(directory, folders, contents)
-    expected: dict[Path, str] = {}
+    digests: dict[Path, str] = {}
     for (number, name), published in shards.published_names(contents).items():
         part, moved = shards.file_of(folders[number], name), directory.out / published
         # A publication that was stopped has moved some; it begins when the last shard is closed.
         was_moved = contents[-1].last and not part.exists() and moved.exists()
         path = moved if was_moved else part
-        expected[path] = contents[number].files[name]["sha256"]
+        digests[path] = contents[number].files[name]["sha256"]
     for folder, shard in zip(folders, contents, strict=True):
         for name in shards.KEPT.keys() & shard.files.keys():
-            expected[shards.file_of(folder, name)] = shard.files[name]["sha256"]
-    for path in expected:
+            digests[shards.file_of(folder, name)] = shard.files[name]["sha256"]
+    for path in digests:
         if not path.is_file():
             raise cannot_continue(directory.out, f"{path} is missing")
     try:
-        hashes = sha256_of(expected, "checking closed shards")
+        hashes = sha256_of(digests, "checking closed shards")
     except OSError as error:
         raise cannot_continue(directory.out, f"{error.filename}: {error.strerror}") from error
-    for path, digest in expected.items():
+    for path, digest in digests.items():
         if hashes[path] != digest:
             raise cannot_continue(directory.out, f"{path} was changed since it was written")
     return contents

@@ -167,8 +167,8 @@ def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
             lines.append(f"  {number:,} of {of:,} completions: {_SHOWN[name]}")
         if name.startswith("completions:"):
             lines.append(f"  {number:,} completions by {name.removeprefix('completions:')}")
-    described = (*describe_judges(manifest), *describe_people(manifest), *describe_panel(manifest))
-    lines += [f"  {line}" for line in described]
+    rankers = (*describe_judges(manifest), *describe_people(manifest), *describe_panel(manifest))
+    lines += [f"  {line}" for line in rankers]
     # Only where it can help: other reasons return the same way.
     if any(name.startswith("endpoint_") for name in quarantined(counts)):
         lines.append("  --retry-failed repeats the requests that the server did not answer")

@@ -15,7 +15,7 @@ from pairkit.dataset import card, parquet
 from pairkit.dataset.card_settings import CardSettings
 from pairkit.dataset.layout import CARD, DECONTAMINATION_FILE, LOG, QUARANTINE_FILE, sealed
 from pairkit.engines.sent import sent_by_build
-from pairkit.files import replacing, sha256, write_json, write_text
+from pairkit.files import file_record, replacing, write_json, write_text
 from pairkit.masking import masked
 from pairkit.pipeline import closed_shards, pair_files, readings, shards
 from pairkit.pipeline.changes import Identity
@@ -62,7 +62,7 @@ def publish(
     # The card is rendered without itself in `files`, because it cannot contain its own hash.
     text = card.render(directory.out, manifest, opened.source, total.histograms)
     write_text(directory.out / CARD, shown(masked(text)))
-    files[CARD] = _described(directory.out / CARD)
+    files[CARD] = file_record(directory.out / CARD)
     # Copied, because a stop before the manifest needs the log where it is. It is not in `files`, because
     # its times differ between builds whose manifests are equal.
     log = directory.build / LOG
@@ -117,10 +117,6 @@ def _write_quarantine(path: Path, folders: Sequence[Path]) -> dict[str, Any]:
         for table in _quarantined(folders):
             writer.write_batch(table)
     return parquet.describe(path)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _quarantined(folders: Sequence[Path]) -> Iterator[pa.RecordBatch]:

@@ -251,8 +251,8 @@ def load(
             "recipe has several: set it in the entries of `sources`, as in "
             "sources='[{source: NAME, limit: 100}, ...]'"
         )
-    named = isinstance(content.get("source"), Mapping) and "name" in content["source"]
-    if not named and not content.get("sources"):
+    has_source = isinstance(content.get("source"), Mapping) and "name" in content["source"]
+    if not has_source and not content.get("sources"):
         raise RecipeError(
             "nothing to build from: give --source NAME (`pairkit sources` lists them) or --recipe"
         )

@@ -134,14 +134,14 @@ def final_number(texts: pl.Expr) -> pl.Expr:
     return pl.when(magnitude == "0").then(magnitude).otherwise(pl.concat_str(sign, magnitude))
 
 
-def _stated(behind: pl.Expr) -> pl.Expr:
+def _stated(following: pl.Expr) -> pl.Expr:
     """Return where the number is in what is after MinorDPO's mark; null where there is no mark.
 
     It is on the line, since other lines may hold a check of the answer. Only after an empty rest of the line
     may it be alone on the next one.
     """
-    line = behind.str.extract(r"^([^\n]*)")
-    below = behind.str.extract(rf"^[^\n]*\n(?:{_MARKS}|\n)*([^\n]*)").str.extract(_ALONE)
+    line = following.str.extract(r"^([^\n]*)")
+    below = following.str.extract(rf"^[^\n]*\n(?:{_MARKS}|\n)*([^\n]*)").str.extract(_ALONE)
     empty = line.str.contains(rf"^(?:{_MARKS}|:)*$")
     return pl.when(empty).then(below.fill_null("")).otherwise(line)
 

@@ -30,8 +30,11 @@ def side_by_side(prompt: Sequence[Mapping[str, Any]], columns: Sequence[Column])
     """
     turns = join([_turn(message) for message in prompt])
     first, *others = columns
-    compared = [_compared(first.text, other.text) for other in others]
-    marked = [(first, _of_first(first.text, compared)), *zip(others, map(_second, compared), strict=True)]
+    comparisons = [_compared(first.text, other.text) for other in others]
+    marked = [
+        (first, _of_first(first.text, comparisons)),
+        *zip(others, map(_second, comparisons), strict=True),
+    ]
     cells = join([_cell(column, body) for column, body in marked])
     return Html(f'<div class="set"><div class="prompt">{turns}</div><div class="columns">{cells}</div></div>')
 

@@ -69,9 +69,9 @@ def word_diff(first: str, second: str) -> WordDiff:
     # What only one text has matches nothing.
     of_a, of_b = _held(middle_a, middle_b), _held(middle_b, middle_a)
     exact = len(of_a) * len(of_b) <= MOST
-    found = (_exact if exact else _anchored)(middle_a[of_a], middle_b[of_b])
+    pieces = (_exact if exact else _anchored)(middle_a[of_a], middle_b[of_b])
     matches: Matches = [(np.arange(start), np.arange(start))]
-    matches += [(of_a[each] + start, of_b[others] + start) for each, others in found]
+    matches += [(of_a[each] + start, of_b[others] + start) for each, others in pieces]
     matches.append((np.arange(len(a) - end, len(a)), np.arange(len(b) - end, len(b))))
     rows, columns = (np.concatenate(each).astype(np.int64) for each in zip(*matches, strict=True))
     white = tokens.str.contains(r"^\s").to_numpy()
@@ -107,8 +107,8 @@ def _exact(a: Ids, b: Ids) -> Matches:
     if not len(a) or not len(b):
         return []
     if len(a) == 1:
-        found = np.flatnonzero(b == a[0])[:1]
-        return [(np.zeros(1, np.int64), found)] if len(found) else []
+        place = np.flatnonzero(b == a[0])[:1]
+        return [(np.zeros(1, np.int64), place)] if len(place) else []
     if len(a) * len(b) <= _TABLE:
         return _of_table(a, b)
     # Where an optimal path crosses the middle row: the best sum of what is before and after it.
@@ -165,7 +165,7 @@ def _of_table(a: Ids, b: Ids) -> Matches:
     width = -(-len(b) // 8)
     table = [vector.to_bytes(width, "little") for vector in _vectors(a, b)]
     row, column = len(a), len(b)
-    found: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     while row and column:
         byte, bit = (column - 1) >> 3, 1 << ((column - 1) & 7)
         if table[row - 1][byte] & bit:
@@ -174,19 +174,19 @@ def _of_table(a: Ids, b: Ids) -> Matches:
             row -= 1
         else:
             row, column = row - 1, column - 1
-            found.append((row, column))
-    return _runs(found[::-1])
+            places.append((row, column))
+    return _runs(places[::-1])
 
 
 def _anchored(a: Ids, b: Ids) -> Matches:
     """Match words that occur once in each text, in one order, and compare what is between them."""
-    found: Matches = []
+    matches: Matches = []
     top = left = 0
     for row, column in [*_anchors(a, b), (len(a), len(b))]:
-        found += _moved(_between(a[top:row], b[left:column]), top, left)
-        found += _runs([(row, column)] if row < len(a) else [])
+        matches += _moved(_between(a[top:row], b[left:column]), top, left)
+        matches += _runs([(row, column)] if row < len(a) else [])
         top, left = row + 1, column + 1
-    return found
+    return matches
 
 
 def _anchors(a: Ids, b: Ids) -> list[tuple[int, int]]:
@@ -223,13 +223,13 @@ def _between(a: Ids, b: Ids) -> Matches:
     """Compare what is between two anchors: exactly where it is short, else window by window."""
     windows = 1 if len(a) * len(b) <= _TABLE else -(-max(len(a), len(b)) // _WINDOW)
     rows, columns = (np.linspace(0, len(each), windows + 1).astype(int) for each in (a, b))
-    found: Matches = []
+    matches: Matches = []
     for top, bottom, left, right in zip(rows, rows[1:], columns, columns[1:], strict=False):
         part, other = a[top:bottom], b[left:right]
         of_part, of_other = _held(part, other), _held(other, part)
         runs = _exact(part[of_part], other[of_other])
-        found += [(of_part[each] + top, of_other[others] + left) for each, others in runs]
-    return found
+        matches += [(of_part[each] + top, of_other[others] + left) for each, others in runs]
+    return matches
 
 
 def _runs(pairs: Sequence[tuple[int, int]]) -> Matches:

@@ -69,8 +69,8 @@ def margins(settings: Sequence[Setting], colors: Colors) -> Figure:
         "recorded with record.figures=true where there is a reference."
     )
     missing = "its loss compares no completions"
-    drawn = [_panels(settings, colors, row) for row in rows]
-    return _figure(21, "Reward margins and accuracy", settings, colors, drawn, note, missing)
+    panels = [_panels(settings, colors, row) for row in rows]
+    return _figure(21, "Reward margins and accuracy", settings, colors, panels, note, missing)
 
 
 def gradients(settings: Sequence[Setting], colors: Colors) -> Figure:
@@ -89,8 +89,8 @@ def gradients(settings: Sequence[Setting], colors: Colors) -> Figure:
     note = "Dashed: the norm from which gradients are clipped (optimizer.max_grad_norm)."
     if long:
         note += f" Dotted: the largest norm in each of the {POINTS} parts that a long run is drawn by."
-    drawn = [[norm._replace(curves=curves), *others]]
-    return _figure(22, "Gradient norms", settings, colors, drawn, note, "its metrics have no gradient norm")
+    panels = [[norm._replace(curves=curves), *others]]
+    return _figure(22, "Gradient norms", settings, colors, panels, note, "its metrics have no gradient norm")
 
 
 def _limits(settings: Sequence[Setting], norm: Panel) -> list[tuple[float, str]]:
@@ -151,8 +151,8 @@ def own_samples(settings: Sequence[Setting], colors: Colors) -> Figure:
     )
     missing = "no samples are recorded: train with --sample-every epoch"
     panels = [panel for panel in _panels(settings, colors, numbers) if panel.by_setting]
-    drawn = [panels[first : first + 3] for first in range(0, len(panels), 3)]
-    return _figure(26, "What the model writes", settings, colors, drawn, note, missing)
+    panel_rows = [panels[first : first + 3] for first in range(0, len(panels), 3)]
+    return _figure(26, "What the model writes", settings, colors, panel_rows, note, missing)
 
 
 def _panels(settings: Sequence[Setting], colors: Colors, numbers: Sequence[Number]) -> list[Panel]:

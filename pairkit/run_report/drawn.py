@@ -69,9 +69,9 @@ def _of_pairs(run: Run, parts_of: Callable[[Run, Sets], npt.NDArray[np.object_]]
             continue
         before, sets = in_both(run.sets(first, "train"), run.sets(last, "train"))
         new = np.where(sets.mask, np.nan_to_num(sets.drawn - before.drawn), 0.0).clip(min=0)
-        drawn = new > 0
+        more = new > 0
         by_part: Counter[str] = Counter()
-        for part, count in zip(parts_of(run, before)[drawn], new[drawn].tolist(), strict=True):
+        for part, count in zip(parts_of(run, before)[more], new[more].tolist(), strict=True):
             by_part[part] += int(count)
         if by_part:
             counts[first, last] = by_part

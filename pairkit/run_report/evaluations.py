@@ -40,8 +40,8 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
     Raises:
         InputError: a named directory without evaluations, or a damaged one.
     """
-    found: list[tuple[Evaluation, Path, Setting | None]] = []
-    known: set[Path] = set()
+    evaluations: list[tuple[Evaluation, Path, Setting | None]] = []
+    owned_folders: set[Path] = set()
     for path in named:
         below = _evaluations(path, _BELOW)
         if not below:
@@ -50,24 +50,24 @@ def find_evaluations(settings: Sequence[Setting], named: Sequence[Path]) -> list
                 if path.is_dir()
                 else f"{path}: no such directory"
             )
-        found += [(read_run(folder), folder, _owner(folder, settings)) for folder in below]
-        known |= {folder.resolve() for folder in below}
+        evaluations += [(read_run(folder), folder, _owner(folder, settings)) for folder in below]
+        owned_folders |= {folder.resolve() for folder in below}
     runs = [run for setting in settings for run in setting.runs]
     near = {folder.resolve() for run in runs for folder in _evaluations(run.folder, _NEXT_TO)}
-    for folder in sorted(near - known):
+    for folder in sorted(near - owned_folders):
         try:
             if owner := _owner(folder, settings):
-                found.append((read_run(folder), folder, owner))
+                evaluations.append((read_run(folder), folder, owner))
         except InputError as error:  # of whichever run it is, nobody has asked for it
             warn(f"{error}; it is left out")
-    return _by_benchmark({folder: (each, owner) for each, folder, owner in found}, settings)
+    return _by_benchmark({folder: (each, owner) for each, folder, owner in evaluations}, settings)
 
 
 def _evaluations(path: Path, patterns: Sequence[str]) -> list[Path]:
     folders = {
-        found.parent
+        file.parent
         for pattern in patterns
-        for found in path.glob(f"{pattern}/{RESULTS}" if pattern else RESULTS)
+        for file in path.glob(f"{pattern}/{RESULTS}" if pattern else RESULTS)
     }
     # Sweeps and quickstarts have a file of this name too.
     return sorted(folder for folder in folders if (folder / SCORES).is_file())
@@ -127,5 +127,5 @@ def _by_benchmark(
 def _whole(evaluation: Evaluation) -> Evaluation:
     """Return an evaluation without the metrics of single categories, of which there may be dozens."""
     metrics = [entry for entry in evaluation.results["metrics"] if not is_part(entry["name"])]
-    measured = {name: each for name, each in evaluation.measured.items() if not is_part(name)}
-    return evaluation._replace(results={**evaluation.results, "metrics": metrics}, measured=measured)
+    measures = {name: each for name, each in evaluation.measured.items() if not is_part(name)}
+    return evaluation._replace(results={**evaluation.results, "metrics": metrics}, measured=measures)

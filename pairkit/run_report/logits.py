@@ -132,17 +132,17 @@ def spread(settings: Sequence[Setting], colors: Colors) -> Figure:
     panels: list[Curves] = []
     missing: dict[str, str] = {}
     for setting in settings:
-        found = {name: series(setting, kind, f"{LOGIT}_{name}") for name in PERCENTILES}
-        every = {name: each for name, each in found.items() if each is not None}
-        if len(every) < len(found):
+        percentiles = {name: series(setting, kind, f"{LOGIT}_{name}") for name in PERCENTILES}
+        every = {name: each for name, each in percentiles.items() if each is not None}
+        if len(every) < len(percentiles):
             missing[setting.name] = unrecorded(setting, "figures")
             continue
         for name, each in every.items():
             rows += each.rows(setting.name, f"{name[1:]} %", sets=KINDS[kind])
         color = colors[setting.name]
-        drawn = {name: each.line(color) for name, each in every.items()}
+        lines = {name: each.line(color) for name, each in every.items()}
         bands = [
-            drawn["p50"]._replace(low=drawn[low].values, high=drawn[high].values)
+            lines["p50"]._replace(low=lines[low].values, high=lines[high].values)
             for low, high in (("p5", "p95"), ("p25", "p75"))
         ]
         levels = [(margin, INK) for margin in margins_of(setting)]

@@ -82,10 +82,10 @@ def _drawn(title: str, ylabel: str, lines: Sequence[Path]) -> Html:
 
 def accuracy(setting: Setting, step: int) -> Interval | None:
     """Return the share of held-out pairs in the right order at a step, mean over seeds, with no interval."""
-    found = series(setting, "eval", "reward_accuracy")
-    if found is None or step not in found.steps:
+    accuracies = series(setting, "eval", "reward_accuracy")
+    if accuracies is None or step not in accuracies.steps:
         return None
-    value = float(found.mean[list(found.steps).index(step)])
+    value = float(accuracies.mean[list(accuracies.steps).index(step)])
     return plain(value) if math.isfinite(value) else None
 
 

@@ -37,9 +37,9 @@ def evaluations(settings: Sequence[Setting], colors: Colors, benchmarks: Sequenc
     parts = [curve] if steps else []
     for benchmark in benchmarks:
         parts.append(_of_benchmark(benchmark, colors, values, differences))
-    known = {setting.name for benchmark in benchmarks for setting in benchmark.settings}
-    known |= {str(row["setting"]) for row in steps}
-    missing = {setting.name: MISSING for setting in settings if setting.name not in known}
+    names = {setting.name for benchmark in benchmarks for setting in benchmark.settings}
+    names |= {str(row["setting"]) for row in steps}
+    missing = {setting.name: MISSING for setting in settings if setting.name not in names}
     tables = {"values": values, "differences": differences, "while training": steps}
     drawing = join(parts or [grid(caption(NUMBER, TITLE, ""), [])])
     return Figure(NUMBER, TITLE, "", tables, drawing, missing)
@@ -88,7 +88,7 @@ def _values(
         [
             text(name),
             *(
-                text(interval_text(found) if (found := by_name[name].get(each.name)) else "")
+                text(interval_text(measure) if (measure := by_name[name].get(each.name)) else "")
                 for each in settings
             ),
         ]
@@ -146,12 +146,12 @@ def _while_training(settings: Sequence[Setting], colors: Colors) -> tuple[Html, 
     """Draw the accuracy of `eval.generate` over the steps, with the intervals that the run has recorded."""
     rows: list[Row] = []
     panels: dict[str, list[Line]] = {}
-    shown = []
+    with_points = []
     for setting in settings:
         points = list(_points(setting))
         if not points:
             continue
-        shown.append(setting)
+        with_points.append(setting)
         settings_of = setting.first.recipe.get("eval") or {}
         benchmark = str((settings_of.get("generate") or {}).get("benchmark"))
         steps, means, lows, highs = (np.array(values) for values in zip(*points, strict=True))
@@ -169,7 +169,7 @@ def _while_training(settings: Sequence[Setting], colors: Colors) -> tuple[Html, 
         in_rows([Curves(name, lines, "share") for name, lines in panels.items()]),
         share=("none", "none"),
         height=2.4,
-        legend=legend(shown, colors),
+        legend=legend(with_points, colors),
         note="Greedy answers to the benchmark of eval.generate. Bands: the 95 % interval over prompts; of "
         "several seeds one standard deviation over seeds in each direction.",
     )

@@ -45,15 +45,15 @@ def segments(settings: Sequence[Setting], colors: Colors) -> Figure:
     """Draw figure 28, of the settings that are online trainings."""
     rows = Rows()
     panels = []
-    for shown in SHOWN:
+    for quantity in SHOWN:
         lines: list[Line] = []
         for setting in settings:
-            found = _series(setting, shown)
-            if found is not None:
-                lines.append(found.line(colors[setting.name]))
-                rows += found.rows(setting.name, shown.name)
+            values = _series(setting, quantity)
+            if values is not None:
+                lines.append(values.line(colors[setting.name]))
+                rows += values.rows(setting.name, quantity.name)
         if lines:
-            panels.append(Curves(shown.title, lines, shown.unit))
+            panels.append(Curves(quantity.title, lines, quantity.unit))
     online = [setting for setting in settings if setting.first.segments]
     drawing = grid(
         caption(NUMBER, TITLE, ""),

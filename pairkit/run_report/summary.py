@@ -83,57 +83,57 @@ def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: st
 
 def _steps(setting: Setting) -> str:
     """Return the steps that a setting has taken, each number of its seeds once, and of how many."""
-    taken = [f"{run.taken} of {run.planned}" if run.unfinished else f"{run.taken}" for run in setting.runs]
-    return ", ".join(dict.fromkeys(taken))
+    counts = [f"{run.taken} of {run.planned}" if run.unfinished else f"{run.taken}" for run in setting.runs]
+    return ", ".join(dict.fromkeys(counts))
 
 
 def _warnings(settings: Sequence[Setting]) -> list[Html]:
     """Say which runs have not ended, which steps were skipped, and what a run has warned of."""
-    found = []
+    sentences = []
     for setting in settings:
         for run in setting.runs:
             name = setting.name if len(setting.runs) == 1 else f"{setting.name}, {run.folder.name}"
             if run.unfinished:
-                taken = f"{run.taken} of {run.planned} steps"
-                found.append(f"{name} has taken {taken}: it is still trained, or has stopped.")
+                steps = f"{run.taken} of {run.planned} steps"
+                sentences.append(f"{name} has taken {steps}: it is still trained, or has stopped.")
             # The metric counts from the first step on.
-            if skipped := int(np.nanmax(run.column("train", "skipped").values, initial=0)):
-                found.append(
-                    f"{name}: {skipped:,} skipped steps, of a loss or gradients that were not finite."
+            if skips := int(np.nanmax(run.column("train", "skipped").values, initial=0)):
+                sentences.append(
+                    f"{name}: {skips:,} skipped steps, of a loss or gradients that were not finite."
                 )
-            found += [f"{name}, step {entry['step']}: {entry.get('says')}" for entry in run.warnings]
-    return [Html(f'<p class="note">{badge("note", "flat")} {text(sentence)}</p>') for sentence in found]
+            sentences += [f"{name}, step {entry['step']}: {entry.get('says')}" for entry in run.warnings]
+    return [Html(f'<p class="note">{badge("note", "flat")} {text(sentence)}</p>') for sentence in sentences]
 
 
 def _last(settings: Sequence[Setting]) -> list[Html]:
     """Show the last numbers that there are: of one run as tiles, of several in a table."""
     values = {number: [_value(setting, number) for setting in settings] for number in (*LAST, SPEED)}
-    shown = {number: found for number, found in values.items() if any(found)}
-    if not shown:
+    cells = {number: texts for number, texts in values.items() if any(texts)}
+    if not cells:
         return []
     # What is longer, as with the deviation over seeds, breaks a tile into lines.
-    if len(settings) == 1 and all(len(found[0]) <= TILE for found in shown.values()):
-        return [tiles({number.title: found[0] for number, found in shown.items()})]
-    rows = [[text(number.title), *map(text, found)] for number, found in shown.items()]
+    if len(settings) == 1 and all(len(texts[0]) <= TILE for texts in cells.values()):
+        return [tiles({number.title: texts[0] for number, texts in cells.items()})]
+    rows = [[text(number.title), *map(text, texts)] for number, texts in cells.items()]
     headers = ["at the end", *(setting.name for setting in settings)]
     return [table(headers, rows, numeric=range(1, len(headers)))]
 
 
 def _value(setting: Setting, number: Last) -> str:
     """Return a number of a setting as text, with its deviation over seeds; "" where there is none."""
-    found = series(setting, number.kind, number.key)
-    if found is None or not len(found.steps):
+    values = series(setting, number.kind, number.key)
+    if values is None or not len(values.steps):
         return ""
-    finite = found.numbers[np.isfinite(found.numbers)]
-    mean = float(found.mean[-1])
+    finite = values.numbers[np.isfinite(values.numbers)]
+    mean = float(values.mean[-1])
     if number is SPEED and len(finite):
         return number.written(float(np.median(finite)))
     if not np.isfinite(mean):
         return "not finite"
-    spread = "" if found.deviation is None else number.written(float(found.deviation[-1])).lstrip("+")
+    spread = "" if values.deviation is None else number.written(float(values.deviation[-1])).lstrip("+")
     value = f"{number.written(mean)} ± {spread}" if spread else number.written(mean)
     # A run that is still trained has no number of its end yet, and may have one of its start alone.
-    step = found.steps[-1]
+    step = values.steps[-1]
     return value if step == setting.first.taken else f"{value} (step {step})"
 
 

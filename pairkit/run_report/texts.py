@@ -40,19 +40,19 @@ def samples_side_by_side(settings: Sequence[Setting], colors: Colors) -> Figure:
     columns: list[Written] = []
     common: Mapping[Key, object] = {}
     for setting in settings:
-        written = list(_written(setting, both=len(settings) == 1))
-        if not written:
+        samples = list(_written(setting, both=len(settings) == 1))
+        if not samples:
             missing[setting.name] = NO_SAMPLES
             continue
         shared = {
             key: None
-            for key in (common or written[0].samples)
-            if all(key in each.samples for each in written)
+            for key in (common or samples[0].samples)
+            if all(key in each.samples for each in samples)
         }
         if columns and not shared:
             missing[setting.name] = f"{NO_COMMON}: {ADVICE}"
         else:
-            columns += written
+            columns += samples
             common = shared
     keys = sorted(common, key=lambda key: key[1])[:COUNT]
     rows: list[Row] = []

@@ -57,11 +57,11 @@ def _downloaded_glob(address: Address) -> str:
 
 def _read(names: Iterable[str], split: str) -> list[str]:
     """Return those files of a folder that may be read, so that no others are downloaded."""
-    shown = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
+    visible = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     # Of a dataset that pairkit built, the sets.
-    if MANIFEST in shown:
-        shown = [name for name in shown if name == MANIFEST or name.startswith("data/")]
-    data_files = [name for name in shown if has_format(Path(name))]
+    if MANIFEST in visible:
+        visible = [name for name in visible if name == MANIFEST or name.startswith("data/")]
+    data_files = [name for name in visible if has_format(Path(name))]
     of_split = [name for name in data_files if is_named(split, name)]
     # Which files of a saved dataset are read is in descriptions of other names.
     if not of_split or any(Path(name).name in (STATE, SPLITS) for name in data_files):

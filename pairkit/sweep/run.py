@@ -68,17 +68,17 @@ def sweep(
     for job in jobs:
         check_metric(metric, job.recipe)
     outside_others(out)
-    made = {"recipe": masked(dict(content)), "metric": metric}
+    identity = {"recipe": masked(dict(content)), "metric": metric}
     if SWEEP not in names_in(out):
         admit(out, on_existing, holds=None, differences=list)
     with none_empty(out), owned(out), stoppable(out, lambda: f"{out}: stopped; the same command continues"):
-        _claim(out, made, on_existing)
+        _claim(out, identity, on_existing)
         waiting = [job for job in jobs if not _is_finished(job)]
-        if done := [job for job in jobs if job not in waiting]:
+        if finished_jobs := [job for job in jobs if job not in waiting]:
             # Runs are compared only if they were made of the same, whenever each of them was.
-            for job in done:
+            for job in finished_jobs:
                 _check_content(job)
-            log(f"{len(done)} of {len(jobs)} runs are finished already")
+            log(f"{len(finished_jobs)} of {len(jobs)} runs are finished already")
         diverged: set[str] = set()
         # A result is written down as it comes, because the runs after it may take days.
         # Closed at once by an exception, because several runs may be under way.
@@ -89,8 +89,8 @@ def sweep(
                     warn(f"{job.name}: {problem}")
                 runs = _write(out, metric, jobs, diverged)
                 value = None if problem else measured(job.out, metric)
-                shown = "diverged" if value is None else f"{metric} {value:.4g}"
-                log(f"{len(runs)} of {len(jobs)}  {job.name}: {shown}")
+                result = "diverged" if value is None else f"{metric} {value:.4g}"
+                log(f"{len(runs)} of {len(jobs)}  {job.name}: {result}")
         return _write(out, metric, jobs, diverged)
 
 

@@ -219,12 +219,12 @@ def _checked(data: BuiltData | MixedData, recipe: TrainRecipe, allow_changed: bo
     splits = recipe.train_split, recipe.eval_split
     hashes = data.hashes(*splits)
     if problems := data.changed(hashes, *splits):
-        found = f"{data.folder}: not as it was built: {', '.join(problems)}"
+        difference = f"{data.folder}: not as it was built: {', '.join(problems)}"
         if not allow_changed:
             raise InputError(
-                f"{found}; build the dataset again, or pass --allow-changed-data to train on it as it is"
+                f"{difference}; build the dataset again, or pass --allow-changed-data to train on it as it is"
             )
-        warn(found)
+        warn(difference)
     return hashes
 
 
@@ -258,13 +258,13 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
 
 def _check_vocabularies(recipe: TrainRecipe, tokenizer: Any) -> None:
     """Refuse a model and a reference to which the tokenizer's ids mean other tokens."""
-    compared = {}
+    models = {}
     if recipe.tokenizer not in (None, recipe.model) and not recipe.model.endswith(".json"):
-        compared[recipe.model] = ("the model", "leave --tokenizer out, so that the model's own is used")
+        models[recipe.model] = ("the model", "leave --tokenizer out, so that the model's own is used")
     if recipe.reference not in (None, recipe.model) and not str(recipe.reference).endswith(".json"):
         remedy = "use a reference with the tokenizer of the model, or leave --reference out"
-        compared[str(recipe.reference)] = ("the reference", remedy)
-    for name, (what, remedy) in compared.items():
+        models[str(recipe.reference)] = ("the reference", remedy)
+    for name, (what, remedy) in models.items():
         check_same_tokens(
             tokenizer,
             name,

@@ -226,8 +226,8 @@ def _run(run_plan: Plan, out: Path, processes: Processes, benchmark: Benchmark |
     at_reference = starts_at_reference(model, run_plan, train_split, processes)
     routers = routers_of(model, recipe.router_aux_loss)
     budget = recipe.tokens_per_micro_batch
-    beside = live if in_steps else None
-    step_model = StepModel(run_plan.loss, model, beside, budget, processes, at_reference, routers)
+    second = live if in_steps else None
+    step_model = StepModel(run_plan.loss, model, second, budget, processes, at_reference, routers)
     # With the tokenizer's template as it is saved, so that the last point is that of the saved model.
     chat = partial(ChatFormat, run_plan.tokenizer, "none" if recipe.template == "none" else None)
     curve = None

@@ -63,14 +63,14 @@ class Agreement:
         columns = as_columns(labels)
         orders = columns.completions.drop_nulls("group").join(columns.sets, on="label")
         large = orders.group_by("set_id").len().filter(pl.col("len") > MOST)["set_id"]
-        compared = orders.filter(~pl.col("set_id").is_in(large.implode()))
-        self._complete(compared["set_id"].unique().to_list())
+        comparison = orders.filter(~pl.col("set_id").is_in(large.implode()))
+        self._complete(comparison["set_id"].unique().to_list())
         own = ["set_id", "position", "hash", "group"]
         shared = ["set_id", "position", "name", "question", "value", "group"]
         frame = pl.concat(
             [
-                self._values.join(compared.select(own), on=["set_id", "position"]).select(shared),
-                self._verdicts.join(compared.select(own), on=["set_id", "hash"]).select(shared),
+                self._values.join(comparison.select(own), on=["set_id", "position"]).select(shared),
+                self._verdicts.join(comparison.select(own), on=["set_id", "hash"]).select(shared),
             ]
         )
         signs = _signs(frame)
@@ -138,14 +138,14 @@ def _values(table: pa.Table) -> pl.DataFrame:
         .with_columns(position=pl.int_range(pl.len()).over("set_id"))
         .unnest("completions")
     )
-    named = (
+    entries_by_name = (
         flat.select("set_id", "position", "scores").explode("scores").drop_nulls("scores").unnest("scores")
     )
     parts = [
         # The other way round, because a lower rank is better.
         flat.select("set_id", "position", name=pl.lit(RANK), value=-pl.col("rank").cast(pl.Float64)),
         flat.select("set_id", "position", name=pl.lit(SCORE), value=pl.col("score").cast(pl.Float64)),
-        named.select("set_id", "position", "name", "value"),
+        entries_by_name.select("set_id", "position", "name", "value"),
     ]
     every = pl.concat(parts).with_columns(question=pl.lit(0, pl.Int64)).filter(pl.col("value").is_finite())
     return every.select(list(_VALUES)).cast(_VALUES)  # type: ignore[arg-type]
@@ -195,10 +195,10 @@ def _of_verdicts(table: pa.Table) -> pl.DataFrame:
             value=-pl.int_range(pl.len()).over("question").cast(pl.Float64),
         )
     )
-    joined = texts.join(places, on=["question", "shown"], how="left", maintain_order="left")
+    placed_texts = texts.join(places, on=["question", "shown"], how="left", maintain_order="left")
     # One that names no completion is no verdict.
     read = (pl.col("verdict") == "tie") | (pl.col("value").count().over("question") > 0)
-    values = joined.filter(read).with_columns(
+    values = placed_texts.filter(read).with_columns(
         # Of a pair only the winner is named.
         value=pl.when(pl.col("verdict") == "tie").then(0.0).otherwise(pl.col("value").fill_null(-math.inf)),
         hash=pl.col("texts"),

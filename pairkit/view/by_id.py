@@ -42,7 +42,7 @@ def verdicts_of_ids(collection: Collection, set_ids: Sequence[str]) -> pa.Table:
     # Found together, because each search goes through the keys of all sets.
     rows = rows_of(collection, set_ids).tolist()
     names = dict(zip(keys_of(pa.array(set_ids, pa.string())).tolist(), set_ids, strict=True))
-    found = [(row, names[collection.index.keys[row].item()]) for row in rows]
+    owners = [(row, names[collection.index.keys[row].item()]) for row in rows]
     return pa.Table.from_pylist(
-        [each for row, set_id in found for each in collection.verdicts.about(row, set_id, "")], VERDICTS
+        [each for row, set_id in owners for each in collection.verdicts.about(row, set_id, "")], VERDICTS
     )

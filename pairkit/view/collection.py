@@ -175,11 +175,11 @@ def opened(
         RecipeError: files in whose columns no pairs are recognized; columns of what is no file.
     """
     with TemporaryDirectory(prefix="pairkit-view-") as temporary:
-        found = _found(path, columns, Path(temporary))
+        contents = _found(path, columns, Path(temporary))
         trained, segments = None, frozenset[str]()
         if run is not None:
-            trained, segments = open_run(run, found.manifests, found.digest, found.runs)
-        collection = Collection(found, trained, segments)
+            trained, segments = open_run(run, contents.manifests, contents.digest, contents.runs)
+        collection = Collection(contents, trained, segments)
         collection.start()
         try:
             yield collection

@@ -42,8 +42,8 @@ class Labels:
             )
         of_ids = partial(sets_of_ids, collection)
         self.annotator = Annotator(collection.folder, name, collection.digest, of_ids)
-        for skipped in self.annotator.skipped:
-            warn(str(skipped))
+        for problem in self.annotator.skipped:
+            warn(str(problem))
         self._agreement = Agreement(of_ids, partial(verdicts_of_ids, collection))
         self._collection = collection
         self.problems: list[dict[str, str]] = []

@@ -39,13 +39,13 @@ class Lengths:
         """Return the facets of what is known so far."""
         if self._facets:
             return self._facets
-        done = self.reading.done
+        complete = self.reading.done
         # New ones while it goes on, because the numbers change, and with them the bins.
         facets: dict[str, Facet] = {
-            name: Numbers(label, self._numbers[name] if done else self._numbers[name].copy())
+            name: Numbers(label, self._numbers[name] if complete else self._numbers[name].copy())
             for name, label in LABELS.items()
         }
-        if done:
+        if complete:
             self._facets = facets
         return facets
 

@@ -59,7 +59,7 @@ def _about(
     collection: Collection, row: int, shard: Shard, content: Fields, completions: list[Fields]
 ) -> Fields:
     """Return what is known of a set besides its content: judges' answers, dropped completions, its run."""
-    found, set_id, segment = collection.found, content["set_id"], shard.segment
+    contents, set_id, segment = collection.found, content["set_id"], shard.segment
     problems: list[str] = []
 
     def tried(read: Callable[[], T], otherwise: T) -> T:
@@ -78,10 +78,10 @@ def _about(
         trained = collection.run_of(segment)
         return None if trained is None else recorded(trained, set_id, shard.split, completions)
 
-    dropped = rows(found.dropped, DROPPED.names)
+    dropped = rows(contents.dropped, DROPPED.names)
     answers: list[Fields] = tried(lambda: collection.verdicts.about(row, set_id, segment), [])
     return {
-        "verdicts": answered(found.manifests.get(segment, {}), content, dropped, answers),
+        "verdicts": answered(contents.manifests.get(segment, {}), content, dropped, answers),
         "dropped": [
             {"reason": each["reason"], "completion": _completion(None, each["completion"])}
             for each in dropped

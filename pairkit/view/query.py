@@ -123,7 +123,7 @@ def _window(request: Mapping[str, Any]) -> tuple[int, int]:
 def _read(listing: Listing, rows: Rows, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Read columns of some rows, in their order; of a file that cannot be read, the `error` instead."""
     files, places = listing.places(rows)
-    found: list[dict[str, Any]] = [{} for _ in rows]
+    entries: list[dict[str, Any]] = [{} for _ in rows]
     for number in np.unique(files).tolist():
         shard = listing.shards[number]
         mine = np.flatnonzero(files == number)
@@ -133,8 +133,8 @@ def _read(listing: Listing, rows: Rows, columns: Sequence[str]) -> list[dict[str
         except InputError as error:
             content = [{"error": str(error)}] * len(mine)
         for index, each in zip(mine.tolist(), content, strict=True):
-            found[index] = {"segment": shard.segment or None, "split": shard.split or None, **each}
-    return found
+            entries[index] = {"segment": shard.segment or None, "split": shard.split or None, **each}
+    return entries
 
 
 def _sets(collection: Collection, facets: Mapping[str, Facet], rows: Rows) -> list[dict[str, Any]]:

@@ -58,12 +58,12 @@ class _Questions:
     def set(self, request: Request) -> dict[str, Any]:
         if self._labels is not None:
             self._labels.refresh()
-        shown = one_set(self._collection, self._row(request))
-        for completion in shown["completions"]:
+        content = one_set(self._collection, self._row(request))
+        for completion in content["completions"]:
             if completion["sampling"] and "seed" in completion["sampling"]:
                 # As a text, because a number of JavaScript has 53 bits.
                 completion["sampling"]["seed"] = str(completion["sampling"]["seed"])
-        return {**shown, "label": self._label(shown["set_id"])}
+        return {**content, "label": self._label(content["set_id"])}
 
     def quarantine(self, request: Request) -> dict[str, Any]:
         rows = self._collection.quarantine

@@ -76,15 +76,15 @@ class Search:
             yield from runs(shard, UNIT)
 
     def _look(self, shard: Shard, groups: range) -> Mask:
-        found = [np.empty(0, np.bool_)]
+        marks = [np.empty(0, np.bool_)]
         try:
             for batch in shard.blocks(self._columns, groups):
                 if self._stopped.is_set():
                     break
-                found.append(holding(batch, self._patterns))
+                marks.append(holding(batch, self._patterns))
         except InputError as error:
             self._tell(shard, error)
-        marked = np.concatenate(found)
+        marked = np.concatenate(marks)
         # What could not be read holds nothing.
         missing = int(shard.cuts[groups.stop] - shard.cuts[groups.start]) - len(marked)
         return np.concatenate([marked, np.zeros(missing, np.bool_)])

@@ -225,9 +225,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(HTTPStatus.FORBIDDEN, f"origin {origin!r} is not this page")
 
     def _check_token(self) -> None:
-        given = self.headers.get(TOKEN_HEADER, "").encode("utf-8", "replace")
+        token = self.headers.get(TOKEN_HEADER, "").encode("utf-8", "replace")
         # In constant time: how long it takes must not tell how much of a guess is right.
-        if not hmac.compare_digest(given, self.server.token):
+        if not hmac.compare_digest(token, self.server.token):
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "the token is missing or of another start")
 
     def _body(self) -> Any:

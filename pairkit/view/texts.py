@@ -38,15 +38,15 @@ class Texts(NamedTuple):
 
 def texts_of(batch: pa.RecordBatch) -> list[Texts]:
     """Return all texts of a batch, whose columns are texts, or lists of structs of texts."""
-    found = []
+    columns_of_texts = []
     for column in batch.columns:
         if is_list(column.type):
             cuts, flat = flatten(column)
             owners = np.repeat(np.arange(batch.num_rows), np.diff(cuts))
-            found += [Texts(owners, _series(texts)) for texts in struct_fields(flat).values()]
+            columns_of_texts += [Texts(owners, _series(texts)) for texts in struct_fields(flat).values()]
         else:
-            found.append(Texts(np.arange(batch.num_rows), _series(column)))
-    return found
+            columns_of_texts.append(Texts(np.arange(batch.num_rows), _series(column)))
+    return columns_of_texts
 
 
 def holding(batch: pa.RecordBatch, patterns: Sequence[str]) -> Mask:

@@ -39,6 +39,17 @@ def test_they_are_the_frequencies_of_mc(weights: str, included: bool, with_refer
         assert frequency == pytest.approx(probability, abs=4 * deviation + 1e-12)
 
 
+@pytest.mark.parametrize("weights", ["reward", "logprob"])
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_their_probabilities_have_no_gradient(weights: str, with_reference: bool) -> None:
+    """A draw is a choice: a gradient through its probabilities would train the sampler."""
+    policy, reference = logps(SUMS, 1), logps(REFERENCE, 1) if with_reference else None
+    for side in (policy, reference):
+        if side is not None:
+            side.sum.requires_grad_()
+    assert not candidate_weights(policy, reference, beta=0.7, weights=weights).requires_grad
+
+
 def test_the_effective_number_is_that_of_equal_candidates() -> None:
     """Also the numbers that were computed for the kernel at the paper's beta, and a certain candidate."""
     rows = torch.tensor([[0.25] * 4, [0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]], dtype=torch.float64)

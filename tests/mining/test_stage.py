@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from support.candidates import candidate_set, column, completion, noise, quarant
 
 from pairkit.dataset.views import pairs
 from pairkit.errors import RecipeError
-from pairkit.mining import MineRecipe, mine
+from pairkit.mining import MineRecipe, draws, mine
 from pairkit.rankers.annotations import rank
 from pairkit.recipes import validate
 from pairkit.schema import QUARANTINE, SETS, StageResult, canonical_json, check_sets
@@ -220,6 +221,15 @@ def test_between_equal_negatives_the_seed_decides():
     assert min(kept.values()) > 60  # 100 each are expected, with a standard deviation of 8
     assert result.sets.equals(mined(*sets, keep_negatives=1).sets)
     assert not result.sets.equals(mined(*sets, keep_negatives=1, seed=1).sets)
+
+
+def test_between_equal_negatives_the_one_with_the_smallest_random_number_stays():
+    """Datasets are built again from their recipes: another rule would make another dataset of each."""
+    sets = table(*(scored(5.0, 1.0, 1.0, 1.0, prompt=f"p{i}") for i in range(20)))
+    keys = draws.keys(0, "keep_negatives", sets["set_id"].to_pylist())
+    smallest = draws.draw(keys[:, None], np.arange(1, 4)).argmin(axis=1)
+    result = mine(rank(sets), MineRecipe(keep_negatives=1), seed=0)
+    assert [negative for _, negative in texts(result.sets)] == ["bcd"[place] for place in smallest]
 
 
 def test_what_is_too_close_to_the_chosen_is_dropped():

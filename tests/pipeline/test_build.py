@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 from pairkit.dataset import views
 from pairkit.errors import ExistingOutputError, InputError, OutputError, RecipeError
 from pairkit.files import sha256
+from pairkit.pipeline import publish
 from pairkit.pipeline.build import build
 from pairkit.pipeline.directory import claimed
 from pairkit.pipeline.recipe import BuildRecipe, load
@@ -124,6 +125,27 @@ def test_bytes_do_not_depend_on_the_directory_of_the_input(source: Path, built: 
     build(recipe(moved), tmp_path / "out")
     assert hashes(tmp_path / "out") == hashes(built)
     assert str(tmp_path) not in (tmp_path / "out" / "pairkit.json").read_text()
+
+
+@pytest.mark.parametrize("lost", ["quarantine", "sets"])
+def test_a_dataset_that_has_lost_rows_is_not_published(
+    lost: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the mistake would be, the rows of the files are counted before there is a manifest."""
+    if lost == "quarantine":
+        monkeypatch.setattr(publish, "_quarantined", lambda folders: iter(()))
+    else:
+        move = publish._move
+
+        def move_some(*arguments: Any, **named: Any) -> dict[str, Any]:
+            files = move(*arguments, **named)
+            del files[next(name for name in files if name.startswith("data/"))]
+            return files
+
+        monkeypatch.setattr(publish, "_move", move_some)
+    with pytest.raises(RuntimeError, match="rows do not add up"):
+        build(recipe(source), tmp_path / "out")
+    assert not (tmp_path / "out" / "pairkit.json").exists()
 
 
 def test_every_row_is_accounted_for(built: Path) -> None:

@@ -20,6 +20,7 @@ from pairkit.replication.design import TUNING_SEEDS, Replication
 from pairkit.replication.measured import Measured
 from pairkit.replication.run import planned, replicate, seeds_of
 from pairkit.training.output.metrics import read_metrics
+from pairkit.version import __version__
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +64,7 @@ def result_of(out: Path, name: str = "T1") -> dict[str, Any]:
 
 def test_a_result_holds_what_was_measured(finished: Path) -> None:
     result = result_of(finished)
+    assert result["pairkit"] == __version__
     assert (result["seeds"], result["size"]) == ([0, 1], "small")
     gain, level = result["statistics"]
     by_hand = [

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.parsed_page import EVIL, Page
@@ -31,6 +32,30 @@ def test_text_is_escaped_everywhere() -> None:
     assert shown.count(EVIL) > 15
     svg = everything(EVIL)[everything(EVIL).index("<svg") :]
     assert "&lt;script&gt;" in svg[: svg.index("</svg>")]
+
+
+def test_every_field_of_a_set_is_text() -> None:
+    """Also those whose values a build has checked: sets may come from files that anybody has written."""
+
+    def page(word: str) -> Page:
+        row: dict[str, Any] = candidate_set(word)
+        row["prompt"][0]["role"] = word
+        for completion in row["completions"]:
+            completion |= {"model": word, "origin": word, "sampling": {"temperature": word}, "score": word}
+        return Page(html.page("sets", [blocks.candidate_sets([row])]))
+
+    harmless, evil = page("harmless"), page(EVIL)
+    assert evil.tags == harmless.tags
+    fields = 2 + 3 * 4  # role and content; text, score, origin and temperature of three completions
+    assert "".join(evil.text).count(EVIL) == "".join(harmless.text).count("harmless") == fields
+
+
+def test_an_anchor_stays_in_its_attribute() -> None:
+    anchor = f'"><b onload=x>{EVIL}'
+    page = Page(html.page("t", [html.section("t", anchor=anchor)], top=html.contents({anchor: "t"})))
+    assert anchor in page.ids
+    assert {"href": f"#{anchor}"} in [attributes for _, attributes in page.tags]
+    assert not {"b", "script"} & {tag for tag, _ in page.tags}
 
 
 def test_the_page_is_self_contained() -> None:

@@ -20,6 +20,7 @@ from pairkit.sweep.run import sweep
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
+from pairkit.version import __version__
 
 AXES = ["optimizer.learning_rate=1e-3,1e-2", "seed=0,1"]
 
@@ -55,6 +56,8 @@ def test_each_setting_is_a_run_with_its_value(swept: tuple[Path, list[Run]]) -> 
         assert recipe["optimizer"]["learning_rate"] == each.point.values["optimizer.learning_rate"]
         assert recipe["seed"] == each.point.values["seed"]
     results = json.loads((out / "results.json").read_text())
+    settings_of_sweep = json.loads((out / "sweep.json").read_text())
+    assert results["pairkit"] == settings_of_sweep["pairkit"] == __version__
     assert [line["loss"] for line in results["runs"]] == [each.value for each in runs]
 
 

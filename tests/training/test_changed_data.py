@@ -16,7 +16,7 @@ from support.tiny import model_folder
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.errors import InputError
+from pairkit.errors import ExistingOutputError, InputError
 from pairkit.recipes import validate
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
@@ -93,6 +93,16 @@ def test_a_changed_dataset_is_refused(name: str, built: Path, tmp_path: Path) ->
         train(short(folder), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "tokens").exists()
+
+
+def test_a_run_is_of_the_dataset_that_it_was_begun_with(built: Path, tmp_path: Path) -> None:
+    """Also where only its manifest differs, and whatever data is allowed."""
+    folder = tmp_path / "copy"
+    shutil.copytree(built, folder)
+    train(short(folder), tmp_path / "run")
+    edit(folder, lambda made: made["recipe"].update(seed=7))
+    with pytest.raises(ExistingOutputError, match="with other settings: the dataset was built again"):
+        train(short(folder), tmp_path / "run", allow_changed_data=True)
 
 
 def test_what_is_not_read_is_not_compared(built: Path, tmp_path: Path) -> None:

@@ -149,10 +149,10 @@ def _parsed(
     if error := error_within(answer, secrets):
         return error
     choices = answer.get("choices")
-    expected = body.get("n", 1)
-    if not isinstance(choices, list) or not 0 < len(choices) <= expected:
+    number = body.get("n", 1)
+    if not isinstance(choices, list) or not 0 < len(choices) <= number:
         count = len(choices) if isinstance(choices, list) else "no"
-        return Fault(f"the answer holds {count} choices, {expected} were asked for")
+        return Fault(f"the answer holds {count} choices, {number} were asked for")
     messages = [message for choice in _ordered(choices) if (message := received(choice)) is not None]
     if len(messages) < len(choices):
         return Fault("the answer holds a choice without a whole message")

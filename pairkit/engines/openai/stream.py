@@ -124,9 +124,9 @@ def _begun(value: str | list[Any] | Mapping[str, Any]) -> Any:
     """Return the first piece in the form that more are added to."""
     if isinstance(value, str):
         # A file in memory, because adding to a text copies all of it.
-        begun = StringIO(newline="")
-        begun.write(value)
-        return begun
+        text = StringIO(newline="")
+        text.write(value)
+        return text
     if isinstance(value, list):
         return list(value)
     whole: dict[str, Any] = {}

@@ -192,12 +192,12 @@ def _outcome(
     }
     scores = list(by_category.values())
     behavior = statistics(scores, texts, references.texts, judging.counts)
-    asked = inputs.answers is None and inputs.judgments is None
+    own_answers = inputs.answers is None and inputs.judgments is None
     names = references.by_category(questions)
     about: dict[str, Any] = {
         "reference": names.get(None, names),
         "judge": judging.judge,
-        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if asked else None,
+        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if own_answers else None,
         "thoughts": recipe.thoughts,
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(questions),

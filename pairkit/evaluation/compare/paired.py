@@ -157,12 +157,12 @@ def _interval(
 def _with_exact(a: Side, b: Side, low: float, high: float) -> tuple[float, float]:
     """Widen an interval of few prompts by the exact one, which excludes 0 where the sign test does."""
     higher, lower, equal = _directions(a, b)
-    differing = higher + lower
-    if not differing or not is_few(differing + equal, differing):
+    differences = higher + lower
+    if not differences or not is_few(differences + equal, differences):
         return low, high
     # A share of directions in units of the scores: their mean gap, where all point one way.
     size = float(np.abs(a.scores - b.scores).sum()) / len(a.scores)
-    exact = [size * (2 * share - 1) for share in share_interval(higher, differing)]
+    exact = [size * (2 * share - 1) for share in share_interval(higher, differences)]
     return min(low, exact[0]), max(high, exact[1])
 
 

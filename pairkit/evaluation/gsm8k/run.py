@@ -100,10 +100,10 @@ def _outcome(recipe: Gsm8kRecipe, inputs: Inputs, answers: Answers, scores: Scor
         key: {"number": number, "right": problems.numbers[key], "truncated": scores.truncated[key]}
         for key, number in scores.number.items()
     }
-    asked = inputs.answers is None
+    own_answers = inputs.answers is None
     about = {
-        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if asked else None,
-        "instruction": {"text": recipe.instruction, "in": recipe.instruction_in} if asked else None,
+        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if own_answers else None,
+        "instruction": {"text": recipe.instruction, "in": recipe.instruction_in} if own_answers else None,
         "data": {name: file._asdict() for name, file in inputs.data.items()},
         "questions_sha256": questions_sha256(problems.questions),
     }

@@ -104,9 +104,9 @@ def _outcome(
 ) -> Outcome:
     prompts = inputs.prompts
     verdicts = verify(verifier, prompts, answers, recipe.thoughts)
-    asked = inputs.answers is None
+    own_answers = inputs.answers is None
     about = {
-        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if asked else None,
+        "decoding": {**recipe.decoding()._asdict(), "chat_template": chat} if own_answers else None,
         "verifier": verifier.versions,
         "kinds": kinds(prompts, verdicts),
         "random_verdicts": prompts.random,

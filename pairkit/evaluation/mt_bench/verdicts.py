@@ -153,8 +153,8 @@ def stored(questions: Sequence[Question], judgments: Judgments, texts: Texts) ->
 def _reading(judgment: Judgment | None) -> Reading:
     if judgment is None:
         return Reading(None, None, "no_judgment")
-    failed = judgment.words in ("", FAILED)
-    reason = None if judgment.rating is not None else "failed_judgment" if failed else NO_RATING
+    failure = judgment.words in ("", FAILED)
+    reason = None if judgment.rating is not None else "failed_judgment" if failure else NO_RATING
     return Reading(judgment.words or None, judgment.rating, reason)
 
 

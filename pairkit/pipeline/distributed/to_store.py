@@ -72,15 +72,15 @@ def build_to_store(
     with owned_name(folder):
         store = open_store(address)
         replace = on_existing == "delete" or retry_failed
-        held = survey(store)
-        if on_existing == "raise" and held.state not in ("empty", "foreign"):
+        content = survey(store)
+        if on_existing == "raise" and content.state not in ("empty", "foreign"):
             raise ExistingOutputError(
                 f"{address} already contains a dataset: use --on-existing resume to continue it, "
                 "--on-existing delete to start over, or choose another --out"
             )
-        if held.state == "complete" and not replace:
-            return _complete(recipe, store, held, folder, keep=staging is not None)
-        refuse(store, held, short_hash(portable(recipe)), replace=replace)
+        if content.state == "complete" and not replace:
+            return _complete(recipe, store, content, folder, keep=staging is not None)
+        refuse(store, content, short_hash(portable(recipe)), replace=replace)
         check_writable(store)
         manifest = build(
             recipe,
@@ -151,7 +151,7 @@ def _complete(recipe: BuildRecipe, store: Store, held: Held, folder: Path, *, ke
 
 @contextmanager
 def _uploading(folder: Path, address: Address) -> Iterator[None]:
-    """Say of what stops an upload that the dataset is built, and how to go on."""
+    """Tell of what stops an upload that the dataset is built, and how to continue."""
     note = f"what is built is kept in {folder}; run the same command again to upload the rest"
     try:
         with stoppable(folder, lambda: f"{address}: stopped; {note}"):

@@ -98,7 +98,7 @@ class KeepList(NamedTuple):
 
 
 def _extended(batch: pa.RecordBatch, owners: Indices, lists: pa.ListArray) -> pa.RecordBatch:
-    """Append the completions of each of `lists` to set `owners[i]`, whose completions are ranked anew."""
+    """Append the completions of each of `lists` to set `owners[i]`, whose completions are ranked again."""
     if not len(owners):
         return batch
     cuts, additions = flatten(lists)

@@ -136,9 +136,9 @@ def _pass(numbers: npt.NDArray[np.uint16], rows: Rows, threshold: float, width: 
             group = np.cumsum(np.diff(group, prepend=group[:1]) != 0)  # without gaps
             first = np.flatnonzero(np.diff(group, prepend=-1))
             center = members[np.repeat(first, np.diff(first, append=len(members)))]
-            compared = _similarity(numbers, rows[members], rows[center])
-            hit = (compared >= threshold) & (members != center)
-            twin[members[hit]], similarity[members[hit]] = center[hit], compared[hit]
+            similarities = _similarity(numbers, rows[members], rows[center])
+            hit = (similarities >= threshold) & (members != center)
+            twin[members[hit]], similarity[members[hit]] = center[hit], similarities[hit]
             # Those that are like no center so far are compared with the next one.
             remaining = ~hit & (members != center)
             members, group = members[remaining], group[remaining]

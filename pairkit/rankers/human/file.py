@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, OutputError
-from pairkit.files import ANNOTATIONS
+from pairkit.files import ANNOTATIONS, flush
 from pairkit.ownership import WITHOUT_LOCKS
 from pairkit.rankers.human.annotation import Annotation, check_name, read_line
 from pairkit.schema import MANIFEST
@@ -50,8 +50,8 @@ def files_at(path: Path) -> list[Path]:
         return [path]
     # The log of a build is next to its annotations, and has the same ending.
     for folder in (path / ANNOTATIONS, *(() if (path / MANIFEST).exists() else (path,))):
-        if found := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
-            return found
+        if files := sorted(each for each in folder.glob(f"[!.]*{SUFFIX}") if each.is_file()):
+            return files
     if path.is_dir():
         raise InputError(f"{path}: holds no annotations (no NAME{SUFFIX}); {_ADVICE}")
     raise InputError(f"{path}: no such file or directory; {_ADVICE}")
@@ -102,7 +102,7 @@ class AnnotationFile:
         try:
             with suppress(FileExistsError):
                 self.path.parent.mkdir()
-                _flush(self.path.parent.parent)
+                flush(self.path.parent.parent)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
             with _opened(self.path, flags) as handle, _locked(handle, fcntl.LOCK_EX):
                 others = self._rest(handle)
@@ -124,18 +124,18 @@ class AnnotationFile:
         content = _read(handle, self._read_bytes, status.st_size)
         *lines, piece = content.split(b"\n")
         self._read_bytes += len(content) - len(piece)
-        found: list[Annotation] = []
+        annotations: list[Annotation] = []
         # A loop, because one damaged line must not cost the others, and people write few lines.
         for line in lines:
             self._lines += 1
-            problem = _parse(line, found)
+            problem = _parse(line, annotations)
             if problem:
                 self.damaged.append(Skipped(self.path, self._lines, problem))
         # It is read once more when its line has ended, which changes nothing about what is the newest.
-        problem = _parse(piece, found)
+        problem = _parse(piece, annotations)
         cut_off = f"has no end, as a kill or a full disk leaves it ({problem})"
         self.cut_off = Skipped(self.path, self._lines + 1, cut_off) if problem else None
-        return found
+        return annotations
 
 
 def _parse(line: bytes, found: list[Annotation]) -> str | None:
@@ -209,17 +209,9 @@ def _write(handle: int, line: bytes, folder: Path) -> None:
         os.fsync(handle)
         if not size:
             # The new name is an entry of its folder, which is flushed on its own.
-            _flush(folder)
+            flush(folder)
     except OSError:
         # A piece that cannot be taken back either is a line that readers skip.
         with suppress(OSError):
             os.ftruncate(handle, size)
         raise
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

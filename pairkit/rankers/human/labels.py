@@ -145,8 +145,8 @@ def relocated(label: Annotation, hashes: Sequence[str]) -> Groups:
         for position in group:
             # The better group, where a text occurs twice.
             place.setdefault(label.completions[position], number)
-    found: Mapping[int, list[int]] = {number: [] for number in range(len(groups))}
+    positions: Mapping[int, list[int]] = {number: [] for number in range(len(groups))}
     for position, text in enumerate(hashes):
         if text in place:
-            found[place[text]].append(position)
-    return tuple(tuple(group) for group in found.values() if group)
+            positions[place[text]].append(position)
+    return tuple(tuple(group) for group in positions.values() if group)

@@ -72,9 +72,9 @@ def rank_by_people(sets: pa.Table, recipe: HumanRecipe) -> StageResult:
     scored, quarantine = [], [QUARANTINE.empty_table()]
     for batch in batches(sets):
         texts = _texts(batch, prompt_ids)
-        found = label_columns.about(labels, texts.drop("row").unique(maintain_order=True))
-        flags = _flags(found, labels)
-        orders = found.filter(pl.col("group").is_not_null()).join(flags, on="set", how="anti")
+        answers = label_columns.about(labels, texts.drop("row").unique(maintain_order=True))
+        flags = _flags(answers, labels)
+        orders = answers.filter(pl.col("group").is_not_null()).join(flags, on="set", how="anti")
         counts.update(_counts(orders, labels))
         flagged, labeled = (_mask(frame["set"], batch.num_rows) for frame in (flags, orders))
         without = ~flagged & ~labeled
@@ -103,8 +103,8 @@ def rank_by_people(sets: pa.Table, recipe: HumanRecipe) -> StageResult:
 def _texts(batch: pa.RecordBatch, prompt_ids: pa.Array) -> pl.DataFrame:
     """Return a row of `_TEXTS` per completion of the sets of some prompts, noise left out."""
     flat, owner = completions(batch), pc.list_parent_indices(batch["completions"])
-    known = pc.is_in(batch["prompt_id"], prompt_ids).take(owner)
-    rows = pc.indices_nonzero(pc.and_(known, pc.not_equal(pc.struct_field(flat, "origin"), "noise")))
+    with_labels = pc.is_in(batch["prompt_id"], prompt_ids).take(owner)
+    rows = pc.indices_nonzero(pc.and_(with_labels, pc.not_equal(pc.struct_field(flat, "origin"), "noise")))
     texts, calls = (pc.struct_field(flat, name).take(rows).to_pylist() for name in ("text", "tool_calls"))
     sets = owner.take(rows)
     columns = {

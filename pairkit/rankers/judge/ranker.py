@@ -87,10 +87,10 @@ class Judge:
         # One text is nothing to compare, but it can be rated.
         fewest = 1 if self.recipe.protocol == "pointwise" else 2
         flat = completions(batch)
-        shown = iter(shown_texts(flat, self.recipe.thoughts))
+        texts = iter(shown_texts(flat, self.recipe.thoughts))
         boxed = any(prompt.header.verdict == "boxed" for prompt in self.prompts.values())
         every = [
-            case_of(row, set_, list(islice(shown, len(set_["completions"]))), self.seed, boxed=boxed)
+            case_of(row, set_, list(islice(texts, len(set_["completions"]))), self.seed, boxed=boxed)
             for row, set_ in enumerate(rows)
         ]
         cases = [case for case in every if len(case.texts) >= fewest]

@@ -46,9 +46,9 @@ class Conversation(NamedTuple):
         return completions(self.reply, **extra, **columns)
 
 
-def with_thoughts(own: pa.Array, beside: pa.Array) -> pa.Array:
+def with_thoughts(own: pa.Array, separate: pa.Array) -> pa.Array:
     """Return thoughts that messages hold, or else those next to them; a blank text is none."""
-    return pc.coalesce(own, pc.if_else(pc.equal(pc.utf8_trim_whitespace(beside), ""), None, beside))
+    return pc.coalesce(own, pc.if_else(pc.equal(pc.utf8_trim_whitespace(separate), ""), None, separate))
 
 
 def text_replies(texts: pa.Array) -> Conversation:

@@ -61,7 +61,7 @@ class Processes:
         return sorted(mine)  # in the order of the batch, because the order of a sum decides its last bits
 
     def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over the processes."""
+        """Replace each tensor by its sum over the processes, which have tensors of the same shapes."""
         if self.size == 1:
             return
         pending = []

@@ -129,7 +129,8 @@ def gather_tensors(values: Any, *, keep: bool) -> Any:
 def shard_like(value: Tensor, parameter: Tensor) -> Tensor:
     """Return this process's part of a full tensor, divided as the parameter is.
 
-    Optimizer states of another shape than their parameter (step counts) are on every process as they are.
+    Optimizer states of another shape than their parameter (step counts, `[]`) are on every process as they
+    are.
     """
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value

@@ -32,6 +32,7 @@ from pairkit.training.output.longer import shorter
 from pairkit.training.output.save import save_model
 from pairkit.training.plan import chat_format
 from pairkit.training.recipe import TrainRecipe
+from pairkit.version import __version__
 
 RUNS = Path("runs/export")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -110,7 +111,9 @@ def export_model(
                 recipe = recipe.model_copy(update={"save_dtype": save_dtype})
             # Only now, because an export that fails must leave the one before it.
             shutil.rmtree(target, ignore_errors=True)
-            save_model(model, tokenizer, target, recipe, records={RECORD_OF_EXPORT: settings})
+            # The version is recorded and not compared: an export stays the same under a newer one.
+            record = {"pairkit": __version__, **settings}
+            save_model(model, tokenizer, target, recipe, records={RECORD_OF_EXPORT: record})
     return exported
 
 
@@ -171,8 +174,8 @@ def _checkpoint_model(
     tokenizer = format.tokenizer
     tokenizer.chat_template = saved_template(format)
     vocabulary = len(tokenizer) if recipe.model.endswith(".json") else None
-    added = new_ids(tokenizer, recipe.tokens)
-    model = start_model(recipe, vocabulary, new_ids=added, tokenizer=tokenizer)
+    tokens = new_ids(tokenizer, recipe.tokens)
+    model = start_model(recipe, vocabulary, new_ids=tokens, tokenizer=tokenizer)
     weights = torch.load(checkpoint / WEIGHTS_FILE, weights_only=True, map_location="cpu")
     current = model.state_dict()
     for name, value in weights.items():

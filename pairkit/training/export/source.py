@@ -7,7 +7,7 @@ from pathlib import Path
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import log
-from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage
+from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage, steps_done
 from pairkit.training.output.layout import METRICS, MODEL, RECORD
 from pairkit.training.output.longer import is_complete, read_run, shorter, shorter_evaluation
 from pairkit.training.output.metrics import read_metrics
@@ -66,7 +66,7 @@ def _best(run: Path, metric: str) -> Path:
         raise unknown("metric", metric, BEST)
     values = {entry["step"]: entry.get(metric) for entry in read_metrics(run, "eval")}
     evaluations = {step: value for step, value in values.items() if step > 0 and value is not None}
-    paths = {_step(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
+    paths = {steps_done(path): path for path in checkpoints(run / CHECKPOINTS) if damage(path) is None}
     if is_complete(run):
         paths[read_run(run)["plan"]["steps"]] = run / MODEL
     candidates = [
@@ -95,7 +95,3 @@ def _best(run: Path, metric: str) -> Path:
         log(f"{run}: step {overall} was better ({metric} {evaluations[overall]:.4g}), but has no checkpoint")
     log(f"{run}: {metric} {value:.4g} after step {step}")
     return chosen
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))

@@ -143,6 +143,7 @@ def _attend_by_segment(packed: Packed, query: Tensor, keys: Sequence[Keys], scor
     # One split per sequence instead of a slice per segment: autograd joins the gradients of a split in one
     # operation, but adds up those of slices, each as large as the whole sequence.
     def split(sequence: Packed, heads: Tensor) -> Sequence[Tensor]:
+        # From `[1, H, N, D]` to `[1, H, tokens, D]` per segment.
         return torch.split_with_sizes(heads, [segment.size for segment in sequence.segments], dim=2)
 
     def split_pair(sequence: Packed, pair: Keys) -> list[tuple[Tensor, ...]]:
@@ -214,6 +215,7 @@ def _softcap(softcap: float, device: torch.device) -> Callable[..., Tensor]:
     cap = torch.tensor(softcap, device=device)
 
     def capped(score: Tensor, *_: Tensor) -> Tensor:
+        # A scalar: flex_attention calls it with one score at a time, and compiles that into its kernel.
         return torch.tanh(score / cap) * cap
 
     return capped

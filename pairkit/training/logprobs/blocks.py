@@ -51,18 +51,19 @@ def block_mask(ranges: tuple[Ranges, ...], key_count: int, device: torch.device)
     row = np.arange(count) // SIZE
     before = partial(_before, row, rows, columns)
     parts = [before(one.stop) - before(one.start) for one in ranges]
-    seen: Numbers = np.sum(parts, axis=0)  # [I, J], pairs
-    whole = seen == SIZE * SIZE  # of these blocks the kernel does not ask the mask
+    counts: Numbers = np.sum(parts, axis=0)  # [I, J], pairs
+    whole = counts == SIZE * SIZE  # of these blocks the kernel does not ask the mask
     (prompt_start, prompt_stop), (own_start, own_stop) = (
         (torch.from_numpy(ends.astype(np.int32)).to(device) for ends in one) for one in ranges
     )
 
     def sees(batch: Tensor, head: Tensor, token: Tensor, key: Tensor) -> Tensor:
+        # Scalars: one pair of a token and a key at a time, as flex_attention calls it.
         in_prompt = (key >= prompt_start[token]) & (key < prompt_stop[token])
         return in_prompt | ((key >= own_start[token]) & (key < own_stop[token]))
 
     mask: Any = BlockMask.from_kv_blocks(
-        *_listed((seen > 0) & ~whole), *_listed(whole), BLOCK_SIZE=SIZE, mask_mod=sees,
+        *_listed((counts > 0) & ~whole), *_listed(whole), BLOCK_SIZE=SIZE, mask_mod=sees,
         seq_lengths=(count, key_count),
     )  # fmt: skip
     moved: BlockMask = mask.to(device)
@@ -84,7 +85,10 @@ def _before(row: Numbers, rows: int, columns: int, ends: Numbers) -> Numbers:
 
 
 def _listed(blocks: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-    """Return, per row of blocks, how many are set, and the indices of all with those in front."""
+    """Return, per row of blocks `[I, J]`, how many are set, and the indices of all with those in front.
+
+    int32 `[1, 1, I]` and `[1, 1, I, J]`: flex_attention expects a batch and a head.
+    """
     order = np.argsort(~blocks, axis=-1, kind="stable")
     numbers = (blocks.sum(axis=-1), order)
     count, index = (torch.from_numpy(values.astype(np.int32))[None, None] for values in numbers)

@@ -130,7 +130,7 @@ def _score_rest(
 
 
 def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:
-    """Return the summed log-prob of each completion, float32, from the states of all their tokens."""
+    """Return the summed log-prob of each completion, nats, float32 `[completions]`, from all their tokens."""
     device = states.states.device
     if (places := scored_places(completions)) is not None:
         states = states._replace(states=states.states[torch.from_numpy(places).to(device)])
@@ -139,6 +139,7 @@ def _sums(states: Hidden, completions: Sequence[Column]) -> Tensor:
 
 
 def _divided(hidden: Hidden, where: Tensor) -> tuple[Tensor, Hidden]:
+    """Divide states by a bool mask `[T]`: those in it, `[n, E]`, and the others with their head."""
     return hidden.states[where], hidden._replace(states=hidden.states[~where])
 
 

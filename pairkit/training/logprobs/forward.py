@@ -81,15 +81,15 @@ def score(
     length, mask = lengths(work, per_token["logp"].device)  # [B, K] each
     zeros = torch.zeros(mask.shape, device=mask.device)  # [B, K], float32
 
-    def sums(name: str) -> Tensor:
+    def sums(name: str) -> Tensor:  # [B, K]
         # Row by row, as the tokens are joined.
         return zeros.masked_scatter(mask, sum_tokens(per_token[name], length[mask]))
 
-    def means(name: str) -> Tensor | None:
+    def means(name: str) -> Tensor | None:  # [B, K], per token
         # Masked entries have length 0 and sum 0: they stay 0 instead of NaN, which a mask could not undo.
         return sums(name) / length.clamp(min=1) if name in want else None
 
-    def prefixes(name: str) -> Mapping[str, Tensor]:
+    def prefixes(name: str) -> Mapping[str, Tensor]:  # [B, K] each
         if "head_sum" not in want:
             return {}
         # Not by differences of one running sum, which would lose the last digits of a short prefix.

@@ -128,7 +128,7 @@ def token_statistics(
     return values
 
 
-def _target_logp(hidden: Hidden, targets: Tensor) -> Tensor:
+def _target_logp(hidden: Hidden, targets: Tensor) -> Tensor:  # [T]
     weight, bias, scale, softcap = hidden.head
     return target_logp(hidden.states, weight, bias, targets, scale=scale, softcap=softcap)
 
@@ -136,7 +136,7 @@ def _target_logp(hidden: Hidden, targets: Tensor) -> Tensor:
 def _from_vocabulary(
     names: tuple[str, ...], policy: Hidden, targets: Tensor, reference: Hidden | None
 ) -> dict[str, Tensor]:
-    """Compute statistics from the logits of all tokens of the vocabulary, chunk by chunk."""
+    """Compute statistics, `[T]` each, from the logits of the whole vocabulary, chunk by chunk."""
     head = policy.head
     # By the number of logits, not of tokens: vocabularies differ by a factor of ten, and memory with them.
     chunk = max(1, CHUNK_LOGITS // head.size)  # tokens; one at least, whatever the vocabulary
@@ -151,7 +151,7 @@ def _from_vocabulary(
 
 
 def rows_by_name(names: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
-    """Name the rows of `statistics_from_logits`, with gradient only on those that have one."""
+    """Name the rows of `[S, T]` (`statistics_from_logits`), with gradient only on those that have one."""
     return {
         name: row if name in WITH_GRADIENT else row.detach() for name, row in zip(names, rows, strict=True)
     }
@@ -197,7 +197,7 @@ class _Chunked(torch.autograd.Function):
         ctx.task = task
         head = Head(weight, bias, task.scale, task.softcap)
 
-        def chunk_statistics(at: slice) -> Tensor:
+        def chunk_statistics(at: slice) -> Tensor:  # [S, chunk]
             logits = head.final(head.product(states[at]))
             return statistics_from_logits(task.names, logits, task.targets[at], task.reference_logits(at))
 
@@ -247,7 +247,7 @@ class _Chunked(torch.autograd.Function):
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    """Normalize as `target_logp` does.
+    """Normalize `[T, V]` as `target_logp` does.
 
     torch's own log_softmax sums a vocabulary's exponentials one after the other on a CPU, and is off by up to
     1e-5 nats in the same direction at every token; logsumexp adds them in a tree.
@@ -273,7 +273,10 @@ def _at_targets(logp: Tensor, targets: Tensor) -> Tensor:
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add `left @ right` to a float32 total; in float32 without a temporary of the total's size."""
+    """Add `left @ right` to a float32 total, `[V, E]`, in float32 without a temporary of its size.
+
+    `left` is `[V, chunk]`, `right` `[chunk, E]`.
+    """
     # For a head of 128,000 tokens and 4,096 states such a temporary would be 2 GB per chunk.
     if left.dtype == torch.float32:
         total.addmm_(left, right)

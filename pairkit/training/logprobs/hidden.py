@@ -77,6 +77,7 @@ def hidden_states(model: nn.Module, inputs: ModelInputs, earlier: Tensor | None 
     precisions: list[torch.dtype] = []
 
     def record(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Tensor] | None:
+        # The states of all positions, `[batch, positions, E]`; the head itself then gets one.
         head_inputs.append(arguments[0])
         device = arguments[0].device.type
         # Asked here, inside the model, because autocast may cover its call alone; the states do not tell, as

@@ -39,7 +39,7 @@ def set_training(model: nn.Module) -> None:
 
 
 def _computes(model: nn.Module, logits: Tensor) -> bool:
-    """Return whether the model gives these logits in its present mode, every time."""
+    """Return whether the model gives these logits, `[1, tokens, V]`, in its current mode, every time."""
     once, again = own_logits(model, [TEXT]), own_logits(model, [TEXT])
     # Other kernels may run in training; but a pass that is repeated takes the same ones.
     return not logits.isfinite().all() or not (differ(logits, once, PADDING) or differ(once, again, LATER))

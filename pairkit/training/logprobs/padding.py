@@ -80,4 +80,5 @@ def pad_rows(
 
 
 def _true(mask: Mask | None) -> npt.NDArray[np.int64]:
+    """Return the places of a mask that are set, ascending, `[set]`."""
     return np.empty(0, np.int64) if mask is None else np.flatnonzero(mask)

@@ -86,7 +86,7 @@ def own_logits(model: nn.Module, texts: list[list[int]]) -> Tensor:
 
 
 def differ(first: Tensor, second: Tensor, tolerances: dict[torch.dtype, float]) -> bool:
-    """Return whether two tensors differ by more than a share of the largest value of the first."""
+    """Return whether two tensors of one shape differ by more than a share of the first's largest value."""
     tolerance = tolerances.get(first.dtype, tolerances[torch.bfloat16])
     return not bool((first - second).abs().max() <= tolerance * first.abs().max())
 

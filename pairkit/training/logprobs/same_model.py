@@ -92,6 +92,7 @@ def _factors(model: nn.Module) -> Iterator[tuple[Tensor, Tensor | None]]:
 
 
 def _product_is_zero(left: Tensor, right: Tensor | None) -> bool:
+    """Return whether `left @ right` is 0 up to rounding, `[m, r]` and `[r, n]`; of a bias, `left` alone."""
     first = gather_tensors(left.detach(), keep=True).double()
     second = None if right is None else gather_tensors(right.detach(), keep=True).double()
     if not first.any() or (second is not None and not second.any()):

@@ -111,7 +111,7 @@ def micro_batches(work: Sequence[SetSelection], budget: int, *, shared: bool) ->
 
 
 def scored_places(completions: Sequence[Column]) -> npt.NDArray[np.int64] | None:
-    """Return where the scored tokens are among all tokens of these completions, joined; None: everywhere."""
+    """Return where the scored tokens are among these completions, joined, `[T]`; None: all are scored."""
     if all(column.scored is None for column in completions):
         return None
     masks = [np.ones(len(c.ids), np.bool_) if c.scored is None else c.scored for c in completions]

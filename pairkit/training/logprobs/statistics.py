@@ -82,7 +82,7 @@ def statistics_of_tokens(
 def _statistics_from_states(
     model: nn.Module, live: nn.Module | None, inputs: ModelInputs, targets: Tensor, names: tuple[str, ...]
 ) -> dict[str, Tensor] | None:
-    """Compute statistics from the states that the output heads would get; None where a head is not plain."""
+    """Compute statistics, `[T]` each, from the states that heads would get; None where one is not plain."""
     reference = None
     # The reference first: where it cannot do this, the policy's pass with its graph would be for nothing.
     if live is not None:
@@ -108,7 +108,7 @@ def _statistics_from_own_logits(
         )
     device = next(model.parameters()).device
 
-    def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:
+    def part_statistics(inputs: ModelInputs, targets: Tensor) -> Tensor:  # [S, tokens]
         def logits(network: nn.Module) -> Tensor:
             # [tokens, V], float32 before the softmax, because a loss subtracts sums of its logarithms.
             output = last_positions(network(**inputs.arguments).logits, inputs)

@@ -146,6 +146,7 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, final: tuple[fl
 
 
 def _slices(states: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Divide the V rows of the head for a pass of T states: `[T, slice]` logits at a time."""
     # One row of the head at least, where a pass has more tokens than a slice has logits.
     step = max(1, SLICE_LOGITS[states.device.type] // max(1, len(states)))
     return (slice(start, min(start + step, len(weight))) for start in range(0, len(weight), step))
@@ -162,7 +163,7 @@ def _inside(targets: Tensor, at: slice) -> tuple[Tensor, Tensor]:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply matrices into float32 whatever the factors' dtype.
+    """Multiply matrices, `[a, b]` by `[b, c]`, into float32 whatever the factors' dtype.
 
     A GPU multiplies bfloat16 and sums in float32 by itself; a CPU has to convert the factors first.
     """

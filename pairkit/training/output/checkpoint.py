@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from pairkit.errors import OutputError
-from pairkit.files import partial, publish, read_json, sha256
+from pairkit.files import file_record, partial, publish, read_json
 from pairkit.losses import Loss, WeightedSum
 from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import warn
@@ -92,7 +92,7 @@ def save(folder: Path, step: int, files: dict[str, Any], *, keep: int, best: int
         for name, values in files.items():
             _write(values, temporary / name)
         # Of the files and not of the tensors, because a later start compares them with the files.
-        fingerprints = {name: _fingerprint(temporary / name) for name in files}
+        fingerprints = {name: file_record(temporary / name) for name in files}
         record = json.dumps({"step": step, "files": fingerprints})
         (temporary / RECORD_FILE).write_text(record, encoding="utf-8")
         if target.exists():  # a damaged one, because the run resumed from before it
@@ -199,14 +199,9 @@ def damage(checkpoint: Path) -> str | None:
         if not path.is_file():
             return f"{name} is missing"
         # By hash too, because torch loads a file with a flipped bit without an error.
-        if fingerprint != _fingerprint(path):
+        if fingerprint != file_record(path):
             return f"{name} was changed"
     return None
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    """Take the size and hash by which a change of a file is noticed."""
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def steps_done(checkpoint: Path) -> int:

@@ -15,6 +15,7 @@ from pairkit.training.recipe import TrainRecipe
 
 # Per part of a run, the sha256 of each of its files; of what is on the hub, its commit.
 Content = Mapping[str, Mapping[str, str]]
+# Code that comes with a model decides what it computes as much as its weights do.
 WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "config.json", ADAPTER_CONFIG, "*.py")
 TOKENIZER = (
     *FILES["tokenizer"],
@@ -46,6 +47,7 @@ def content_of(recipe: TrainRecipe, data: Mapping[str, str]) -> Content:
     Raises `ModelError` for a model that cannot be found, `OSError` for a file that cannot be read.
     """
     files = _files(recipe)
+    # All parts in one call, so that the few files of one are read next to the many of another.
     hashes = sha256_of((path for part in files.values() for path in part.values()), "hashing the weights")
     content = {
         part: {name: hashes[path] for name, path in part_files.items()} for part, part_files in files.items()
@@ -73,6 +75,7 @@ class Unwritten:
 
     def check_content(self, content: Content) -> None:
         """Raise `InputError` where what was written to since has another content than `content`."""
+        # Hashes only where a stamp differs, because they take seconds per model.
         if self._changed() and (
             lines := differences(content, content_of(self._recipe, content["data"]), set())
         ):
@@ -100,7 +103,7 @@ def differences(before: Content, now: Content, recipe_fields: set[str]) -> list[
     """Describe each part whose content is another, naming its files.
 
     Args:
-        renamed: fields of the recipe that differ; what they name need not be equal.
+        recipe_fields: fields of the recipe that differ; what they name need not be equal.
     """
     lines = []
     for part, (what, field) in PARTS.items():
@@ -115,6 +118,7 @@ def differences(before: Content, now: Content, recipe_fields: set[str]) -> list[
 
 def _models(recipe: TrainRecipe) -> dict[str, str]:
     models = {"model": recipe.model}
+    # The model as its own reference is read, and hashed, once.
     if recipe.reference not in (None, recipe.model):
         models["reference"] = str(recipe.reference)
     return models

@@ -82,6 +82,7 @@ def claimed(
     if names_in(out) - {partial(out / RECORD).name} and not (out / RECORD).is_file():
         admit(out, on_existing, holds=None, differences=list)
     try:
+        # For the whole block: two processes in one directory would remove each other's checkpoints.
         with owned(out):
             yield _claim(
                 out,
@@ -131,6 +132,7 @@ def _claim(
     if todo == "resume":
         starts = list(before["starts"])
         complete = finished(out)
+        # Complete: nothing but its card is written, so that its files keep their bytes and times.
         if not has_more_to_do(out, steps):
             _set_card(out, recipe)
             return None
@@ -140,7 +142,8 @@ def _claim(
                 "they changed since is not known, and from now on they are compared"
             )
     elif todo == "delete":
-        _empty(out)
+        _empty(out)  # after `admit`, which has looked whether it is a run
+    # Recorded and not compared: another machine may continue a run, and may round in another way.
     start = {
         "versions": _versions(),
         "device": device_name(processes),
@@ -152,6 +155,7 @@ def _claim(
     # Around these writes too, or a disk that is full now would leave a directory to delete by hand.
     with discarding(out, complete):
         # The record first, because a run that is killed in here is recognized by it.
+        # 0 until the end: how many steps a stopped run has taken is known from its checkpoints.
         write_json(record, {**identity, "starts": starts, "plan": plan(), TAKEN: 0})
         write_text(out / RECIPE, yaml.safe_dump(identity["recipe"], sort_keys=False))
         write_text(out / REFUSED, "".join(json.dumps(line) + "\n" for line in refused))
@@ -169,7 +173,8 @@ def check_same(out: Path, recipe: TrainRecipe, *, data_digest: str, content: Con
 
 def _identity(recipe: TrainRecipe, data_digest: str, content: Content) -> dict[str, Any]:
     """Return what makes a run another one."""
-    settings = masked(recipe.model_dump(mode="json"))
+    settings = masked(recipe.model_dump(mode="json"))  # because a published card is made from it
+    # One hash stands for all data: the manifest lists those of the files.
     return {"recipe": settings, "data": data_digest, **_template(recipe), CONTENT: content}
 
 
@@ -194,7 +199,7 @@ def _set_card(out: Path, recipe: TrainRecipe) -> None:
 def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = read_json(record)
-        int(before["plan"]["steps"])
+        int(before["plan"]["steps"])  # not returned, but whoever continues the run reads it
         read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
         # None in the record of a version that did not hash them.
         content = before.get(CONTENT)
@@ -211,6 +216,7 @@ def _read_record(record: Path) -> dict[str, Any]:
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe each recipe field in which the run of the directory differs, and whether its data does."""
+    # Flat, so that a difference is named as the command line spells it: `optimizer.learning_rate`.
     theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
     different = [
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
@@ -222,7 +228,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     recipe_fields = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
     if before["data"] != now["data"]:
         different.append("the dataset was built again")
-        recipe_fields.add("data")
+        recipe_fields.add("data")  # reported once: its files differ for the same reason
     if before[CONTENT] is not None:
         different += differences(before[CONTENT], now[CONTENT], recipe_fields)
     different += segment_differences(before[SEGMENT], now.get(SEGMENT))

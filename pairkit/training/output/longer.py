@@ -44,6 +44,7 @@ class Finished:
     def put_back(self) -> None:
         """Undo a start that gave it more steps, unless that has got as far as a checkpoint of its own."""
         earlier_model = _kept(self.out, self.steps)
+        # A checkpoint of its own is work that the next start continues, and that putting back would lose.
         if not earlier_model.exists() or set(checkpoints(self.out / CHECKPOINTS)) - self.saved:
             return
         # From memory, because the start has written over them.
@@ -82,6 +83,7 @@ def finished(out: Path) -> Finished | None:
     if not is_complete(out):
         return None
     steps = read_run(out)["plan"]["steps"]
+    # What a start writes over; the model is only renamed.
     paths = [out / name for name in (RECORD, RECIPE, REFUSED, METRICS)]
     paths += [path for folder in FOLDERS for path in sorted((out / folder).glob("step-*.parquet"))]
     files = {path.relative_to(out).as_posix(): path.read_bytes() for path in paths if path.exists()}
@@ -95,6 +97,7 @@ def holds_model(out: Path) -> bool:
 
 def shorter(out: Path) -> dict[int, Path]:
     """Return the models that the run in `out` had when it was complete with fewer steps, by their number."""
+    # Six digits at least: the names are padded, and from a million steps on they have seven.
     paths = out.glob(f"{MODEL}-{'[0-9]' * 6}*")
     return {int(path.name.removeprefix(f"{MODEL}-")): path for path in sorted(paths) if path.is_dir()}
 
@@ -117,6 +120,7 @@ def has_more_to_do(out: Path, steps: int) -> bool:
     """
     model = out / MODEL
     complete = is_complete(out)
+    # Such as one that was exported there: the end of the run would replace it.
     if model.exists() and not complete:
         raise ExistingOutputError(
             f"{model}: is not the model of this run, which has not finished; move it elsewhere, and the same "
@@ -126,6 +130,7 @@ def has_more_to_do(out: Path, steps: int) -> bool:
     before = record["plan"]["steps"]
     paths = checkpoints(out / CHECKPOINTS)
     last = steps_done(paths[-1]) if paths else 0
+    # Of a run that has not finished, those of its last checkpoint: later ones will be taken again.
     step_count = before if complete else last
     if steps < step_count:
         raise ExistingOutputError(

@@ -41,7 +41,7 @@ def pair_rows(split: str, sets: ScoredSets, counts_of: Callable[[int], list[int]
     entries = [tokens.columns[column] for tokens, some in columns for column in some]
     sizes = [len(some) for _, some in columns]
 
-    def flat(values: Tensor | None) -> list[float | None]:
+    def flat(values: Tensor | None) -> list[float | None]:  # [B, K], without what is padding
         if values is None:
             return [None] * len(entries)
         return [number for row, size in zip(values.tolist(), sizes, strict=True) for number in row[:size]]

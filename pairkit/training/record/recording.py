@@ -121,7 +121,7 @@ class Recording:
         runs = step_model.live is not None or self.live is not None
         divergence = self.settings.kl or "token_kl" in step_model.loss.needs
         want = step_model.want | want | ({"token_kl"} if runs and divergence else set())
-        return score_sets(step_model, split, want, rows=rows, beside=self.live)
+        return score_sets(step_model, split, want, rows=rows, reference=self.live)
 
     def _rows(self, name: str, sets: ScoredSets) -> pa.Table:
         draws = self.drawn if name == self.names[0] and self.drawn and self.drawn.known else None

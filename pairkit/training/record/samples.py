@@ -129,19 +129,19 @@ class Samples:
             mine[row] = result if isinstance(result, Problem) else samples
         every = dict(sorted(pair for share in processes.collect(mine) for pair in share.items()))
         return (
-            {row: found for row, found in every.items() if not isinstance(found, Problem)},
-            {row: found for row, found in every.items() if isinstance(found, Problem)},
+            {row: outcome for row, outcome in every.items() if not isinstance(outcome, Problem)},
+            {row: outcome for row, outcome in every.items() if isinstance(outcome, Problem)},
         )
 
     def _tell(self, problems: Mapping[int, Problem], processes: Processes) -> None:
         """Warn of prompts without samples, or raise `RecipeError` if none has any."""
         first = problems[min(problems)]
         count = f"{len(problems):,} of {len(self.prompts.tokens):,} prompts get no sample"
-        said = f"{PREFIX}: {count}; the first: {first.reason} ({first.detail})"
+        message = f"{PREFIX}: {count}; the first: {first.reason} ({first.detail})"
         if len(problems) == len(self.prompts.tokens):  # at no later step it will have room
-            raise RecipeError(f"{said}; lower {PREFIX}.max_tokens, or remove {PREFIX}.every")
+            raise RecipeError(f"{message}; lower {PREFIX}.max_tokens, or remove {PREFIX}.every")
         if processes.main:
-            warn(said)
+            warn(message)
 
     def _work(self, written: Written) -> list[SetSelection]:
         """Return what was written as sets, for a pass over it."""
@@ -177,8 +177,8 @@ class Samples:
             ],
             "policy",
         )
-        answered = append_completions(drop_completions(self.prompts.sets), new)
-        verified = verify(answered, _verifier(self.settings)).sets
+        sets = append_completions(drop_completions(self.prompts.sets), new)
+        verified = verify(sets, _verifier(self.settings)).sets
         scores: list[float] = pc.struct_field(pc.list_flatten(verified["completions"]), "score").to_pylist()
         return scores
 
@@ -261,14 +261,14 @@ def samples_of(
 
 def _read(data: BuiltData | MixedData, split: str, set_ids: Sequence[str]) -> pa.Table:
     """Read the sets with these ids, in their order."""
-    wanted, found = pa.array(set_ids, pa.string()), list[pa.Table]()
+    ids, tables = pa.array(set_ids, pa.string()), list[pa.Table]()
     for table in data.tables(split):
-        found.append(table.filter(pc.is_in(table["set_id"], wanted)))
-        every = pa.concat_tables(found)
+        tables.append(table.filter(pc.is_in(table["set_id"], ids)))
+        every = pa.concat_tables(tables)
         # Distinct ones: datasets of a mixture may share a set.
-        if len(pc.unique(every["set_id"])) == len(pc.unique(wanted)):
+        if len(pc.unique(every["set_id"])) == len(pc.unique(ids)):
             break
-    return every.take(pc.index_in(wanted, every["set_id"].combine_chunks()))
+    return every.take(pc.index_in(ids, every["set_id"].combine_chunks()))
 
 
 def _verifier(settings: SampleSettings) -> VerifierRecipe:

@@ -45,18 +45,18 @@ def score_sets(
     want: frozenset[str],
     *,
     rows: Sequence[int] | None = None,
-    beside: nn.Module | None = None,
+    reference: nn.Module | None = None,
 ) -> ScoredSets:
     """Score some sets of a split, by default all, through the same passes as training; collective.
 
     Args:
         want: statistics of the pass besides sums.
-        beside: a reference that runs next to the policy where the loss has none that does. The loss takes
+        reference: a reference that runs next to the policy where the loss has none that does. The loss takes
             the log-probs that it takes without it.
     """
     some = range(len(split.sets)) if rows is None else rows
     every = examples(split, some, usable_completions(step_model.loss, (split.sets[i] for i in some)))
-    extra = beside if step_model.live is None else None
+    extra = reference if step_model.live is None else None
     through = step_model if extra is None else replace(step_model, live=extra)
     # Through the same packed and sharded pass as training, so that the two losses can be compared.
     scores = through.scoring(want)(every.work)

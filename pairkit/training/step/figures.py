@@ -87,8 +87,8 @@ class Figures:
         without it.
         """
         if self._negatives["sampling"] == "mc":
-            known = bool(self._negatives["include_chosen"])
-            self.add_candidates(policy, reference or usable.sums(CPU), chosen_known=known)
+            with_chosen = bool(self._negatives["include_chosen"])
+            self.add_candidates(policy, reference or usable.sums(CPU), chosen_known=with_chosen)
 
     def add_candidates(self, policy: Logps, reference: Logps | None, *, chosen_known: bool) -> None:
         """Add the probabilities with which the sampler takes the candidates of some sets.
@@ -131,7 +131,7 @@ class Figures:
 
 
 def _numbers(parts: Sequence[Tensor], nothing: Numbers) -> Numbers:
-    """Move tensors to the CPU, joined, so that it takes one transfer."""
+    """Move tensors to the CPU, joined along their last dimension, so that it takes one transfer."""
     return torch.cat(list(parts), dim=-1).cpu().numpy() if parts else nothing
 
 

@@ -158,6 +158,7 @@ def unmoved_warning(share: float, rate: float, step: int) -> str | None:
 
 
 def _sample(tensor: Tensor) -> Tensor:
+    """Return at least `SAMPLE` evenly spaced numbers of a tensor, `[numbers]`; all of a smaller one."""
     local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor  # of a sharded one, its part
     flat = local.detach().reshape(-1)
     return flat[:: max(1, flat.numel() // SAMPLE)]

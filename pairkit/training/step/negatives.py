@@ -65,7 +65,7 @@ def pick(
 
 
 def with_columns(usable: Sequence[SetSelection], columns: Tensor) -> list[SetSelection]:
-    """Select the picked completions of each set; -1 is none."""
+    """Select the picked completions of each set, int64 `[B, picked]`; -1 is none."""
     return [
         SetSelection(item.tokens, tuple(column for column in row if column >= 0))
         for item, row in zip(usable, columns.tolist(), strict=True)

@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     def view(self, owner: Tensor, columns: Tensor) -> Inputs:
         """Make rows of the completions `columns` (`[R, C]`, -1 is masked) of the sets `owner` (`[R]`)."""
 
-        def pick(values: Tensor) -> Tensor:
+        def pick(values: Tensor) -> Tensor:  # from [B, K] to [R, C]
             # Clamped, because -1 is no index; what it picks is masked.
             return values[owner].gather(1, columns.clamp(min=0))
 
@@ -74,8 +74,9 @@ class Applied(NamedTuple):
     Attributes:
         margins: reward margins of all (chosen, negative) pairs, `[pairs]`.
         tie: the margin up to which a pair counts as tied.
-        labelled: rewards of labeled single completions, by their label.
-        metrics: those of each part, one number per row of its view, so that rows weigh alike in a mean.
+        labelled: rewards of labeled single completions, by their label, `[completions]` each.
+        metrics: those of each part, one number per row of its view (`[R]`), so that rows weigh alike in a
+            mean.
         contrasts: what the loss compares of each pair, in its own unit, before scale and margins, `[pairs]`.
     """
 

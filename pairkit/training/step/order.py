@@ -109,4 +109,5 @@ def _hash(text: str) -> int:
 
 @lru_cache(maxsize=2)  # because a step can take the end of one epoch and the beginning of the next
 def _permutation(sets: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return the order of the sets in an epoch, `[sets]`."""
     return np.random.default_rng([seed, epoch]).permutation(sets)

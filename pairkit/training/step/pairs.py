@@ -77,7 +77,7 @@ def as_pairs(split: Split, pairs: PairSets) -> Split:
 
 
 def pair_counts(completions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many examples a set of so many completions becomes: one per negative, at least one."""
+    """Return how many examples sets of so many completions (`[B]`) become: one per negative, at least one."""
     return np.maximum(completions - 1, 1)
 
 

@@ -125,7 +125,7 @@ class Routers:
         return Sums(torch.stack(assignments).sum(0), torch.stack(probabilities).sum(0), rows)
 
     def term(self, routing: Routing) -> Tensor:
-        """Return this pass's share of the loss, with its coefficient."""
+        """Return this pass's share of the loss, a scalar, with its coefficient."""
         sums = self.sums()
         load = routing.load.to(sums.probabilities)
         return self.coefficient * len(load) * (load * sums.probabilities).sum() / routing.rows

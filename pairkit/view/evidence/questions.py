@@ -42,7 +42,7 @@ def answered(
     places: dict[str, int] = {}
     for position, each in enumerate(completions):
         places.setdefault(_hash(each), position)
-    known = {_hash(each): each for each in (*completions, *(row["completion"] for row in dropped))}
+    by_hash = {_hash(each): each for each in (*completions, *(row["completion"] for row in dropped))}
     blocks = list(_judges(manifest))
     rows = []
     for verdict in verdicts:
@@ -52,7 +52,7 @@ def answered(
                 **verdict,
                 "positions": positions,
                 "outcome": _outcome(verdict, positions),
-                "question": _question(manifest, blocks, content, known, verdict, verdicts),
+                "question": _question(manifest, blocks, content, by_hash, verdict, verdicts),
             }
         )
     return rows

@@ -177,12 +177,15 @@ def _positions(example: Sequence[Completion], completions: Sequence[Completion])
     A run leaves out what its loss cannot use, in the same order; where it has left out more, a completion is
     certain if no other one has its rank and origin.
     """
-    wanted = [_kind(row) for row in example]
+    example_kinds = [_kind(row) for row in example]
     for choice in _choices(completions):
-        if [_kind(each) for each in choice] == wanted:
+        if [_kind(each) for each in choice] == example_kinds:
             return [each["position"] for each in choice]
     kinds = [_kind(each) for each in completions]
-    return [completions[kinds.index(kind)]["position"] if kinds.count(kind) == 1 else None for kind in wanted]
+    return [
+        completions[kinds.index(kind)]["position"] if kinds.count(kind) == 1 else None
+        for kind in example_kinds
+    ]
 
 
 def _kind(each: Completion) -> _Kind:

@@ -82,7 +82,7 @@ def find_online(out: Path) -> Found:
 
     Raises `InputError` if none is.
     """
-    found: list[Found] = []
+    datasets: list[Found] = []
     problems: list[dict[str, str]] = []
     runs = {}
     for number in _segments(out):
@@ -92,12 +92,12 @@ def find_online(out: Path) -> Found:
             problems.append({"file": str(folder.relative_to(out)), "message": message})
             continue
         try:
-            found.append(_dataset(folder, out, str(number)))
+            datasets.append(_dataset(folder, out, str(number)))
         except InputError as error:
             problems.append({"file": str(folder.relative_to(out)), "message": str(error)})
         if (folder_of(out, number) / RUN / TRAINING).is_file():
             runs[str(number)] = folder_of(out, number) / RUN
-    if not found:
+    if not datasets:
         first = f": {problems[0]['message']}" if problems else ""
         raise InputError(f"{out}: no segment has a dataset yet{first}")
     return Found(
@@ -107,13 +107,13 @@ def find_online(out: Path) -> Found:
         folder=None,  # a set may be in several segments: the dataset of one is annotated
         # Of its record, because it stays the same data while segments are added.
         digest=sha256(out / ONLINE),
-        shards=tuple(shard for each in found for shard in each.shards),
-        quarantine=tuple(shard for each in found for shard in each.quarantine),
-        verdicts=tuple(shard for each in found for shard in each.verdicts),
-        dropped=tuple(shard for each in found for shard in each.dropped),
-        manifests={segment: content for each in found for segment, content in each.manifests.items()},
+        shards=tuple(shard for each in datasets for shard in each.shards),
+        quarantine=tuple(shard for each in datasets for shard in each.quarantine),
+        verdicts=tuple(shard for each in datasets for shard in each.verdicts),
+        dropped=tuple(shard for each in datasets for shard in each.dropped),
+        manifests={segment: content for each in datasets for segment, content in each.manifests.items()},
         runs=runs,
-        problems=(*problems, *(problem for each in found for problem in each.problems)),
+        problems=(*problems, *(problem for each in datasets for problem in each.problems)),
     )
 
 
@@ -157,8 +157,8 @@ def _dataset(folder: Path, root: Path, segment: str) -> Found:
     }
     quarantine = folder / QUARANTINE_FILE
     rows = tuple(opened(quarantine, QUARANTINE)) if quarantine.exists() else ()
-    listed = manifest.get("files")
-    for name in sorted(listed) if isinstance(listed, dict) else ():
+    hashes = manifest.get("files")
+    for name in sorted(hashes) if isinstance(hashes, dict) else ():
         if name.startswith(("data/", "verdicts/")) and not (folder / name).exists():
             label = str((folder / name).relative_to(root))
             problems.append({"file": label, "message": f"is missing, though {MANIFEST} lists it"})

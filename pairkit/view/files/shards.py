@@ -101,14 +101,14 @@ class Shard:
         groups = np.searchsorted(self.cuts, places, side="right") - 1
         parts = []
         for number in np.unique(groups).tolist():
-            wanted = places[groups == number] - self.cuts[number]
+            local_rows = places[groups == number] - self.cuts[number]
             begin = 0
             for batch in self.blocks(columns, [number]):
-                inside = wanted[(wanted >= begin) & (wanted < begin + batch.num_rows)] - begin
+                inside = local_rows[(local_rows >= begin) & (local_rows < begin + batch.num_rows)] - begin
                 if len(inside):
                     parts.append(pa.Table.from_batches([batch]).take(pa.array(inside)))
                 begin += batch.num_rows
-                if begin > wanted[-1]:
+                if begin > local_rows[-1]:
                     break
         return pa.concat_tables(parts)
 
@@ -116,15 +116,15 @@ class Shard:
         self, column: str, value: str, columns: Sequence[str], groups: Iterable[int] | None = None
     ) -> list[dict[str, Any]]:
         """Return columns of the rows of which a column has a value, in some row groups or in all."""
-        found: list[dict[str, Any]] = []
+        matches: list[dict[str, Any]] = []
         # By the column alone first, because the others may be long.
         for number in range(self.groups) if groups is None else groups:
             (table,) = self.tables([number], [column])
             rows = pc.indices_nonzero(pc.equal(table[column], value)).to_numpy() + self.cuts[number]
             if len(rows):
                 leaves = [name for name in sorted(self.leaves) if name.split(".")[0] in columns]
-                found += self.at(rows.tolist(), leaves).to_pylist()
-        return found
+                matches += self.at(rows.tolist(), leaves).to_pylist()
+        return matches
 
     @contextmanager
     def _file(self, encoded: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:

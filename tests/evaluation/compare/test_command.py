@@ -16,6 +16,7 @@ from support.parsed_page import EVIL, Page
 
 from pairkit.evaluation.compare.conclusions import conclusion, p_text
 from pairkit.evaluation.results import Verdict
+from pairkit.version import __version__
 
 RANDOM = np.random.default_rng(0)
 BASE = RANDOM.random(60)
@@ -29,6 +30,7 @@ def evaluation(name: str, gain: float = 0.0, **fields: Any) -> Path:
 
 def written(out: str = "runs/eval/compare") -> dict[str, Any]:
     content: dict[str, Any] = json.loads((Path(out) / "compare.json").read_text())
+    assert content["pairkit"] == __version__
     return content
 
 

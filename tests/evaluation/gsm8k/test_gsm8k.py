@@ -19,6 +19,7 @@ from pairkit.evaluation.gsm8k.questions import QUESTIONS, final_numbers, read_pr
 from pairkit.evaluation.gsm8k.recipe import Gsm8kRecipe
 from pairkit.evaluation.gsm8k.scoring import repeats
 from pairkit.intervals import wilson
+from pairkit.version import __version__
 
 NAMES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 
@@ -117,6 +118,7 @@ def test_stored_answers_are_scored(
     assert ended.code == 0, ended.errors
     assert "without a score: 1 no_answer" in ended.out
     results = json.loads((folder / "out" / "results.json").read_text())
+    assert results["pairkit"] == __version__
     assert [metric["name"] for metric in results["metrics"]] == ["accuracy", "truncated", "repeats"]
     accuracy, truncated, _ = results["metrics"]
     assert (accuracy["value"], accuracy["n"], truncated["value"]) == (40.0, 5, 20.0)

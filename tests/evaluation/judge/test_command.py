@@ -25,6 +25,7 @@ from pairkit.rankers.judge.header import Form
 from pairkit.rankers.judge.prompt import read_prompt
 from pairkit.rankers.judge.recipe import KINDS, PROMPTS, JudgeRecipe
 from pairkit.rankers.judge.verdicts import read_verdict
+from pairkit.version import __version__
 
 
 @pytest.fixture
@@ -156,6 +157,7 @@ def test_a_model_without_any_verdict_is_an_error(tmp_path: Path, model: Path) ->
     assert "the judge gave no readable verdict on any of 2 pairs; the first: too_long: " in output
     assert "; choose another --prompt or a larger max_tokens" in output
     results = json.loads((out / "results.json").read_text())
+    assert results["pairkit"] == __version__
     assert (results["pairs"], results["pairs_judged"]) == (2, 0)
     assert results["pairs_without_verdict"] == {"too_long": 2}
     assert pq.read_table(out / "quarantine.parquet").num_rows == 2

@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from support.candidates import candidate_set, completion, table
 
 from pairkit.pipeline.prepass.benchmarks import Benchmarks, Item
-from pairkit.pipeline.prepass.decontamination import REPORT, Decontamination
+from pairkit.pipeline.prepass.decontamination import COMMON, REPORT, Decontamination
 from pairkit.pipeline.prepass.settings import DecontaminationRecipe
 
 FIRST = "Tell me which of these seven rivers flows into the northern sea and why it does so"
@@ -109,6 +110,23 @@ def test_boilerplate_of_the_source_does_not_count(tmp_path: Path) -> None:
     assert found(tmp_path, sets, items, boilerplate=10)[0] == [*range(12)]
 
 
+PHRASE = "which of these seven rivers flows north today"  # one run of eight words
+
+
+@pytest.mark.parametrize(("prompts", "hits"), [(COMMON, COMMON), (COMMON + 1, 0)])
+def test_a_run_counts_in_a_few_prompts_of_the_benchmarks(prompts: int, hits: int, tmp_path: Path) -> None:
+    items = {f"{n}": f"{PHRASE} {n} and what is river number {n} called" for n in range(prompts)}
+    sets = table(candidate_set(prompt=f"Say {PHRASE} please"))
+    assert len(found(tmp_path, sets, items, ngram=8)[1]) == hits
+
+
+@pytest.mark.parametrize(("count", "hits"), [(5, 5), (6, 0)])
+def test_a_run_counts_in_as_many_sets_as_the_recipe_says(count: int, hits: int, tmp_path: Path) -> None:
+    sets = table(*(candidate_set(prompt=f"{n} {PHRASE} {n}") for n in range(count)))
+    items = {"one": f"{PHRASE} and what is it called"}
+    assert len(found(tmp_path, sets, items, ngram=8, boilerplate=5)[1]) == hits
+
+
 def test_completions_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:
     sets = table(candidate_set(completion("no"), completion(FIRST), prompt="Write a question"))
     assert found(tmp_path, sets, {"one": FIRST}) == ([], [])
@@ -118,6 +136,9 @@ def test_completions_are_compared_where_that_is_asked_for(tmp_path: Path) -> Non
 
 
 def test_hits_do_not_depend_on_batches(tmp_path: Path) -> None:
-    sets = table(*(candidate_set(prompt=f"{n} {FIRST if n % 3 else SECOND} {n}") for n in range(30)))
+    prompts = [f"{n} {(FIRST, SECOND, 'nothing of either')[n % 3]} {n}" for n in range(30)]
+    sets = table(*(candidate_set(prompt=prompt) for prompt in prompts))
     items = {"one": FIRST, "two": SECOND}
-    assert found(tmp_path, sets, items, batch=4) == found(tmp_path, sets, items)
+    rows, report = found(tmp_path, sets, items, batch=4)
+    assert rows == [n for n in range(30) if n % 3 < 2]
+    assert (rows, report) == found(tmp_path, sets, items)

@@ -51,6 +51,24 @@ def test_what_was_appended_is_read_again(tmp_path: Path) -> None:
     assert path.read_bytes().count(b"\n") == len(notes)
 
 
+def test_an_annotation_is_on_disk_when_it_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person who has seen it saved does not give it again after a power cut."""
+    path = tmp_path / "annotations" / "anna.jsonl"
+    flushed: list[tuple[Path, bool]] = []
+
+    def fsync(handle: int) -> None:
+        flushed.append(
+            (Path(os.readlink(f"/proc/self/fd/{handle}")), path.exists() and path.stat().st_size > 0)
+        )
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    file = AnnotationFile(path)
+    file.append(one("s1"))
+    assert flushed == [(tmp_path, False), (path, True), (path.parent, True)]  # the new names as well
+    file.append(one("s2"))
+    assert flushed[3:] == [(path, True)]
+
+
 def test_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert AnnotationFile(tmp_path / "a.jsonl").new() == []
 

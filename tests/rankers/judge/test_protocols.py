@@ -231,3 +231,27 @@ def test_verdicts_record_question_and_answer() -> None:
     assert rows[1]["shown"] == [1, 0]
     assert rows[1]["texts"] == hashes[::-1]
     assert rows[1]["verdict"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "same", "flips"),
+    [
+        ("A", "B", 1, 0),
+        ("tie", "tie", 1, 0),
+        ("A", "A", 0, 1),
+        ("B", "B", 0, 1),
+        ("A", "tie", 0, 0),
+        ("tie", "B", 0, 0),
+    ],
+)
+def test_two_orders_agree_differ_or_win_against_each_other(
+    forward: str, backward: str, same: int, flips: int
+) -> None:
+    """A tie in one order is another verdict, but no other winner."""
+
+    def say(asked: Asked) -> str:
+        return says(asked, forward if asked.texts[0] == "good 1" else backward)
+
+    scored, _ = judged(table(good(1, 2)), say)
+    counts = scored.counts
+    assert (counts["swapped"], counts["same"], counts["flips"]) == (1, same, flips)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairkit import intervals
-from pairkit.evaluation.judge import agreement, labels
 from pairkit.intervals import Floats, wilson
-from pairkit.rankers.judge import bradley_terry, texts, verdicts
 from pairkit.rankers.judge.bradley_terry import strengths
 from pairkit.rankers.judge.statistics import COUNTS, judge_rates
 
@@ -108,10 +103,3 @@ def test_rates_follow_from_counts() -> None:
     assert judge_rates(named, prefix="judge_") == judge_rates(counts)
     assert judge_rates({}) == []
     assert all(rate.share == wilson(rate.number, rate.of) for rate in judge_rates(counts))
-
-
-@pytest.mark.parametrize("module", [agreement, bradley_terry, intervals, labels, texts, verdicts])
-def test_docstring_examples_are_correct(module: object) -> None:
-    found = doctest.testmod(module)  # type: ignore[arg-type]
-    assert found.attempted > 0
-    assert found.failed == 0

@@ -21,6 +21,7 @@ from pairkit.ownership import owned_name
 from pairkit.training.export.model import ExportedModel, export_model
 from pairkit.training.output.metrics import read_metrics
 from pairkit.training.run import train
+from pairkit.version import __version__
 
 # Of peft, where it loads.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -61,6 +62,7 @@ def test_a_checkpoint_is_the_model_of_a_run_that_ended_there(
     assert not equal(weights(at_two), weights(tmp_path / "four" / "model"))
     names = {path.name for path in two.iterdir()} | {"export.json"}
     assert {path.name for path in at_two.iterdir()} == names
+    assert json.loads((at_two / "export.json").read_text())["pairkit"] == __version__
 
 
 def test_an_unfinished_run_gives_its_last_checkpoint(tmp_path: Path, run: Path) -> None:

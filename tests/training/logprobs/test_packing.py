@@ -12,7 +12,8 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from pairkit.training.logprobs import attention, packing
 from pairkit.training.logprobs.attention import Scores
-from pairkit.training.logprobs.packing import PROMPT, Packed, pack
+from pairkit.training.logprobs.packing import Packed, pack
+from pairkit.training.logprobs.token_layout import PROMPT
 
 CPU = torch.device("cpu")
 

@@ -242,7 +242,7 @@ def test_a_reference_next_to_the_policy_gives_divergences_and_leaves_the_loss(
         built = build(name)
         passes, split = step_model(built, network, 300), split_of(built, sets, live, tmp_path)
         settings = sampler_settings(built, {}, "policy")
-        scored = score_sets(passes, split, frozenset({"token_kl"}), beside=live)
+        scored = score_sets(passes, split, frozenset({"token_kl"}), reference=live)
         assert (scored.reference is None) == (name == "simpo")
         given = evaluation(passes, scored, Figures(built, settings))
         plain = evaluate(passes, split)

@@ -172,13 +172,13 @@ def _connect(ray: Any, settings: RaySettings, local_stages: int) -> None:
 def _without_stderr() -> Iterator[None]:
     """Discard what is written to standard error: Ray's library reports there that it will report nothing."""
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nothing)
 
 
