@@ -147,7 +147,8 @@ class BuildRecipe(Strict):
     @property
     def prepass(self) -> Prepass:
         """What is decided about prompts before any model is asked."""
-        return Prepass(self.dedup, self.decontaminate, self.filter)
+        reranked = AnnotationsRank().ranker not in (self.orders_by, self.otherwise_by)
+        return Prepass(self.dedup, self.decontaminate, self.filter, reranked)
 
     @property
     def otherwise_by(self) -> str | None:
