@@ -63,7 +63,8 @@ class Columns:
         """Return a number per source name."""
         coded = names.combine_chunks().dictionary_encode()
         own = [self._sources.setdefault(name, len(self._sources)) for name in coded.dictionary.to_pylist()]
-        return np.asarray(own, np.int32)[coded.indices.to_numpy()]
+        numbers: npt.NDArray[np.int32] = np.asarray(own, np.int32)[coded.indices.to_numpy()]
+        return numbers
 
     def _comparable_margin(self) -> npt.NDArray[np.floating[Any]]:
         """Return the margins of one source; of several, the share of its source's that each is not below.
