@@ -19,6 +19,7 @@ from pairkit.pipeline.executors.ray.settings import RaySettings
 from pairkit.schema import MANIFEST
 
 pytestmark = pytest.mark.ray
+PATIENCE = 240  # seconds, for a cluster on a busy machine
 ROWS, OUT = "s3://bucket/rows.jsonl", "s3://bucket/sets"
 
 
@@ -57,7 +58,8 @@ def test_a_driver_that_is_killed_before_it_uploads_leaves_nothing_on_the_store(
     s3: Moto, copy: Path, cluster: RaySettings, forks: Server, tmp_path: Path
 ) -> None:
     killed = start(forks, cluster)
-    wait_until(lambda: killed.poll() is not None or (staging_of(OUT) / ".build/shards/00000").exists())
+    begun = staging_of(OUT) / ".build/shards/00000"
+    wait_until(lambda: killed.poll() is not None or begun.exists(), PATIENCE)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert published(s3) == {}
@@ -74,7 +76,7 @@ def test_an_upload_that_is_killed_shows_no_dataset_and_is_continued_by_the_other
     executors = {"local": None, "ray": cluster}
     s3_gate.most = 2
     killed = start(forks, executors.pop(first))
-    assert s3_gate.reached.wait(120)
+    assert s3_gate.reached.wait(PATIENCE)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     half = published(s3)
