@@ -7,6 +7,7 @@
     ├── ModelError (ValueError)            a model or tokenizer that does not support the request
     ├── HubError (ConnectionError)         the hub is unreachable or refuses a request
     ├── EngineError (ConnectionError)      an engine failed: server unreachable, requests refused, vLLM died
+    │   └── FirstCallError                 a server did not answer the first request of a batch
     ├── ClusterError (ConnectionError)     a Ray cluster cannot be joined, does not fit, or failed
     ├── BudgetError (RuntimeError)         the budget of requests, tokens or money is spent
     ├── OutputError (OSError)              the output cannot be written
@@ -69,6 +70,10 @@ class HubError(PairkitError, ConnectionError):
 
 class EngineError(PairkitError, ConnectionError):
     """A failed engine: the server is unreachable or refuses all requests, or vLLM died."""
+
+
+class FirstCallError(EngineError):
+    """A server that did not answer the first request, after which nothing was put into a batch."""
 
 
 class ClusterError(PairkitError, ConnectionError):

@@ -8,8 +8,9 @@ so that a part is read once from its start; where they are among the others is d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import numpy.typing as npt
 from pairkit.random_bits import GOLDEN, finalize_words
 
 Rows = npt.NDArray[np.int64]
+Item = TypeVar("Item")
+# Parts that are read at a time: each has files open, of which a process may have some hundreds.
+OPEN = 64
 
 
 class Part(NamedTuple):
@@ -63,14 +67,18 @@ def check_names(key: str, parts: Sequence[Named], advice: str) -> None:
         advice: what to do about a name that occurs twice.
     """
     names = [part.title for part in parts]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"recipe key {key!r}: {twice!r} occurs twice; {advice}")
+    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        raise ValueError(f"recipe key {key!r}: {name!r} occurs {_times(times)}; {advice}")
     without = [part.title for part in parts if part.weight is None]
     if 0 < len(without) < len(names):
         raise ValueError(
             f"recipe key {key!r}: {without[0]!r} has no weight, but others have: give all a weight, or none"
         )
+
+
+def _times(number: int) -> str:
+    return "twice" if number == 2 else f"{number:,} times"
 
 
 def sizes(parts: Sequence[Part]) -> list[int]:
@@ -105,6 +113,46 @@ def order(parts: Sequence[Part], seed: int) -> Order:
     # By part between equal places, which is as good as never.
     sequence = np.lexsort((owner, np.concatenate(places)))
     return Order(owner[sequence], np.concatenate(rows)[sequence])
+
+
+class Streams(Generic[Item]):
+    """The streams of the parts of a mixture, of which at most `most` are open at a time.
+
+    The one that was asked the longest ago is closed first, and opened again where it was. So thousands of
+    parts can be mixed with few open files.
+
+    Args:
+        opens: opens a part, by its number, from an item on.
+    """
+
+    def __init__(self, opens: Callable[[int, int], Generator[Item]], most: int = OPEN) -> None:
+        self._opens, self._most = opens, most
+        # The stream of each open part, and the number of its next item; the one asked last is last.
+        self._open: OrderedDict[int, tuple[Generator[Item], int]] = OrderedDict()
+
+    def item(self, part: int, number: int) -> Item | None:
+        """Return an item of a part: one after those that were returned before; None if there is none."""
+        stream, following = self._open.pop(part, (None, number))
+        if stream is None:
+            while len(self._open) >= self._most:
+                self._open.popitem(last=False)[1][0].close()
+            stream = self._opens(part, number)
+        item = None
+        for _ in range(following, number + 1):
+            item = next(stream, None)
+        if item is not None:
+            self._open[part] = stream, number + 1
+        return item
+
+    def close(self, part: int) -> None:
+        """Close a part that nothing more is asked of."""
+        if part in self._open:
+            self._open.pop(part)[0].close()
+
+    def close_all(self) -> None:
+        """Close the parts that are open."""
+        while self._open:
+            self._open.popitem()[1][0].close()
 
 
 def _uniforms(seed: int, name: str, use: str, rows: int) -> npt.NDArray[np.float64]:

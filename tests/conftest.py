@@ -23,6 +23,7 @@ from hypothesis import HealthCheck
 from support.chromium import browser
 from support.forks import Server
 from support.hub_server import TOKEN, Hub, serving
+from support.moto import moto, s3, s3_gate  # noqa: F401  # fixtures
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Generator
 
-from pairkit.mixture import Part, order, sizes
+import numpy as np
+import pytest
+
+from pairkit.mixture import Part, Streams, check_names, order, sizes
+from pairkit.sources.base import MixedSource
 
 PARTS = [Part("a", 1000, 0.7), Part("b", 1000, 0.3)]
 
@@ -59,3 +63,52 @@ def test_every_part_has_a_row_in_the_mixture() -> None:
 def test_weights_of_any_size_have_their_shares() -> None:
     assert sizes([Part("a", 7, 5e-324), Part("b", 3, 5e-324)]) == [3, 3]
     assert sizes([Part("a", 7, 1e308), Part("b", 3, 1e-300)]) == [7, 1]
+
+
+def test_of_many_streams_a_few_are_open_and_each_goes_on_where_it_was() -> None:
+    opened, most = [0, 0], 0
+
+    def opens(part: int, begin: int) -> Generator[str]:
+        nonlocal most
+        opened[0] += 1
+        opened[1] += 1
+        most = max(most, opened[1])
+        try:
+            for number in range(begin, 5):
+                yield f"{part}/{number}"
+        finally:
+            opened[1] -= 1
+
+    streams = Streams(opens, most=3)
+    for number in (0, 2, 3, 4):
+        for part in range(7):
+            assert streams.item(part, number) == f"{part}/{number}"
+    assert streams.item(6, 5) is None
+    assert most == 3
+    # Those that were asked last are still open: 6 once for each number, and the others too.
+    assert opened[0] == 28
+    streams.close(5)
+    streams.close(5)
+    streams.close_all()
+    assert opened[1] == 0
+
+
+def test_few_streams_are_opened_once() -> None:
+    opened = []
+
+    def opens(part: int, begin: int) -> Generator[int]:
+        opened.append(part)
+        yield from range(begin, 100)
+
+    streams = Streams(opens, most=3)
+    assert [streams.item(part, number) for number in range(50) for part in range(3)] == [
+        number for number in range(50) for _ in range(3)
+    ]
+    assert sorted(opened) == [0, 1, 2]
+
+
+def test_names_of_many_parts_are_compared_at_once() -> None:
+    parts = [MixedSource(name=f"s{number}", source="chain") for number in range(20_000)]
+    check_names("sources", parts, "")
+    with pytest.raises(ValueError, match="'s7' occurs 3 times; advice"):
+        check_names("sources", [*parts, parts[7], parts[7]], "advice")

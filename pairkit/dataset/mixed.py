@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pairkit.dataset.remote import on_hub
 from pairkit.errors import InputError, RecipeError
 from pairkit.mixture import Order, Part
 from pairkit.recipes import Name, Strict
-from pairkit.schema import SETS, short_hash
+from pairkit.schema import short_hash
 
 _WEIGHTED = re.compile(r"(?P<data>.+):(?P<weight>[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
 
@@ -81,6 +82,36 @@ def title_of(data: Any) -> str:
     return "+".join(part.title for part in parts)
 
 
+def mixture_differences(before: Any, now: Any) -> list[str]:
+    """Describe how the plain value of a recipe's field `data` differs from an earlier one; one is a list.
+
+    Nothing for two single datasets, which are compared as any other field.
+    """
+    if isinstance(before, str) and isinstance(now, str):
+        return []
+    theirs, ours = (
+        {
+            part.title: part
+            for part in map(MixedPart.model_validate, [data] if isinstance(data, str) else data)
+        }
+        for data in (before, now)
+    )
+    lines = [f"data: {name} is not one of the datasets any more" for name in theirs if name not in ours]
+    lines += [f"data: {name} was not one of the datasets" for name in ours if name not in theirs]
+    for name, part in ours.items():
+        if name not in theirs:
+            continue
+        if part.data != theirs[name].data:
+            lines.append(f"data: {name} is {part.data!r}, was {theirs[name].data!r}")
+        if part.weight != theirs[name].weight:
+            weights = (
+                "no weight" if weight is None else f"weight {weight:g}"
+                for weight in (part.weight, theirs[name].weight)
+            )
+            lines.append(f"data: {name} has {', had '.join(weights)}")
+    return lines or ["data: the datasets come in another order"] * (list(theirs) != list(ours))
+
+
 @dataclass(frozen=True)
 class MixedData:
     """Several built datasets with the methods of one, see `BuiltData`.
@@ -90,6 +121,9 @@ class MixedData:
 
     parts: tuple[tuple[MixedPart, BuiltData], ...]
     seed: int
+    _with_split: dict[str, list[tuple[MixedPart, BuiltData]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def folder(self) -> str:
@@ -150,15 +184,17 @@ class MixedData:
 
     def _tables(self, split: str, limit: int | None) -> Iterator[pa.Table]:
         order = self.order(split)
-        readers = [_Reader(data.tables(split)) for _, data in self._having(split)]
         count = min(len(order), len(order) if limit is None else limit)
-        for begin in range(0, count, ROWS):
-            part, row = (each[begin : min(begin + ROWS, count)] for each in order)
-            pool = pa.concat_tables([each.take(row[part == number]) for number, each in enumerate(readers)])
-            # A stable sort of the parts lists the sets as `pool` has them; its inverse puts them in order.
-            places = np.empty(len(part), np.int64)
-            places[np.argsort(part, kind="stable")] = np.arange(len(part))
-            yield pool.take(pa.array(places))
+        with closing(_Sets([data for _, data in self._having(split)], split)) as sets:
+            for begin in range(0, count, ROWS):
+                part, row = (each[begin : min(begin + ROWS, count)] for each in order)
+                # Those alone that have a set here: there may be thousands of others.
+                pool = pa.concat_tables([sets.take(int(n), row[part == n]) for n in np.unique(part)])
+                # A stable sort of the parts lists the sets as `pool` has them; its inverse puts them in
+                # order.
+                places = np.empty(len(part), np.int64)
+                places[np.argsort(part, kind="stable")] = np.arange(len(part))
+                yield pool.take(pa.array(places))
 
     def shared_prompts(self, split: str, other: str) -> int:
         """Count the distinct prompts of a split that another split has too, in any of the datasets."""
@@ -189,26 +225,45 @@ class MixedData:
             raise InputError(f"{self.folder}: no dataset has sets in the split {split!r}")
 
     def _having(self, split: str) -> list[tuple[MixedPart, BuiltData]]:
-        return [(part, data) for part, data in self.parts if data.rows(split)]
+        # Once: it reads the footers of all files.
+        if split not in self._with_split:
+            self._with_split[split] = [(part, data) for part, data in self.parts if data.rows(split)]
+        return self._with_split[split]
 
 
-class _Reader:
-    """Sets of one dataset by their numbers, ascending from call to call."""
+class _Sets:
+    """Sets of several datasets by their numbers, which ascend from call to call within each of them."""
 
-    def __init__(self, tables: Iterator[pa.Table]) -> None:
-        self._tables = tables
-        self._table, self._begin = SETS.empty_table(), 0
+    def __init__(self, datasets: Sequence[BuiltData], split: str) -> None:
+        self._streams = mixture.Streams(lambda part, batch: datasets[part].batches(split, batch))
+        self._starts = [data.starts(split) for data in datasets]
+        # Of each dataset, the number of the batch that was read last, and its sets.
+        self._last: dict[int, tuple[int, pa.Table]] = {}
 
-    def take(self, rows: mixture.Rows) -> pa.Table:
-        pieces = [SETS.empty_table()]
+    def take(self, part: int, rows: mixture.Rows) -> pa.Table:
+        starts, pieces = self._starts[part], []
         while len(rows):
-            end = self._begin + self._table.num_rows
+            batch = int(np.searchsorted(starts, rows[0], side="right")) - 1
+            begin, end = starts[batch : batch + 2]
             inside = int(np.searchsorted(rows, end))
-            pieces.append(self._table.take(pa.array(rows[:inside] - self._begin)))
+            pieces.append(self._batch(part, batch).take(pa.array(rows[:inside] - begin)))
+            if rows[inside - 1] == end - 1:  # its last set: it need not be held any longer
+                del self._last[part]
             rows = rows[inside:]
-            if len(rows):
-                self._begin, self._table = end, next(self._tables)
         return pa.concat_tables(pieces)
+
+    def close(self) -> None:
+        self._streams.close_all()
+
+    def _batch(self, part: int, number: int) -> pa.Table:
+        last, table = self._last.get(part, (-1, None))
+        if table is None or last != number:
+            table = self._streams.item(part, number)
+            assert table is not None  # counted by the footers
+            self._last[part] = number, table
+            if number + 2 == len(self._starts[part]):
+                self._streams.close(part)
+        return table
 
 
 def open_data(data: Data, split: str, seed: int) -> BuiltData | MixedData:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -113,6 +115,32 @@ class BuiltData:
                         yield check_sets(table, file=path)
                     if remaining == 0:
                         return
+
+    def starts(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the number of the first set of each of `batches`, and the number of all sets."""
+        sizes = [0]
+        for path in self._files(split):
+            with _reading(path):
+                footer = pq.read_metadata(path)
+            for group in range(footer.num_row_groups):
+                rows = footer.row_group(group).num_rows
+                sizes += [min(ROWS, rows - begin) for begin in range(0, rows, ROWS)]
+        return np.cumsum(sizes)
+
+    def batches(self, split: str, first: int = 0) -> Generator[pa.Table]:
+        """Read a split from batch `first` on as checked tables, each within a row group of a file."""
+        for path in self._files(split):
+            with _reading(path), pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    count = -(-file.metadata.row_group(group).num_rows // ROWS)
+                    # Not read: only what is asked for is decoded.
+                    if count <= first:
+                        first -= count
+                        continue
+                    for number, batch in enumerate(file.iter_batches(ROWS, row_groups=[group])):
+                        if number >= first:
+                            yield check_sets(pa.Table.from_batches([batch]), file=path)
+                    first = 0
 
     def pairs(
         self, split: str, limit: int | None = None, *, rejected: Rejected | None = None

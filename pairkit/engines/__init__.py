@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pairkit.engines.base import BatchEngine, Engine, PlannedEngine, Unloaded
     from pairkit.engines.cache import Cache
     from pairkit.engines.openai.account import Account
+    from pairkit.engines.openai.run_budget import RunBudget
     from pairkit.engines.recipe import CallSettings, EngineRecipe
 
 
@@ -42,14 +43,19 @@ def open_engine(
     return engine
 
 
-def open_batches(recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str) -> BatchEngine:
-    """Open the engine of a recipe so that its calls are put into batches. Raises as `open_engine` does."""
+def open_batches(
+    recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str, budget: RunBudget | None = None
+) -> BatchEngine:
+    """Open the engine of a recipe so that its calls are put into batches. Raises as `open_engine` does.
+
+    `budget` is what it shares with the other models of the run; None: one of its own.
+    """
     from pairkit.engines.table import ENGINES
     from pairkit.imports import import_own
 
     path = ENGINES[recipe.engine].batches
     assert path is not None, recipe.engine  # the recipe of a build has checked it
-    engine: BatchEngine = import_own(path)(recipe, calls, cache, name=name)
+    engine: BatchEngine = import_own(path)(recipe, calls, cache, name=name, budget=budget)
     return engine
 
 

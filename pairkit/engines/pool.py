@@ -11,8 +11,11 @@ from pairkit.engines import open_batches, open_engine
 from pairkit.engines.base import BatchEngine, Engine
 from pairkit.engines.cache import Cache
 from pairkit.engines.openai.account import Account
+from pairkit.engines.openai.run_budget import RunBudget
+from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings
 from pairkit.engines.table import ENGINES
+from pairkit.errors import EngineError
 from pairkit.models.names import public_name
 
 
@@ -20,7 +23,8 @@ from pairkit.models.names import public_name
 class EnginePool:
     """The cache of calls, and the engines that are closed when the build ends. It belongs to one worker.
 
-    `accounts` returns where the calls of a block are paid from, if several workers share an account.
+    `accounts` returns where the calls of a block are paid from, if several workers share an account; `budget`
+    is that of another pool of the same run, None for one of its own.
     """
 
     calls: CallSettings
@@ -30,14 +34,22 @@ class EnginePool:
     # By the identity of the block, because blocks hold mappings and cannot be hashed.
     batching: dict[int, BatchEngine] = field(default_factory=dict)
     accounts: Callable[[Any], Account | None] | None = None
+    budget: RunBudget | None = None
+    # Of the models of a pool whose servers cannot be asked, by name.
+    failures: dict[str, EngineError] = field(default_factory=dict)
 
-    def batches(self, recipe: Any) -> BatchEngine | None:
-        """Open the engine of a block for batches; None for an engine that has none."""
+    def __post_init__(self) -> None:
+        self.shared = RunBudget(self.calls.budget) if self.budget is None else self.budget
+
+    def batches(self, recipe: Any, name: str | None = None) -> BatchEngine | None:
+        """Open the engine of a block for batches, as `engine` does; None for an engine that has none."""
         if not ENGINES[recipe.engine].batches:
             return None
         if id(recipe) not in self.batching:
             assert self.cache is not None  # a build that asks models has one
-            engine = open_batches(recipe, self.calls, self.cache, name=public_name(recipe.model))
+            engine = open_batches(
+                recipe, self.calls, self.cache, name=name or public_name(recipe.model), budget=self.shared
+            )
             self.opened.callback(engine.close)
             self.engines.append(engine)
             self.batching[id(recipe)] = engine
@@ -51,11 +63,18 @@ class EnginePool:
         # The same one, so that what batches have spent counts.
         if id(recipe) in self.batching:
             return self.batching[id(recipe)].direct
-        shared = {} if self.accounts is None else {"account": self.accounts(recipe)}
-        engine = open_engine(recipe, self.calls, name=name or public_name(recipe.model), **shared)
+        engine = open_engine(
+            recipe, self.calls, name=name or public_name(recipe.model), account=self._account(recipe)
+        )
         self.opened.callback(engine.close)
         self.engines.append(engine)
         return engine
+
+    def _account(self, recipe: Any) -> Account | None:
+        if self.accounts is not None:
+            return self.accounts(recipe)
+        # A model in this process is paid by nobody.
+        return None if ENGINES[recipe.engine].local else Spending(self.calls, recipe.model, self.shared)
 
     def usage(self) -> dict[str, float]:
         """Return what all engines have spent, and how many calls the cache has answered."""

@@ -187,7 +187,10 @@ def _number(recipe: EngineRecipe) -> str:
 
 
 class Budget(Strict):
-    """The most that one run may spend; null: no limit. Answers from the cache cost nothing."""
+    """The most that one run may spend, all of its models together; null: no limit.
+
+    Answers from the cache cost nothing.
+    """
 
     requests: PositiveInt | None = None  # HTTP requests, retries included
     tokens: PositiveInt | None = None  # of prompts and completions, as the server counts them

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pairkit.engines.base import UNREACHABLE, Call, Engine, Problem, Request, Result, Unloaded
-from pairkit.errors import EngineError
+from pairkit.errors import EngineError, FirstCallError
 from pairkit.progress import warn
 
 Done = tuple[int, tuple[Result, ...]]
@@ -19,17 +19,28 @@ class TolerantEngine:
     Args:
         opens: opens the engine.
         unloaded: what is known of it without its server.
+        failures: by name, of the engines of this run that cannot be asked: one of them is not tried again.
     """
 
-    def __init__(self, name: str, opens: Callable[[], Engine], unloaded: Callable[[], Unloaded]) -> None:
+    def __init__(
+        self,
+        name: str,
+        opens: Callable[[], Engine],
+        unloaded: Callable[[], Unloaded],
+        failures: dict[str, EngineError],
+    ) -> None:
         self.name = name
-        self.failure: EngineError | None = None
+        self.failure: EngineError | None = failures.get(name)
+        self._failures = failures
         self._engine: Engine | None = None
         self._in_flight: dict[int, Call] = {}
-        self._failed: deque[Done] = deque()
+        self._ended: deque[Done] = deque()  # with the answers before the failure, and problems after it
+        if self.failure is not None:
+            self.identity: Mapping[str, Any] = unloaded().identity
+            return
         try:
             self._engine = opens()
-            self.identity: Mapping[str, Any] = self._engine.identity
+            self.identity = self._engine.identity
         except EngineError as error:
             self.identity = unloaded().identity
             self._fail(error)
@@ -44,28 +55,22 @@ class TolerantEngine:
 
     def submit(self, number: int, call: Call) -> None:
         if self._engine is None or self.failure:
-            self._failed.append((number, (self._problem(),) * len(call.requests)))
+            self._ended.append((number, (self._problem(),) * len(call.requests)))
             return
         self._in_flight[number] = call
-        self._engine.submit(number, call)
+        try:
+            self._engine.submit(number, call)
+        except FirstCallError as error:  # any other error is one of its batches, which stay at the server
+            self._give_up(self._engine, error)
 
     def collect(self) -> list[Done]:
         if self._engine is not None and not self.failure:
             try:
-                return self._ended(self._engine.collect())
+                return self._forget(self._engine.collect())
             except EngineError as error:
-                self._fail(error)
-                # What the server has answered before is kept.
-                answers = self._ended(self._engine.drain())
-                self._failed += [
-                    (number, (self._problem(),) * len(call.requests))
-                    for number, call in self._in_flight.items()
-                ]
-                self._in_flight = {}
-                if answers:
-                    return answers
-        failures, self._failed = list(self._failed), deque()
-        return failures
+                self._give_up(self._engine, error)
+        ended, self._ended = list(self._ended), deque()
+        return ended
 
     def drain(self) -> list[Done]:
         return [] if self._engine is None or self.failure else self._engine.drain()
@@ -77,13 +82,22 @@ class TolerantEngine:
         if self._engine is not None:
             self._engine.close()
 
-    def _ended(self, answers: list[Done]) -> list[Done]:
+    def _give_up(self, engine: Engine, error: EngineError) -> None:
+        self._fail(error)
+        # What the server has answered before is kept.
+        self._ended += self._forget(engine.drain())
+        self._ended += [
+            (number, (self._problem(),) * len(call.requests)) for number, call in self._in_flight.items()
+        ]
+        self._in_flight = {}
+
+    def _forget(self, answers: list[Done]) -> list[Done]:
         for number, _ in answers:
             self._in_flight.pop(number, None)
         return answers
 
     def _fail(self, error: EngineError) -> None:
-        self.failure = error
+        self.failure = self._failures[self.name] = error
         warn(
             f"{self.name}: {error}; the build continues with the other models; quarantine lists what this "
             "one did not complete; --retry-failed asks for it later"

@@ -118,6 +118,8 @@ def prepass_key(recipe: BuildRecipe, identity: Identity) -> str:
         inputs.get("benchmarks"),
         inputs.get("dedup_model"),
     ]
+    if recipe.dedup is not None and recipe.dedup.exact == "merge":
+        about.append(recipe.prepass.reranked)
     libraries = library_versions([*LIBRARIES, *prepass.libraries(recipe.prepass)])
     # The seed draws and orders the sets of several sources; those of one do not depend on it.
     sources = [content["source"]] if recipe.source else [content["sources"], content["seed"]]

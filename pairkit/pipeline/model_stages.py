@@ -103,7 +103,9 @@ def _open_pool(
 ) -> Callable[[Iterable[pa.Table | None], Advance], Generator[StageResult]]:
     members = [
         Member(
-            TolerantEngine(each.title, partial(pool.engine, each, each.title), partial(unloaded, each)),
+            TolerantEngine(
+                each.title, partial(pool.engine, each, each.title), partial(unloaded, each), pool.failures
+            ),
             _settings(each, own_seed(seed, each.title)),
         )
         for each in block.models

@@ -147,7 +147,8 @@ class BuildRecipe(Strict):
     @property
     def prepass(self) -> Prepass:
         """What is decided about prompts before any model is asked."""
-        return Prepass(self.dedup, self.decontaminate, self.filter)
+        reranked = AnnotationsRank().ranker not in (self.orders_by, self.otherwise_by)
+        return Prepass(self.dedup, self.decontaminate, self.filter, reranked)
 
     @property
     def otherwise_by(self) -> str | None:
@@ -181,10 +182,7 @@ class BuildRecipe(Strict):
             advice = "give each a name" if nameable else "only one is possible"
             problem = f"{twice} occurs twice: {advice}" if twice else "names no ranker"
             raise ValueError(f"recipe key 'rank': {problem}")
-        blocks = [*([] if self.generate is None else [self.generate]), *self.rankings]
-        if self.calls.batch and isinstance(self.generate, PoolRecipe):
-            raise ValueError("recipe key 'calls.batch': a pool of models is asked directly: remove it")
-        check_batches(self.calls, blocks)
+        check_batches(self.calls, [*generating(self.generate), *self.rankings])
         if self.panel is not None:
             check_panel(self.panel, names, table.scoring(self.rankings))
             names.append(PANEL)

@@ -7,7 +7,7 @@ per set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pairkit import mixture
 from pairkit.arrow import repeat
 from pairkit.errors import InputError, listed
-from pairkit.mixture import Order, Part, Rows
+from pairkit.mixture import Order, Part, Rows, Streams
 from pairkit.progress import progress
 from pairkit.schema import QUARANTINE, UNIDENTIFIED, StageResult, short_hash
 from pairkit.sources import open_source
@@ -44,10 +44,16 @@ class _Counted:
         """The number of the first set of each block, and the number of all sets."""
         return np.concatenate([[0], np.cumsum(self.sets)]).astype(np.int64)
 
-    def blocks(self, number: int) -> Iterator[StageResult]:
+    def blocks(self, number: int) -> Generator[StageResult]:
         """Yield the blocks from `number` on, labeled with the name of the entry."""
-        for batch in self.opened.batches(start=number, rows=READ):
-            yield _labeled(batch, self.entry)
+        batches = self.opened.batches(start=number, rows=READ)
+        try:
+            for batch in batches:
+                yield _labeled(batch, self.entry)
+        finally:
+            # At once: its file stays open otherwise, until the collector comes.
+            if isinstance(batches, Generator):
+                batches.close()
 
 
 def open_mixture(recipe: Mixture) -> Opened:
@@ -55,13 +61,14 @@ def open_mixture(recipe: Mixture) -> Opened:
 
     Raises what `open_source` does, and `InputError` for a source that cannot be read or has no set.
     """
-    sources = [_count(entry) for entry in recipe.sources]
+    sources = _counted([(entry, open_source(entry.read)) for entry in recipe.sources])
     parts = [
         Part(each.entry.title, int(each.sets.sum()), each.entry.weight, each.entry.fraction or 1.0)
         for each in sources
     ]
     order = mixture.order(parts, recipe.seed)
     every = [(each.entry.title, each.opened) for each in sources]
+    taken = np.bincount(order.part, minlength=len(parts)).tolist()
     return Opened(
         source=_together(every),
         files=[file for _, inputs in every for file in inputs.files],
@@ -73,29 +80,37 @@ def open_mixture(recipe: Mixture) -> Opened:
         surveys=_labels((name, inputs.surveys) for name, inputs in every),
         hashes={path: digest for _, inputs in every for path, digest in inputs.hashes.items()},
         stamps={path: state for _, inputs in every for path, state in inputs.stamps.items()},
-        parts=[
-            PartSize(part.name, part.rows, int((order.part == number).sum()))
-            for number, part in enumerate(parts)
-        ],
+        parts=[PartSize(part.name, part.rows, number) for part, number in zip(parts, taken, strict=True)],
     )
 
 
-def _count(entry: MixedSource) -> _Counted:
-    inputs = open_source(entry.read)
-    rows, sets = [], []
-    with progress(f"counting {entry.title}", inputs.total_rows, unit="rows") as advance:
-        for batch in inputs.batches(rows=READ):
-            rows.append(batch.counts["rows"])
-            sets.append(batch.sets.num_rows)
-            advance(rows[-1])
-    source = _Counted(entry, inputs, np.array(rows, np.int64), np.array(sets, np.int64))
+def _counted(sources: Sequence[tuple[MixedSource, Opened]]) -> list[_Counted]:
+    """Read every source once for the number of its sets. Raises `InputError` for one that has none."""
+    totals = [opened.total_rows for _, opened in sources]
+    total = None if None in totals else sum(number or 0 for number in totals)
+    names = listed((entry.title for entry, _ in sources), 60)
+    counted = []
+    # One bar for all: of thousands, each would be a line.
+    with progress(f"counting {names}", total, unit="rows") as advance:
+        for entry, opened in sources:
+            rows, sets = [], []
+            for batch in opened.batches(rows=READ):
+                rows.append(batch.counts["rows"])
+                sets.append(batch.sets.num_rows)
+                advance(rows[-1])
+            counted.append(_Counted(entry, opened, np.array(rows, np.int64), np.array(sets, np.int64)))
+            _check_some(counted[-1])
+    return counted
+
+
+def _check_some(source: _Counted) -> None:
+    entry, files = source.entry, source.opened.files
     if not source.sets.sum():
-        where = str(inputs.files[0]) if len(inputs.files) == 1 else entry.source.name
+        where = str(files[0]) if len(files) == 1 else entry.source.name
         raise InputError(
             f"source {entry.title!r} ({where}): no usable candidate set in {source.rows.sum():,} rows; "
             "`pairkit inspect` shows how the rows are read"
         )
-    return source
 
 
 def _together(every: Sequence[tuple[str, Opened]]) -> Source:
@@ -135,14 +150,32 @@ def _labeled(batch: StageResult, entry: MixedSource) -> StageResult:
 def _stream(sources: Sequence[_Counted], order: Order, start: int, rows: int) -> Iterator[StageResult]:
     """Yield batches of `rows` sets of the mixture from batch `start` on."""
     before = start * rows
+    streams = Streams(lambda part, block: sources[part].blocks(block))
+    # Of each source, the numbers of its sets in the mixture, and how many of them come before.
+    numbers = np.argsort(order.part, kind="stable")
+    own = np.split(order.row[numbers], np.cumsum(np.bincount(order.part, minlength=len(sources)))[:-1])
+    done = np.bincount(order.part[:before], minlength=len(sources)).tolist()
     readers = [
-        _Reader(each, order.row[order.part == number], int((order.part[:before] == number).sum()))
-        for number, each in enumerate(sources)
+        _Reader(part, each, streams, rows_of, position)
+        for part, (each, rows_of, position) in enumerate(zip(sources, own, done, strict=True))
     ]
+    try:
+        yield from _mixed(readers, order, before, rows)
+    finally:
+        streams.close_all()
+
+
+def _mixed(readers: Sequence[_Reader], order: Order, before: int, rows: int) -> Iterator[StageResult]:
     for begin in range(before, len(order), rows):
         part = order.part[begin : begin + rows]
         ends = begin + rows >= len(order)
-        pieces = [reader.take(int((part == number).sum()), ends) for number, reader in enumerate(readers)]
+        wanted = np.bincount(part, minlength=len(readers)).tolist()
+        # Those alone that have a set here: there may be thousands of others.
+        pieces = [
+            reader.take(number, ends)
+            for reader, number in zip(readers, wanted, strict=True)
+            if number or ends
+        ]
         pool = pa.concat_tables([each.sets for each in pieces])
         # A stable sort of the parts lists the sets as `pool` has them; its inverse puts them in order.
         places = np.empty(len(part), np.int64)
@@ -158,18 +191,22 @@ class _Reader:
     """One source of a mixture, read forward.
 
     Args:
+        part: its number.
+        streams: the blocks of all sources.
         rows: the numbers of its sets that are taken, ascending.
         position: how many of those were taken before.
     """
 
-    def __init__(self, source: _Counted, rows: Rows, position: int) -> None:
+    def __init__(
+        self, part: int, source: _Counted, streams: Streams[StageResult], rows: Rows, position: int
+    ) -> None:
+        self._part, self._streams = part, streams
         self._source, self._rows, self._position = source, rows, position
         self._starts = source.starts
         # Blocks up to that of the last set that was taken have been counted before.
         self._counted_blocks = self._block_of(int(rows[position - 1])) + 1 if position else 0
-        self._blocks: Iterator[StageResult] | None = None
-        self._next = 0  # the block that `_blocks` yields next
-        self._last: StageResult | None = None  # the block before it
+        # The block that was read last, while sets of it are still to be taken.
+        self._last: tuple[int, StageResult] | None = None
 
     def take(self, number: int, ends: bool) -> StageResult:
         """Return the next sets, with quarantine and counts of the blocks that were read for them first.
@@ -205,23 +242,29 @@ class _Reader:
             counts["rows_quarantined"] += batch.counts["rows_quarantined"]
             drawn_rows = int(np.diff(np.searchsorted(self._rows, [begin, end]))[0])
             counts["not_drawn"] += batch.sets.num_rows - drawn_rows
+        if self._last is not None and self._is_done(self._last[0]):
+            self._last = None
         sets = pa.concat_tables([UNIDENTIFIED.empty_table(), *pieces])
         return StageResult(sets, pa.concat_tables(quarantine), counts=counts)
+
+    def _is_done(self, block: int) -> bool:
+        """Return whether no further set of a block is taken."""
+        return self._position == len(self._rows) or self._rows[self._position] >= self._starts[block + 1]
 
     def _block_of(self, row: int) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
     def _read(self, block: int) -> StageResult:
         """Return a block: the one that was read last, or a later one."""
-        if self._blocks is None:
-            self._blocks, self._next = self._source.blocks(block), block
-        while self._next <= block or self._last is None:
-            self._last = next(self._blocks, None)
+        if self._last is None or self._last[0] != block:
+            result = self._streams.item(self._part, block)
             # What was drawn would be other sets otherwise.
-            if self._last is None or self._last.sets.num_rows != self._source.sets[self._next]:
+            if result is None or result.sets.num_rows != self._source.sets[block]:
                 raise _changed(self._source)
-            self._next += 1
-        return self._last
+            self._last = block, result
+            if block + 1 == len(self._source.sets):
+                self._streams.close(self._part)
+        return self._last[1]
 
 
 def _changed(source: _Counted) -> InputError:

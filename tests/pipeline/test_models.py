@@ -14,7 +14,7 @@ from support.loopback import chat_server
 from support.published import hashes
 from support.tiny import dice_model
 
-from pairkit.errors import EngineError, PairkitError, RecipeError
+from pairkit.errors import BudgetError, EngineError, PairkitError, RecipeError
 from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
@@ -197,6 +197,20 @@ def test_a_server_that_dies_is_left_out_from_then_on(tmp_path: Path) -> None:
     counts = manifest["counts"]["generate"]
     assert counts["quarantined_endpoint_unreachable:bad"] == PROMPTS, counts
     assert counts["completions:up"] == PROMPTS
+
+
+def test_a_pool_has_one_budget(tmp_path: Path) -> None:
+    with chat_server(tmp_path) as server, chat_server(tmp_path, model="m") as other:
+        made = served(server.url, {"model": "m", "name": "other", "base_url": other.url})
+        made = load(None, made.model_dump(exclude_unset=True), {"calls": {"budget": {"requests": 50}}})
+        with pytest.raises(BudgetError, match=r"the budget of 50 requests is spent \(requests 50, "):
+            build(made, tmp_path / "out")
+        asked = [each.stats()["tries"] for each in (server, other)]
+        assert sum(asked) == 50
+        assert min(asked) > 0
+        # The next start has another 50, and asks for what is missing.
+        build(made, tmp_path / "out")
+        assert sum(each.stats()["tries"] for each in (server, other)) == 2 * PROMPTS
 
 
 # Recipes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,41 @@ def test_a_file_that_changes_between_the_readings_is_refused(files: Path, tmp_pa
     pairs(tmp_path / "b.jsonl", 20, "b")
     with pytest.raises(InputError, match="source 'b': has other rows than when it was counted"):
         list(opened.batches())
+
+
+def test_many_sources_are_read_with_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pairkit import mixture
+    from pairkit.sources import mixed
+
+    for number in range(20):
+        rows = ({"prompt": f"{number} {n}?", "chosen": "yes", "rejected": "no"} for n in range(10 + number))
+        lines = [json.dumps(row) for row in rows]
+        (tmp_path / f"s{number}.jsonl").write_text("\n".join([*lines, '{"prompt": 7}']))
+    made = load(
+        None,
+        {
+            "sources": [entry(tmp_path, f"s{number}", fraction=0.9) for number in range(20)],
+            "unit_rows": 37,
+        },
+        {},
+    )
+    # Several blocks of each source.
+    monkeypatch.setattr(mixed, "READ", 4)
+    build(made, tmp_path / "whole")
+    monkeypatch.setattr(mixture.Streams.__init__, "__defaults__", (3,))
+    most, real = 0, mixture.Streams.item
+
+    def counted(self: Any, part: int, number: int) -> Any:
+        nonlocal most
+        found = real(self, part, number)
+        most = max(most, sum(".jsonl" in os.readlink(f"/proc/self/fd/{n}") for n in _open_files()))
+        return found
+
+    monkeypatch.setattr(mixture.Streams, "item", counted)
+    build(made, tmp_path / "few")
+    assert 0 < most <= 3
+    assert hashes(tmp_path / "few") == hashes(tmp_path / "whole")
+
+
+def _open_files() -> list[str]:
+    return [name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]

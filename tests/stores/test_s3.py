@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from support.forks import Fork, Server
 from support.gate import Gate
-from support.stores import KEY, SECRET, Moto, recipe, rows
+from support.stores import KEY, SECRET, Moto, local, published, recipe, rows
 
 import pairkit
 from pairkit.dataset.remote.on_store import MARKER
 from pairkit.errors import InputError, OutputError
-from pairkit.pipeline.build import build
 from pairkit.pipeline.distributed.to_store import build_to_store, staging_of
 from pairkit.schema import MANIFEST
 
@@ -28,18 +27,6 @@ def start(forks: Server, *words: str) -> Fork:
 def fields(path: str) -> list[str]:
     """Return the words of a build that has `recipe`'s settings."""
     return ["--source", "files", "--path", path, "unit_rows=10", "shard_mb=0.0002", "test_fraction=0.2"]
-
-
-def local(path: Path, folder: Path) -> dict[str, bytes]:
-    build(recipe(path), folder)
-    found = (each for each in folder.rglob("*") if each.is_file() and each.name != "run.jsonl")
-    return {str(each.relative_to(folder)): each.read_bytes() for each in found}
-
-
-def published(s3: Moto) -> dict[str, bytes]:
-    found = {name.removeprefix("sets/"): content for name, content in s3.files("bucket").items()}
-    found.pop("rows.jsonl", None)
-    return found
 
 
 @pytest.fixture

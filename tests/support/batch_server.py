@@ -218,6 +218,7 @@ def main() -> None:
     for name in ("judge", "longest", "schemas", "no_batches", "lost_metadata"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--key")
+    parser.add_argument("--model", default=Batches.model)
     arguments = vars(parser.parse_args())
     port_file = arguments.pop("port_file")
     asyncio.run(chat_server.serve(Batches(**arguments), port_file))

@@ -17,6 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import fs
 
+from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.stores import address
 
@@ -38,6 +39,20 @@ def recipe(path: object, **fields: Any) -> BuildRecipe:
         test_fraction=0.2,
         **fields,
     )
+
+
+def local(path: Path, folder: Path) -> dict[str, bytes]:
+    """Build the recipe of a file of rows in a folder; return its files, but for the log of the run."""
+    build(recipe(path), folder)
+    files = (each for each in folder.rglob("*") if each.is_file() and each.name != "run.jsonl")
+    return {str(each.relative_to(folder)): each.read_bytes() for each in files}
+
+
+def published(s3: Moto) -> dict[str, bytes]:
+    """Return the files of the dataset s3://bucket/sets, by their names in it."""
+    files = {name.removeprefix("sets/"): content for name, content in s3.files("bucket").items()}
+    files.pop("rows.jsonl", None)
+    return files
 
 
 @contextmanager

@@ -21,3 +21,8 @@ def vowels(text: str, metadata: Mapping[str, Any]) -> float:
     """The number of vowels, which differs between most texts."""
     assert metadata["answer"]
     return float(sum(text.count(vowel) for vowel in "aeiou"))
+
+
+def length(text: str, metadata: Mapping[str, Any]) -> float:
+    """Score the number of characters."""
+    return float(len(text))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.tiny import candidate_sets, completion, model_folder, short_run, write_data
 
 from pairkit.dataset import reader
-from pairkit.dataset.mixed import MixedData, open_data
-from pairkit.errors import InputError, RecipeError
+from pairkit.dataset.mixed import MixedData, MixedPart, open_data
+from pairkit.errors import ExistingOutputError, InputError, RecipeError
 from pairkit.recipes import validate
 from pairkit.training.cost.warnings import warnings
 from pairkit.training.output.layout import RECORD
@@ -40,6 +41,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(folders: Path, data: Any, **fields: Any) -> TrainRecipe:
     loss = fields.pop("loss", {"name": "dpo"})
     return validate(TrainRecipe, short_run(folders, folders / "model", loss) | {"data": data} | fields)
+
+
+def recipe_parts(data: list[str]) -> Any:
+    return tuple(MixedPart.model_validate(each) for each in data)
 
 
 def both(folders: Path) -> list[str]:
@@ -72,6 +77,39 @@ def test_every_set_is_as_it_is_in_its_dataset(folders: Path) -> None:
         assert sum(mixed.get(row["set_id"]) == row for row in own) == {"a": 140, "b": 60}[name]
 
 
+def test_many_datasets_are_read_with_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pairkit import mixture
+
+    # More than one batch in a row group, and more than one dataset per open file.
+    monkeypatch.setattr(reader, "ROWS", 4)
+    for number in range(12):
+        write_data(tmp_path / f"d{number}", sets(f"{number}", 3 + number))
+    made = [str(tmp_path / f"d{number}") for number in range(12)]
+    parts = recipe_parts(made)
+    whole = names(open_data(parts, "train", seed=0), "train")
+    assert len(set(whole)) == sum(3 + number for number in range(12))
+
+    real, most = pq.ParquetFile, 0
+    opened: set[int] = set()
+
+    class Counted(real):  # type: ignore[misc, valid-type]
+        def __enter__(self) -> Any:
+            nonlocal most
+            opened.add(id(self))
+            most = max(most, len(opened))
+            return super().__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            opened.discard(id(self))
+            super().__exit__(*error)
+
+    monkeypatch.setattr(pq, "ParquetFile", Counted)
+    monkeypatch.setattr(mixture.Streams.__init__, "__defaults__", (3,))
+    assert names(open_data(parts, "train", seed=0), "train") == whole
+    assert not opened
+    assert 0 < most <= 3
+
+
 def test_without_weights_all_sets_are_used(folders: Path) -> None:
     data = open_data(recipe(folders, [str(folders / "a"), str(folders / "b")]).data, "train", seed=0)
     assert data.rows("train") == 240
@@ -96,13 +134,30 @@ def test_a_run_on_a_mixture_stops_and_continues(folders: Path, tmp_path: Path) -
     assert len(losses[0]) == 4
 
 
-def test_another_weight_is_another_run(folders: Path, tmp_path: Path) -> None:
+def test_another_mixture_is_another_run_and_is_told_by_its_parts(folders: Path, tmp_path: Path) -> None:
     train(recipe(folders, both(folders), max_steps=1), tmp_path / "run")
-    from pairkit.errors import ExistingOutputError
-
-    other = [f"{folders / 'a'}:0.5", f"{folders / 'b'}:0.5"]
-    with pytest.raises(ExistingOutputError, match="data "):
-        train(recipe(folders, other, max_steps=1), tmp_path / "run")
+    a, b = both(folders)
+    renamed = {"data": str(folders / "b"), "weight": 0.3, "name": "c"}
+    others = {
+        "data: a has weight 0.5, had weight 0.7; data: b has weight 0.5, had weight 0.3": [
+            f"{folders / 'a'}:0.5",
+            f"{folders / 'b'}:0.5",
+        ],
+        "data: b is not one of the datasets any more; data: c was not one of the datasets": [a, renamed],
+        "data: the datasets come in another order": [b, a],
+        "data: b is not one of the datasets any more; data: a has no weight, had weight 0.7": str(
+            folders / "a"
+        ),
+        f"data: b is '{folders / 'percent'}', was '{folders / 'b'}'": [
+            a,
+            renamed | {"data": str(folders / "percent"), "name": "b"},
+        ],
+    }
+    for lines, data in others.items():
+        with pytest.raises(ExistingOutputError) as refused:
+            train(recipe(folders, data, max_steps=1), tmp_path / "run")
+        told = str(refused.value)
+        assert f"with other settings: {lines}. Choose another --out" in told
 
 
 def test_scales_of_scores_that_differ_are_warned_of(folders: Path) -> None:

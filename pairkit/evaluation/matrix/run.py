@@ -93,7 +93,9 @@ def _answers(
     for name, model in recipe.models.items():
         with ExitStack() as stack:
             # Closed before the next one is opened, because two models may not fit into memory.
-            alone = Session(running.out, EnginePool(recipe.calls, running.pool.cache, stack))
+            alone = Session(
+                running.out, EnginePool(recipe.calls, running.pool.cache, stack, budget=running.pool.shared)
+            )
             engine = alone.engine(recipe.model_copy(update={"model": model}))
             answers[name] = generate_answers(
                 alone, engine, inputs.prompts.questions, recipe.decoding, seed=recipe.seed

@@ -66,7 +66,7 @@ def score_sets(name: str, block: Any, sets: pa.Table, running: Session, folder: 
         progress(f"Scoring: {name}", pc.sum(sizes).as_py(), unit="completions") as advance,
     ):
         # Closed at its end, because two models may not fit into memory.
-        pool = EnginePool(running.pool.calls, running.pool.cache, stack)
+        pool = EnginePool(running.pool.calls, running.pool.cache, stack, budget=running.pool.shared)
         units = _unit_results(block, sets, pool, folder, seed, advance)
         return _joined(sets, units)
 

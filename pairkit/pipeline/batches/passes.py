@@ -19,7 +19,9 @@ from pairkit.engines.base import BatchEngine
 from pairkit.engines.generate import no_progress
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.table import ENGINES
+from pairkit.models.names import public_name
 from pairkit.pipeline import model_stages, unit_store
+from pairkit.pipeline.batches.later import LaterEngine
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import Unit
 from pairkit.progress import log, progress
@@ -33,10 +35,9 @@ Units = Callable[[], Iterator[Unit]]
 class _Batching(EnginePool):
     """The pool with engines that put calls into batches."""
 
-    def engine(self, recipe: Any, name: str | None = None) -> BatchEngine:
-        engine = self.batches(recipe)
-        assert engine is not None, recipe.engine  # only asked for blocks that have one
-        return engine
+    def engine(self, recipe: Any, name: str | None = None) -> BatchEngine | LaterEngine:
+        engine = self.batches(recipe, name)
+        return engine or LaterEngine(name or public_name(recipe.model))
 
 
 def answer_in_batches(
@@ -52,7 +53,15 @@ def answer_in_batches(
     """
     hashes = tuple(keys.values())
     judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
-    batching = _Batching(pool.calls, pool.cache, pool.opened, pool.engines, pool.batching)
+    batching = _Batching(
+        pool.calls,
+        pool.cache,
+        pool.opened,
+        pool.engines,
+        pool.batching,
+        budget=pool.shared,
+        failures=pool.failures,
+    )
 
     def states() -> Iterator[tuple[int, pa.Table]]:
         """Yield how many stages each unit is after, and its sets then."""
@@ -61,8 +70,8 @@ def answer_in_batches(
             yield stage_count, (unit.result if result is None else result).sets
 
     if recipe.generate is not None:
-        if has_batches(recipe.generate):
-            engine = batching.engine(recipe.generate)
+        writers = [block for block in recipe.writers.values() if has_batches(block)]
+        if writers:
             generation = model_stages.open_generation(recipe.generate, recipe.seed, batching)
 
             def ask() -> None:
@@ -70,12 +79,11 @@ def answer_in_batches(
                 for _ in generation(tables, no_progress):
                     pass
 
-            _settle([engine], ask, "completions")
+            _settle(lambda: _reachable(writers, batching), ask, "completions")
         # Stored before the judges are asked, for all units and not for one after the other.
         if judges:
             model_stages.generate_all(units(), recipe, hashes, folder, first, pool)
     if judges:
-        engines = [batching.engine(block) for block in judges]
         rankers = [table.load(block, batching, recipe.seed) for block in judges]
 
         def judge() -> None:
@@ -85,13 +93,23 @@ def answer_in_batches(
                     for ranker in rankers:
                         ranker.score(sets, no_progress)
 
-        _settle(engines, judge, "verdicts")
+        _settle(lambda: _reachable(judges, batching), judge, "verdicts")
 
 
-def _settle(engines: Sequence[BatchEngine], ask: Callable[[], None], what: str) -> None:
+def _reachable(blocks: Sequence[Any], pool: EnginePool) -> list[BatchEngine]:
+    """Return the engines of blocks, without those of a pool that cannot be asked."""
+    return [
+        pool.batching[id(block)]
+        for block in blocks
+        if id(block) in pool.batching and getattr(block, "title", None) not in pool.failures
+    ]
+
+
+def _settle(opened: Callable[[], list[BatchEngine]], ask: Callable[[], None], what: str) -> None:
     """Ask until no answer is missing."""
     while True:
         ask()
+        engines = opened()
         for engine in engines:
             engine.flush()
         # All of them first, because each has to be waited for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from pairkit.engines import plan_batches
 from pairkit.engines.base import PlannedEngine
-from pairkit.engines.generate import GenerateRecipe, no_progress
+from pairkit.engines.generate import no_progress
 from pairkit.engines.pool import EnginePool
 from pairkit.engines.recipe import CallSettings
 from pairkit.engines.rehearsal import StoredCalls
+from pairkit.pipeline.batches.later import LaterEngine
 from pairkit.pipeline.batches.passes import has_batches
 from pairkit.pipeline.model_stages import open_generation
 from pairkit.pipeline.recipe import BuildRecipe
@@ -31,7 +32,9 @@ class _Planning(EnginePool):
 
     planned: dict[int, PlannedEngine] = field(default_factory=dict)
 
-    def engine(self, recipe: Any, name: str | None = None) -> PlannedEngine:
+    def engine(self, recipe: Any, name: str | None = None) -> PlannedEngine | LaterEngine:
+        if not has_batches(recipe):
+            return LaterEngine(name or recipe.model)
         if id(recipe) not in self.planned:
             assert self.cache is not None
             engine = plan_batches(recipe, self.calls, self.cache.path)
@@ -45,34 +48,53 @@ def plan(recipe: BuildRecipe, opened: Opened, cache: Path) -> list[str]:
 
     Raises what reading the source raises, and `OutputError` for a cache that cannot be read.
     """
-    # One model: a recipe with a pool of them is refused.
-    block = recipe.generate if isinstance(recipe.generate, GenerateRecipe) else None
-    generates = block is not None and has_batches(block)
     judges = [block for block in table.asking(recipe.rankings) if has_batches(block)]
-    lines = []
     with ExitStack() as stack:
         calls = stack.enter_context(closing(StoredCalls(cache)))
         pool = _Planning(recipe.calls, calls, stack)
-        sets = _sets(recipe, opened)
-        if generates:
-            sets = _generated(recipe, pool, sets)
-        # The completions of other engines are not there before they are generated.
-        waits = recipe.generate is not None and not generates
-        rankers = [] if waits else [table.load(block, pool, recipe.seed) for block in judges]
-        for part in sets:
-            for ranker in rankers:
-                ranker.score(part, no_progress)
-        if block is not None and generates:
-            lines += _described("generate", block.model, pool.planned[id(block)], recipe.calls)
-        for judge in judges:
-            name = f"rank.{name_of(judge)}"
-            if waits:
-                lines.append(f"batches of {name}: its questions follow the completions")
-                continue
-            lines += _described(name, pool.planned[id(judge)].name, pool.planned[id(judge)], recipe.calls)
-            lines.append("  further questions follow the completions and verdicts that are not there yet")
+        lines, complete = _plan_writers(recipe, opened, pool)
+        lines += _plan_judges(recipe, opened, pool, judges, complete=complete)
         if calls.hits:
             lines.append(f"  {calls.hits:,} answers are in {cache}")
+    return lines
+
+
+def _plan_writers(recipe: BuildRecipe, opened: Opened, pool: _Planning) -> tuple[list[str], bool]:
+    """Return the lines of the models that generate, and whether judges can be asked about some sets."""
+    writers = recipe.writers
+    if not any(map(has_batches, writers.values())):
+        # The completions of other engines are not there before they are generated.
+        return [], recipe.generate is None
+    for _ in _generated(recipe, pool, _sets(recipe, opened)):
+        pass
+    lines = []
+    for name, block in writers.items():
+        if has_batches(block):
+            lines += _described(name, block.model, pool.planned[id(block)], recipe.calls)
+        else:
+            lines.append(f"batches of {name}: none; engine {block.engine} is asked after those of the others")
+    waiting = [engine.requests + engine.submitted for engine in pool.planned.values()]
+    # Of one model, those sets alone whose answers are stored; of several, what some have written is no set.
+    return lines, len(writers) == 1 or (all(map(has_batches, writers.values())) and not any(waiting))
+
+
+def _plan_judges(
+    recipe: BuildRecipe, opened: Opened, pool: _Planning, judges: Sequence[Any], *, complete: bool
+) -> list[str]:
+    lines = []
+    if complete and judges:
+        rankers = [table.load(block, pool, recipe.seed) for block in judges]
+        sets = _sets(recipe, opened)
+        for part in sets if recipe.generate is None else _generated(recipe, pool, sets):
+            for ranker in rankers:
+                ranker.score(part, no_progress)
+    for judge in judges:
+        name = f"rank.{name_of(judge)}"
+        if not complete:
+            lines.append(f"batches of {name}: its questions follow the completions")
+            continue
+        lines += _described(name, pool.planned[id(judge)].name, pool.planned[id(judge)], recipe.calls)
+        lines.append("  further questions follow the completions and verdicts that are not there yet")
     return lines
 
 

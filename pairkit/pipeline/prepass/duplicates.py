@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from pairkit.pipeline.prepass.columns import Columns, Mask
+from pairkit.pipeline.prepass.columns import BARE, EMPTY, RANKED, SCORED, Columns
 from pairkit.pipeline.prepass.keep_list import MERGED, texts_of
 from pairkit.pipeline.prepass.near_duplicates import Rows, Signatures, Twins, near_duplicates
 from pairkit.pipeline.prepass.settings import DedupRecipe
@@ -33,14 +33,19 @@ def duplicates(
     signatures: Signatures | None,
     settings: DedupRecipe,
     by_meaning: ByMeaning | None = None,
+    *,
+    reranked: bool = False,
 ) -> Duplicates:
-    """Find the duplicates among the sets that are not leaving already."""
+    """Find the duplicates among the sets that are not leaving already.
+
+    With `reranked` no score of the source is compared afterwards, so that sets are merged across scales.
+    """
     alive = np.flatnonzero(~columns.leaving)
-    prompts, group = np.unique(columns.prompts[alive], return_inverse=True)
+    _, group = np.unique(columns.prompts[alive], return_inverse=True)
     merging = settings.exact == "merge"
     # Of one prompt the preferred set stays; where sets are merged, the first, which is given the others'.
     head = _heads(alive if merging else columns.preferred(alive, settings.keep), alive, group)
-    together = _mergeable(columns, alive, group, head) if merging else np.zeros(len(prompts), np.bool_)
+    into = _merged(columns, alive, group, reranked=reranked) if merging else alive
     twin = head[group]
     others = twin != alive
     near, similarity = np.full(len(alive), -1, np.int64), np.zeros(len(alive), np.float32)
@@ -58,7 +63,7 @@ def duplicates(
     exact = others & np.bool_(not merging)
     alike = (near >= 0) & ~exact
     # Not into a set that leaves, with which they leave as well.
-    joined = others & together[group] & (near < 0)
+    joined = (into != alive) & (near < 0)
     kinds = [NEAR if by_words else SEMANTIC for by_words in words_alike[alike].tolist()]
     reasons = [EXACT] * int(exact.sum()) + kinds + [MERGED] * int(joined.sum())
     same = [f"the prompt is that of set {each}" for each in texts_of(columns.ids[twin[exact]])]
@@ -72,7 +77,7 @@ def duplicates(
         pa.array(reasons, pa.string()),
         pa.array(details, pa.string()),
         alive[joined],
-        twin[joined],
+        into[joined],
     )
 
 
@@ -83,13 +88,26 @@ def _heads(ordered: Rows, alive: Rows, group: Rows) -> Rows:
     return ordered[first]
 
 
-def _mergeable(columns: Columns, alive: Rows, group: Rows, head: Rows) -> Mask:
-    """Return for each group whether all of its sets can be merged; its head then counts as all of them."""
-    # All or none, because what stays is in one order.
-    together = np.ones(len(head), np.bool_)
-    np.logical_and.at(together, group, columns.mergeable[alive])
-    margin, count = np.full(len(head), -np.inf, np.float32), np.zeros(len(head), np.int32)
-    np.maximum.at(margin, group, columns.margin[alive])
-    np.add.at(count, group, columns.count[alive])
-    columns.margin[head[together]], columns.count[head[together]] = margin[together], count[together]
-    return together
+def _merged(columns: Columns, alive: Rows, group: Rows, *, reranked: bool) -> Rows:
+    """Return for each of the rows `alive` what it is merged into: the first set of its prompt and kind.
+
+    That set then counts as all of them. Of a kind are the sets of one source whose completions all have
+    scores, and those whose completions have neither scores nor ranks; one without completions is of any.
+    """
+    has = columns.has[alive]
+    # By source, because the scores of two have two scales; each ranked set is alone, its ranks tell no more.
+    kind = np.where(has == SCORED, 0 if reranked else columns.source[alive].astype(np.int64), -1)
+    kind = np.where(has == BARE, 0 if reranked else -1, kind)
+    kind = np.where(has == RANKED, -2 - alive, kind)
+    known = np.flatnonzero(has < EMPTY)
+    prompts, first = np.unique(group[known], return_index=True)
+    of_prompt = np.full(int(group.max(initial=-1)) + 1, -1, np.int64)
+    of_prompt[prompts] = kind[known[first]]
+    kind = np.where(has == EMPTY, of_prompt[group], kind)
+    _, first, of_kind = np.unique(np.stack([group, kind]), axis=1, return_index=True, return_inverse=True)
+    into = alive[first[of_kind]]
+    margin, count = np.full(len(first), -np.inf, np.float32), np.zeros(len(first), np.int32)
+    np.maximum.at(margin, of_kind, columns.margin[alive])
+    np.add.at(count, of_kind, columns.count[alive])
+    columns.margin[alive[first]], columns.count[alive[first]] = margin, count
+    return into

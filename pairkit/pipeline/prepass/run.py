@@ -124,7 +124,7 @@ def compute(settings: Prepass, opened: Opened, folder: Path, key: str, unit_rows
             files.append(DECONTAMINATION_FILE)
     if dedup is not None:
         by_meaning = partial(_by_meaning, columns, dedup, opened, unit_rows) if dedup.semantic else None
-        copies = duplicates(columns, signatures, dedup, by_meaning)
+        copies = duplicates(columns, signatures, dedup, by_meaning, reranked=settings.reranked)
         verdicts.add(copies.rows, copies.reasons, copies.details)
         if len(copies.merged):
             _write_merges(columns, copies, opened, unit_rows, folder / MERGES)

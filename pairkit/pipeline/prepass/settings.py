@@ -20,9 +20,12 @@ class DedupRecipe(Strict):
                 they are near-duplicates; null finds exact ones alone. A set leaves only if it is this
                 similar to one that stays.
     keep        which set of duplicates stays: the `first`, the one with the largest margin between its best
-                and its lowest score (`best_margin`), or the one with the `most_completions`; then the first.
-    exact       sets of the same prompt (`prompt_id`): `drop` all but one, or `merge` the completions of all
-                into the first, where they have scores that can be compared, or neither scores nor ranks.
+                and its lowest score (`best_margin`; of several sources, by its place among those of its
+                source, because their scales may differ), or the one with the `most_completions`; then the
+                first.
+    exact       sets of the same prompt (`prompt_id`): `drop` all but one, or `merge` the completions of those
+                of one source that all have scores, and of those that have neither scores nor ranks, each into
+                the first of them. Where a ranker sets the order anew, of both and of all sources.
     ngram       words of a run.
     semantic    the cosine similarity of the embeddings of two prompts from which on they are duplicates;
                 null: none are. It is for some 100,000 prompts.
@@ -65,11 +68,15 @@ class DecontaminationRecipe(Strict):
 
 
 class Prepass(NamedTuple):
-    """The blocks of a recipe that the prepass reads. The filters are those of prompts alone."""
+    """The blocks of a recipe that the prepass reads. The filters are those of prompts alone.
+
+    `reranked` tells whether a ranker replaces the scores of the source, whose scales then do not matter.
+    """
 
     dedup: DedupRecipe | None
     decontaminate: DecontaminationRecipe | None
     filters: FilterRecipe
+    reranked: bool = False
 
     @property
     def whole(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pairkit.dataset.card_settings import settings_of
+from pairkit.dataset.mixed import mixture_differences
 from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, PairkitError, TrainingError
 from pairkit.files import (
@@ -218,15 +219,18 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe each recipe field in which the run of the directory differs, and whether its data does."""
     # Flat, so that a difference is named as the command line spells it: `optimizer.learning_rate`.
     theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
-    different = [
+    mixed = mixture_differences(theirs.get("data"), ours.get("data"))
+    different = mixed + [
         f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
         # The recipe's own fields in its order, then those that only another version of pairkit has.
         for key in {**ours, **theirs}
         # Fields that do not affect the result may change from start to start; the length of a run too.
         if key.split(".")[0] not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
+        if key != "data" or not mixed
     ]
     recipe_fields = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
-    if before["data"] != now["data"]:
+    # Others that are named are other ones anyway.
+    if before["data"] != now["data"] and "data" not in recipe_fields:
         different.append("the dataset was built again")
         recipe_fields.add("data")  # reported once: its files differ for the same reason
     if before[CONTENT] is not None:

@@ -149,6 +149,18 @@ TABLE: Sections = {
                 "test_a_killed_driver_loses_what_was_in_flight_and_leaves_no_process",
                 "tests/pipeline/executors/ray/test_bytes.py::test_a_killed_worker_costs_nothing",
                 "tests/pipeline/executors/ray/test_bytes.py::test_a_lost_node_costs_nothing",
+                "tests/pipeline/executors/ray/test_lost_node.py::"
+                "test_what_was_on_a_lost_node_is_asked_again_and_nothing_else",
+                "tests/pipeline/executors/ray/test_s3.py::test_a_cluster_reads_from_and_writes_to_a_store",
+            ),
+        ),
+        (
+            "The models of a run, on all nodes and in batches, spend no more than its one budget.",
+            (
+                "tests/engines/test_run_budget.py::test_the_sum_over_all_models_never_exceeds_the_budget",
+                "tests/pipeline/test_models.py::test_a_pool_has_one_budget",
+                "tests/pipeline/test_batched_pools.py::test_all_batches_have_one_budget",
+                "tests/pipeline/executors/ray/test_lost_node.py::test_a_lost_node_lifts_no_budget",
             ),
         ),
         (

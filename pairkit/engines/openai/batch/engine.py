@@ -22,9 +22,10 @@ from pairkit.engines.openai.batch.pending import PendingBatch, most_of, row_and_
 from pairkit.engines.openai.batch.store import Batch, BatchStore, Row
 from pairkit.engines.openai.client import FAILED
 from pairkit.engines.openai.engine import Done, OpenAIEngine, open_openai
+from pairkit.engines.openai.run_budget import RunBudget
 from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings, EngineRecipe
-from pairkit.errors import EngineError, RecipeError
+from pairkit.errors import EngineError, FirstCallError, RecipeError
 from pairkit.masking import masked
 from pairkit.progress import log
 
@@ -32,12 +33,14 @@ _WAITING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
 _ENDED = frozenset({"completed", "expired", "failed", "cancelled"})
 
 
-def open_batches(recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str) -> OpenAIBatches:
+def open_batches(
+    recipe: EngineRecipe, calls: CallSettings, cache: Cache, *, name: str, budget: RunBudget | None = None
+) -> OpenAIBatches:
     """Open the engine, and finish the submissions that a process was killed in.
 
     Raises what `open_openai` raises, `OutputError` for a cache that cannot be written to.
     """
-    spending = Spending(calls, recipe.model)
+    spending = Spending(calls, recipe.model, budget)
     direct = open_openai(recipe, calls, name=name, account=spending)
     try:
         engine = OpenAIBatches(direct, spending, recipe, calls, cache)
@@ -177,11 +180,14 @@ class OpenAIBatches:
         self._tried = True
         self.direct.submit(number, call)
         answers: list[Done] = []
-        while not any(each == number for each, _ in answers):
-            answers += self.direct.collect()
+        try:
+            while not any(each == number for each, _ in answers):
+                answers += self.direct.collect()
+        except EngineError as error:
+            raise FirstCallError(str(error)) from error
         for each, (result,) in answers:
             if each == number and isinstance(result, Problem) and result.reason == FAILED:
-                raise EngineError(
+                raise FirstCallError(
                     f"{self._recipe.base_url}: nothing was put into a batch, because the first request was "
                     f"not answered ({result.detail}); check the server, then run the same command again"
                 )

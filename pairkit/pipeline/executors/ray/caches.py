@@ -15,12 +15,15 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pairkit.engines.base import Result
 from pairkit.engines.cache import Cache, Row, rows_of
 from pairkit.errors import OutputError
+from pairkit.pipeline.executors.ray.cluster import on_node
+from pairkit.progress import warn
 
 _SUFFIX, _LOCK = ".sqlite", ".lock"
 
@@ -100,6 +103,32 @@ def merge(cache: Cache, name: str, run: str, call: Callable[..., Iterator[Any]])
     # After all of them are on disk here.
     for _ in call(removed, name, sorted(files)):
         pass
+
+
+def merge_nodes(cache: Cache, name: str, run: str, nodes: Sequence[str]) -> None:
+    """Store what other nodes have stored in the driver's cache. A node that is lost is named and left out."""
+    import ray
+
+    for node in nodes:
+        try:
+            merge(cache, name, f"{run}-{node}", partial(_on, node))
+        except ray.exceptions.RayTaskError:
+            raise  # a defect, with the traceback of its process
+        except ray.exceptions.RayError:
+            # Its units were given to others, so that the build has all that it needs.
+            warn(
+                f"node {node[:8]} is lost, with the answers of models that were stored there alone: they are "
+                "asked for again"
+            )
+
+
+def _on(node: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+    """Call a generator function on a node, and yield its values."""
+    import ray
+
+    call = ray.remote(function).options(num_returns="streaming", **on_node(node))
+    for reference in call.remote(*arguments):
+        yield ray.get(reference)
 
 
 def _is_used(path: Path) -> bool:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from threading import Event, Semaphore
@@ -71,12 +70,8 @@ def _orders(work: Work, stages: Sequence[ModelStage], cluster: Cluster, divided:
     others = [node for node in cluster.nodes if node != cluster.node]
 
     def merge() -> None:
-        cache = Cache(work.cache, retry_failed=work.retry_failed)
-        try:
-            for node in others:
-                caches.merge(cache, name, f"{run}-{node}", partial(_on, node))
-        finally:
-            cache.close()
+        with closing(Cache(work.cache, retry_failed=work.retry_failed)) as cache:
+            caches.merge_nodes(cache, name, run, others)
 
     if work.asks:
         merge()  # of a driver that was killed
@@ -116,15 +111,6 @@ def _orders(work: Work, stages: Sequence[ModelStage], cluster: Cluster, divided:
     finally:
         if work.asks:
             merge()
-
-
-def _on(node: str, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
-    """Call a generator function on a node, and yield its values."""
-    import ray
-
-    call = ray.remote(function).options(num_returns="streaming", **on_node(node))
-    for reference in call.remote(*arguments):
-        yield ray.get(reference)
 
 
 class Cooperation:
@@ -185,7 +171,9 @@ class Cooperation:
         except ray.exceptions.RayTaskError:
             raise  # a defect, with the traceback of its process
         except ray.exceptions.RayError as error:
-            reason = str(error).strip().split("\n")[0]
+            lines = str(error).strip().split("\n")
+            # Of a process that could not start, the error that it raised is the last line.
+            reason = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
             raise ClusterError(
                 f"the Ray cluster failed ({reason}); run the same command again to continue"
             ) from error

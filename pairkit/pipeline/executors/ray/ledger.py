@@ -1,4 +1,4 @@
-"""The budget of calls to a server, shared by all processes of a cluster that make them.
+"""The budget of calls to servers, shared by all processes of a cluster that make them.
 
 An actor next to the driver reserves and counts, so that the sum over all processes never exceeds the budget,
 also if one of them dies: what it had reserved then counts as spent.
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pairkit.engines.openai.account import Tokens
+from pairkit.engines.openai.run_budget import RunBudget
 from pairkit.engines.openai.spending import Spending
 from pairkit.engines.recipe import CallSettings
 from pairkit.errors import Interrupted, PairkitError
@@ -34,7 +35,8 @@ class Ledger:
     """
 
     def __init__(self, settings: CallSettings, models: Mapping[int, str]) -> None:
-        self._spending = {engine: Spending(settings, model) for engine, model in models.items()}
+        budget = RunBudget(settings.budget)
+        self._spending = {engine: Spending(settings, model, budget) for engine, model in models.items()}
         self._longest = settings.timeout + _GRACE
         self._reserved: dict[str, _Reservation] = {}
         self._waiting: set[str] = set()

@@ -1,4 +1,4 @@
-"""moto's S3 server, one for all tests, and a bucket in it."""
+"""Fixtures of moto's S3 server, one for all tests, and of a bucket in it."""
 
 from __future__ import annotations
 
