@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pairkit.errors import InputError
 from pairkit.masking import masked
 from pairkit.online.recipe import OnlineRecipe, too_many_segments
+from pairkit.rankers.table import JudgeRank
 
 
 class Counts(NamedTuple):
@@ -19,6 +20,7 @@ class Counts(NamedTuple):
     train: int
     rows: int  # raw rows that were read
     refused: int  # of them, those that could not be used
+    kept: int = 0  # the most completions of the source that one prompt keeps
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
     segments = []
     for part in parts(recipe, counts):
         calls = part.prompts * recipe.completions
+        ranked = recipe.completions + counts.kept
         # A set has a completion more for each that is made as noise, and the prompt with each at the worst.
-        longest = min(train.max_length, train.prompt_limit + generate.max_tokens)
-        trained = part.steps * train.sets_per_step * (recipe.completions + _noise(recipe)) * longest
+        longest = train.max_length if counts.kept else _longest(recipe)
+        trained = part.steps * train.sets_per_step * (ranked + _noise(recipe)) * longest
         segments.append(
             {
                 "segment": part.number,
@@ -96,15 +99,41 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
                 "prompts": part.prompts,
                 "completions": calls,
                 "generated_tokens_at_most": calls * generate.max_tokens,
+                **_judged(recipe, part.prompts, ranked),
                 "trained_tokens_at_most": trained,
             }
         )
-    names = ("steps", "prompts", "completions", "generated_tokens_at_most", "trained_tokens_at_most")
+    names = [name for name in segments[0] if name != "segment"]
     return {
-        "source": counts._asdict(),
+        "source": {name: getattr(counts, name) for name in ("prompts", "train", "rows", "refused")},
         "segments": segments,
         "total": {name: sum(segment[name] for segment in segments) for name in names},
         "recipe": masked(recipe.described()),
+    }
+
+
+def _longest(recipe: OnlineRecipe) -> int:
+    """Return the most tokens of a prompt with a completion of the policy."""
+    train = recipe.train
+    return min(train.max_length, train.prompt_limit + recipe.generate.max_tokens)
+
+
+def _judged(recipe: OnlineRecipe, prompts: int, completions: int) -> dict[str, int]:
+    """Return the most that is asked of judges about prompts with so many completions each, if there are any.
+
+    A question is asked again, up to `attempts` times in all, while its answer has no verdict.
+    """
+    judges = [block for block in recipe.build.rankings if isinstance(block, JudgeRank)]
+    if not judges:
+        return {}
+    questions = [prompts * judge.questions(completions) for judge in judges]
+    calls = [number * judge.attempts for number, judge in zip(questions, judges, strict=True)]
+    return {
+        "judge_questions_at_most": sum(questions),
+        "judge_calls_at_most": sum(calls),
+        "judge_tokens_at_most": sum(
+            number * judge.max_tokens for number, judge in zip(calls, judges, strict=True)
+        ),
     }
 
 
