@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support import rating_model, raw, reward_models
 from support.grids import some
 from support.online import OF_PAPERS
+from typer.testing import CliRunner
 
 from pairkit import recipes
+from pairkit.cli import app
 from pairkit.online.recipe import OnlineRecipe, load
 from pairkit.online.run import online, planned
 from pairkit.recipes import merge
@@ -49,6 +52,7 @@ def read(file: Path) -> dict[str, Any]:
 
 # Those of papers are run in test_paper_recipes.py.
 OWN = [name for name in recipes.shipped("online") if name not in OF_PAPERS]
+QUICKSTARTS = [name for name in OWN if name.endswith("quickstart")]
 
 
 @pytest.mark.parametrize("name", some(lambda name: False, OWN))
@@ -82,3 +86,19 @@ def test_a_shipped_recipe_runs(name: str, model: Path, tmp_path: Path) -> None:
     assert plan.get("judge_questions_at_most", 0) >= asked
     assert bool(asked) == (name == "self-rewarding")
     assert (out / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", some(lambda name: name.startswith("onmcpo"), QUICKSTARTS))
+def test_a_quickstart_is_planned_before_its_first_model_is_made(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["online", "--recipe", name, "--dry-run"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    plan = yaml.safe_load(result.stdout)
+    assert plan["recipe"]["model"] == "runs/quickstart/sft/model"
+    assert [part["steps"] for part in plan["segments"]] == [100, 100, 100]
+    assert plan["total"]["completions"] == 6 * plan["total"]["prompts"]
+    assert not list(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["online", "--recipe", name, "--dry-run", "--segments", "301"])
+    assert "segments=301 is more than the training has steps (300)" in str(result.exception)
