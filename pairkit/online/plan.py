@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from pairkit.errors import InputError
 from pairkit.masking import masked
 from pairkit.online.recipe import OnlineRecipe, too_many_segments
-from pairkit.rankers.table import JudgeRank
 
 
 class Counts(NamedTuple):
@@ -89,8 +88,11 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
     for part in parts(recipe, counts):
         calls = part.prompts * recipe.completions
         ranked = recipe.completions + counts.kept
+        # Of completions of the source only this is known.
+        longest = train.max_length
+        if not counts.kept:
+            longest = min(longest, train.prompt_limit + generate.max_tokens)
         # A set has a completion more for each that is made as noise, and the prompt with each at the worst.
-        longest = train.max_length if counts.kept else _longest(recipe)
         trained = part.steps * train.sets_per_step * (ranked + _noise(recipe)) * longest
         segments.append(
             {
@@ -112,18 +114,12 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
     }
 
 
-def _longest(recipe: OnlineRecipe) -> int:
-    """Return the most tokens of a prompt with a completion of the policy."""
-    train = recipe.train
-    return min(train.max_length, train.prompt_limit + recipe.generate.max_tokens)
-
-
 def _judged(recipe: OnlineRecipe, prompts: int, completions: int) -> dict[str, int]:
     """Return the most that is asked of judges about prompts with so many completions each, if there are any.
 
     A question is asked again, up to `attempts` times in all, while its answer has no verdict.
     """
-    judges = [block for block in recipe.build.rankings if isinstance(block, JudgeRank)]
+    judges: list[Any] = [block for block in recipe.build.rankings if block.ranker == "judge"]
     if not judges:
         return {}
     questions = [prompts * judge.questions(completions) for judge in judges]
