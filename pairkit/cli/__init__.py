@@ -111,7 +111,7 @@ def main() -> None:
         # Some libraries turn the exception of a signal into their own: a failed import, as a rule.
         _fail(f"stopped ({type(error).__name__}: {error})", signals.exit_code())
     if code == Interrupted.exit_code:  # a signal before a command had anything to keep
-        _fail("stopped", signals.exit_code())
+        _fail("stopped; run the same command again", signals.exit_code())
     signals.hold_stops()
     if problem := streams.lost(output):
         _fail(problem, 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +23,7 @@ from pairkit.cli.options import (
 )
 from pairkit.cli.overrides import given_flags, overrides
 from pairkit.cli.printing import say
-from pairkit.errors import InputError, Interrupted
+from pairkit.errors import Interrupted
 
 if TYPE_CHECKING:
     from pairkit.online.recipe import OnlineRecipe
@@ -161,17 +163,22 @@ def online(
         else f"{online_recipe.build.title.split('/')[-1]}-{online_recipe.loss_name}"
     )
     folder = out or RUNS / name
+
+    def begun_with(model: str) -> OnlineRecipe:
+        over = merge(typed, {"model": model})
+        return recipes.load(recipe, over, remote_code=trust_remote_code, allow_keys=allow_key or [])
+
     try:
-        _run(online_recipe, folder, on_existing, dry_run=dry_run)
+        if dry_run:
+            _print_plan(online_recipe, folder, begun_with)
+        else:
+            _run(online_recipe, folder, on_existing)
     except KeyboardInterrupt as error:  # while torch is imported, or the recipe is checked
         raise Interrupted(f"{folder}: stopped; {_status(folder)}") from error
 
 
-def _run(recipe: OnlineRecipe, folder: Path, on_existing: OnExisting, *, dry_run: bool) -> None:
-    first = QUICKSTART / "sft" / "model"
-    if Path(recipe.model) == first and not first.exists():
-        if dry_run:
-            raise InputError(f"{first} does not exist yet; the same command without --dry-run makes it first")
+def _run(recipe: OnlineRecipe, folder: Path, on_existing: OnExisting) -> None:
+    if _begins_with_quickstart(recipe):
         from pairkit.quickstart.run import first_model
         from pairkit.quickstart.settings import Settings
 
@@ -179,13 +186,31 @@ def _run(recipe: OnlineRecipe, folder: Path, on_existing: OnExisting, *, dry_run
     # Only now, because torch is not needed for a wrong flag.
     from pairkit.online import run
 
-    if dry_run:
-        import yaml
-
-        say(yaml.safe_dump(run.planned(recipe, folder), sort_keys=False, allow_unicode=True), end="")
-        return
     model = run.online(recipe, folder, on_existing=on_existing.value)
     say(f"model: {model}\nsegments: {folder / 'segments.jsonl'}\nmetrics: {folder / 'metrics.jsonl'}")
+
+
+def _print_plan(recipe: OnlineRecipe, folder: Path, begun_with: Callable[[str], OnlineRecipe]) -> None:
+    import yaml
+
+    from pairkit.online import run
+
+    with TemporaryDirectory() as start:
+        checked = recipe
+        # A dry run trains nothing, but all that is checked of the model is known before.
+        if _begins_with_quickstart(recipe):
+            from pairkit.quickstart.model import save_start
+
+            save_start(Path(start))
+            checked = begun_with(start)
+        plan = run.planned(recipe, folder, checked=checked)
+    say(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True), end="")
+
+
+def _begins_with_quickstart(recipe: OnlineRecipe) -> bool:
+    """Return whether the first policy is that of a quickstart, which is not there yet."""
+    first = QUICKSTART / "sft" / "model"
+    return Path(recipe.model) == first and not first.exists()
 
 
 def _status(folder: Path) -> str:

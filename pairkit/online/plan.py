@@ -19,6 +19,7 @@ class Counts(NamedTuple):
     train: int
     rows: int  # raw rows that were read
     refused: int  # of them, those that could not be used
+    kept: int = 0  # the most completions of the source that one prompt keeps
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,13 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
     segments = []
     for part in parts(recipe, counts):
         calls = part.prompts * recipe.completions
+        ranked = recipe.completions + counts.kept
+        # Of completions of the source only this is known.
+        longest = train.max_length
+        if not counts.kept:
+            longest = min(longest, train.prompt_limit + generate.max_tokens)
         # A set has a completion more for each that is made as noise, and the prompt with each at the worst.
-        longest = min(train.max_length, train.prompt_limit + generate.max_tokens)
-        trained = part.steps * train.sets_per_step * (recipe.completions + _noise(recipe)) * longest
+        trained = part.steps * train.sets_per_step * (ranked + _noise(recipe)) * longest
         segments.append(
             {
                 "segment": part.number,
@@ -96,15 +101,35 @@ def described(recipe: OnlineRecipe, counts: Counts) -> dict[str, Any]:
                 "prompts": part.prompts,
                 "completions": calls,
                 "generated_tokens_at_most": calls * generate.max_tokens,
+                **_judged(recipe, part.prompts, ranked),
                 "trained_tokens_at_most": trained,
             }
         )
-    names = ("steps", "prompts", "completions", "generated_tokens_at_most", "trained_tokens_at_most")
+    names = [name for name in segments[0] if name != "segment"]
     return {
-        "source": counts._asdict(),
+        "source": {name: getattr(counts, name) for name in ("prompts", "train", "rows", "refused")},
         "segments": segments,
         "total": {name: sum(segment[name] for segment in segments) for name in names},
         "recipe": masked(recipe.described()),
+    }
+
+
+def _judged(recipe: OnlineRecipe, prompts: int, completions: int) -> dict[str, int]:
+    """Return the most that is asked of judges about prompts with so many completions each, if there are any.
+
+    A question is asked again, up to `attempts` times in all, while its answer has no verdict.
+    """
+    judges: list[Any] = [block for block in recipe.build.rankings if block.ranker == "judge"]
+    if not judges:
+        return {}
+    questions = [prompts * judge.questions(completions) for judge in judges]
+    calls = [number * judge.attempts for number, judge in zip(questions, judges, strict=True)]
+    return {
+        "judge_questions_at_most": sum(questions),
+        "judge_calls_at_most": sum(calls),
+        "judge_tokens_at_most": sum(
+            number * judge.max_tokens for number, judge in zip(calls, judges, strict=True)
+        ),
     }
 
 

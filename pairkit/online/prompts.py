@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pairkit.dataset.layout import QUARANTINE_FILE
@@ -119,8 +120,14 @@ def positions(prompts: int, seed: int, begin: int, number: int) -> npt.NDArray[n
 
 def _add(total: Counts, result: StageResult, test_fraction: float) -> Counts:
     train = split_by_prompt(result.sets, test_fraction)["train"].num_rows
-    new = (result.sets.num_rows, train, result.counts["source.rows"], result.quarantine.num_rows)
-    return Counts(*(before + more for before, more in zip(total, new, strict=True)))
+    kept = pc.max(pc.list_value_length(result.sets["completions"])).as_py() or 0
+    return Counts(
+        total.prompts + result.sets.num_rows,
+        total.train + train,
+        total.rows + result.counts["source.rows"],
+        total.refused + result.quarantine.num_rows,
+        max(total.kept, kept),
+    )
 
 
 def _some(total: Counts, opened: Opened) -> Counts:

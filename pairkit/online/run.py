@@ -62,12 +62,14 @@ def online(recipe: OnlineRecipe, out: Path, *, on_existing: OnExisting = "resume
             return _segments(recipe, out, opened)
 
 
-def planned(recipe: OnlineRecipe, out: Path) -> dict[str, Any]:
+def planned(recipe: OnlineRecipe, out: Path, *, checked: OnlineRecipe | None = None) -> dict[str, Any]:
     """Describe what `online` would do, as plain values; read the source and write nothing.
+
+    `checked` is the same recipe with another first policy, where that of `recipe` is still to be made.
 
     Raises what `online` raises before it generates.
     """
-    checks.check(recipe)
+    checks.check(checked or recipe)
     opened = open_input(recipe.build.input, out)
     require_completions.check(recipe.build, opened)
     return {"out": str(out), **plan.described(recipe, prompts.count(recipe, opened))}

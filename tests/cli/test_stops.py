@@ -135,7 +135,8 @@ def test_sigint_before_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_sigint_before_anything_was_begun(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case("", f"{FILES} own.jsonl", "stopped", {"own.jsonl": GOOD}, code=130)
+    told = "stopped; run the same command again"
+    case = Case("", f"{FILES} own.jsonl", told, {"own.jsonl": GOOD}, code=130)
     prepare(case)
     with monkeypatch.context() as patch:
         patch.setattr("pairkit.pipeline.build.open_input", lambda *_: os.kill(os.getpid(), signal.SIGINT))

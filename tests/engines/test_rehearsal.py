@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.loopback import chat_server
-from support.tiny import model_folder
+from support.tiny import model_folder, save_model
 
 from pairkit.engines import open_engine, unloaded
 from pairkit.engines.asking import complete
@@ -64,6 +65,23 @@ def test_calls_of_an_engine_are_found(name: str, tmp_path: Path) -> None:
     assert found == 3
     assert rehearsal.asked == requests(5)[3:]
     assert everything(folder) == before
+
+
+def test_a_local_model_is_known_by_its_content(tmp_path: Path) -> None:
+    """A copy elsewhere is the same model; other weights in the same directory are another one."""
+    cache, model = tmp_path / "calls.sqlite", save_model(tmp_path / "model", seed=0)
+    with (
+        closing(open_engine(EngineRecipe(model=str(model)))) as engine,
+        closing(Cache(cache)) as stored,
+    ):
+        complete(engine, requests(2), stored)
+    shutil.copytree(model, tmp_path / "copy")
+    save_model(model, seed=1)
+    found = {
+        name: rehearse(EngineRecipe(model=str(tmp_path / name)), cache, requests(2))[-1]
+        for name in ("copy", "model")
+    }
+    assert found == {"copy": 2, "model": 0}
 
 
 def test_a_call_that_is_asked_twice_is_made_once(tmp_path: Path) -> None:

@@ -99,3 +99,29 @@ def test_what_a_run_costs_at_most() -> None:
         COUNTS,
     )
     assert noisy["total"]["trained_tokens_at_most"] * 3 == shown["total"]["trained_tokens_at_most"] * 5
+
+
+def test_completions_of_the_source_that_are_kept_are_trained_on_as_well() -> None:
+    """They are as long as `max_length` lets them be."""
+    recipe = runs.recipe(Path("model"), build={"generate": {"keep_source": True, "max_tokens": 1}})
+    shown = described(recipe, COUNTS._replace(kept=4))
+    assert shown["total"]["trained_tokens_at_most"] == 6 * 6 * (3 + 4) * 32
+    assert shown["total"]["generated_tokens_at_most"] == 126
+
+
+def test_calls_of_judges_are_counted_with_their_repeats() -> None:
+    """Of two judges over 14 prompts per segment: a comparison of three is two questions in two orders."""
+    judge = {"ranker": "judge", "model": "model", "max_tokens": 10}
+    rank = [judge, {**judge, "name": "rater", "protocol": "pointwise", "attempts": 1}]
+    shown = described(runs.recipe(Path("model"), build={"rank": {**judge, "attempts": 2}}), COUNTS)
+    asked = {name: value for name, value in shown["segments"][0].items() if name.startswith("judge")}
+    assert asked == {
+        "judge_questions_at_most": 14 * 4,
+        "judge_calls_at_most": 14 * 4 * 2,
+        "judge_tokens_at_most": 14 * 4 * 2 * 10,
+    }
+    two = described(runs.recipe(Path("model"), build={"rank": rank}), COUNTS)["total"]
+    # Three texts by four aspects each; the first judge asks three times at most.
+    assert two["judge_questions_at_most"] == 42 * 4 + 42 * 12
+    assert two["judge_calls_at_most"] == 42 * 4 * 3 + 42 * 12
+    assert two["judge_tokens_at_most"] == 10 * two["judge_calls_at_most"]

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support import rating_model, raw, reward_models
 from support.grids import some
 from support.online import OF_PAPERS
+from typer.testing import CliRunner
 
 from pairkit import recipes
+from pairkit.cli import app
 from pairkit.online.recipe import OnlineRecipe, load
-from pairkit.online.run import online
+from pairkit.online.run import online, planned
 from pairkit.recipes import merge
 
 SMALL: dict[str, Any] = {
@@ -49,19 +52,26 @@ def read(file: Path) -> dict[str, Any]:
 
 # Those of papers are run in test_paper_recipes.py.
 OWN = [name for name in recipes.shipped("online") if name not in OF_PAPERS]
+QUICKSTARTS = [name for name in OWN if name.endswith("quickstart")]
 
 
 @pytest.mark.parametrize("name", some(lambda name: False, OWN))
 def test_a_shipped_recipe_runs(name: str, model: Path, tmp_path: Path) -> None:
     recipe = small(name, tmp_path, model)
     out = tmp_path / "out"
+    plan = planned(recipe, out)["total"]
     online(recipe, out)
     lines = [json.loads(line) for line in (out / "segments.jsonl").read_text().splitlines()]
     assert [line["segment"] for line in lines] == list(range(1, recipe.segments + 1))
     assert all(line["train_sets"] for line in lines)
     policies = [recipe.model, *(str(out / f"segment-{line['segment']}/run/model") for line in lines)]
+    assert plan["prompts"] == sum(line["prompts"] for line in lines)
+    assert plan["completions"] >= sum(line["completions"] for line in lines) > 0
+    asked = 0
     for number, line in enumerate(lines):
-        made = read(out / f"segment-{number + 1}/data/pairkit.json")["recipe"]
+        manifest = read(out / f"segment-{number + 1}/data/pairkit.json")
+        made = manifest["recipe"]
+        asked += manifest["counts"]["rank"].get("judge_questions", 0)
         trained = read(out / f"segment-{number + 1}/run/run.json")["recipe"]
         assert Path(made["generate"]["model"]).name == Path(policies[number]).name
         if name == "self-rewarding":
@@ -72,4 +82,23 @@ def test_a_shipped_recipe_runs(name: str, model: Path, tmp_path: Path) -> None:
             reference = policies[0] if recipe.reference == "start" else policies[number]
             assert (trained["reference"] or trained["model"]) == reference
         assert line["score"]["best"] >= line["score"]["mean"] >= line["score"]["worst"]
+    # Equal completions of a prompt are asked about once.
+    assert plan.get("judge_questions_at_most", 0) >= asked
+    assert bool(asked) == (name == "self-rewarding")
     assert (out / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", some(lambda name: name.startswith("onmcpo"), QUICKSTARTS))
+def test_a_quickstart_is_planned_before_its_first_model_is_made(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["online", "--recipe", name, "--dry-run"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    plan = yaml.safe_load(result.stdout)
+    assert plan["recipe"]["model"] == "runs/quickstart/sft/model"
+    assert [part["steps"] for part in plan["segments"]] == [100, 100, 100]
+    assert plan["total"]["completions"] == 6 * plan["total"]["prompts"]
+    assert not list(tmp_path.iterdir())
+    result = CliRunner().invoke(app, ["online", "--recipe", name, "--dry-run", "--segments", "301"])
+    assert "segments=301 is more than the training has steps (300)" in str(result.exception)

@@ -16,7 +16,7 @@ from support.bad_input.running import Ended, check_failure, prepare, run_in_proc
 from support.tiny import model_folder
 
 from pairkit.engines.transformers import TransformersEngine
-from pairkit.online import checks, segment, stage
+from pairkit.online import checks, recipe, segment, stage
 
 Run = Callable[..., Ended]
 
@@ -102,3 +102,17 @@ def test_a_signal_before_anything_is_generated(
     assert ended.errors.splitlines()[-1] == f"error: {OUT}: stopped; {told if begun else new}"
     assert ended.code == 143
     assert Path(OUT).exists() == begun
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)])
+def test_a_signal_while_the_recipe_is_read(
+    number: signal.Signals, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first seconds of a command, which go to importing what reads it."""
+    case = STOPS["SIGTERM"]
+    prepare(case)
+    monkeypatch.setattr(recipe, "load", lambda *_, **__: os.kill(os.getpid(), number))
+    ended = run(case)
+    assert ended.errors == "error: stopped; run the same command again\n"
+    assert ended.code == 128 + number
+    assert not Path(OUT).exists()

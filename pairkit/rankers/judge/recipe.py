@@ -72,6 +72,19 @@ class JudgeRecipe(EngineRecipe):
             )
         return self
 
+    def questions(self, completions: int) -> int:
+        """Return how many questions a set of so many different completions takes."""
+        if self.protocol == "pointwise":
+            return len(self.prompts) * completions
+        if completions < 2:
+            return 0
+        pairs = {
+            "iterative": completions - 1,
+            "round_robin": completions * (completions - 1) // 2,
+            "listwise": 1,
+        }
+        return pairs[self.protocol] * (2 if self.both_orders else 1)
+
     @property
     def prompts(self) -> tuple[str, ...]:
         """The names or files of the prompts that the protocol needs."""

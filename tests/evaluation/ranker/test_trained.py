@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 from support import pairrm_model, pairrm_training, reward_models
+from support.judges import ScriptedJudge, fair
 from support.labeled import jsonl
 from support.tiny import write_data
 from support.training import recipe as policy_recipe
@@ -42,12 +43,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.full
 def test_rankers_are_measured_as_their_runs_measured_them(
-    trained: Path, command: Command, table: Tables
+    trained: Path, command: Command, table: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In one table with a judge, who prefers the longer completion, annotations and length."""
+    engine = ScriptedJudge(fair(len))
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
     words = [word for kind, run in RUNS.items() for word in ("--ranker", f"{kind}={trained / run / 'model'}")]
-    command(str(trained / "red"), *words, "--ranker", "annotations", "--ranker", "length", "--out", "o")
+    others = ["--ranker", "judge=J", "--ranker", "annotations", "--ranker", "length"]
+    command(str(trained / "red"), *words, *others, "--out", "o")
     found = table("o")
-    assert list(found) == ["pairrm", "reward_model", "annotations", "length"]
+    assert list(found) == ["pairrm", "reward_model", "judge", "annotations", "length"]
+    assert engine.asked
+    assert found["judge"]["metrics"] == found["length"]["metrics"]
     for kind, run in RUNS.items():
         (over_pairs,) = (
             each for each in found[kind]["metrics"] if each["name"] == "pairwise_accuracy_over_pairs"

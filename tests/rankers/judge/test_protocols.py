@@ -54,6 +54,17 @@ def test_a_fair_judge_orders_every_set(protocol: str, both_orders: bool) -> None
             assert [found[text] for text in order] == list(range(1, len(found) + 1))
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("both_orders", [True, False])
+def test_the_number_of_questions_is_known_before_they_are_asked(protocol: str, both_orders: bool) -> None:
+    fields = {} if protocol == "pointwise" else {"both_orders": both_orders}
+    sizes = (6, 4, 2, 1)
+    sets = table(*(good(*range(1, size + 1), prompt=f"{size} texts?") for size in sizes))
+    scored, _ = judged(sets, fair(worth), protocol, **fields)
+    recipe = JudgeRecipe.model_validate({"model": "m", "protocol": protocol, **fields})
+    assert scored.counts["questions"] == sum(map(recipe.questions, sizes))
+
+
 def test_the_iterative_winner_stays() -> None:
     """K - 1 comparisons, each in both orders; a loser is one level below the completion that beat it."""
     sets = table(*(good(1, 2, 3, 4, 5, 6, prompt=f"Question {number}?") for number in range(20)))

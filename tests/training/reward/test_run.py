@@ -21,6 +21,7 @@ from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.training.export.model import export_model
 from pairkit.training.output.checkpoint import checkpoints
 from pairkit.training.output.metrics import read_metrics
+from pairkit.training.reward import forward
 from pairkit.training.run import train
 
 # Of peft, where it loads.
@@ -193,6 +194,25 @@ def test_a_head_is_made_from_the_seed_and_continued(tmp_path: Path, red: Path, m
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(("sampling", "others"), [("random", {1, 2, 3}), ("worst", {3})])
+def test_a_step_compares_the_best_with_those_that_are_sampled(
+    sampling: str, others: set[int], tmp_path: Path, red: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[int, ...]] = []
+    packed = forward._packed
+
+    def watched(model: Any, work: Any, device: Any) -> Any:
+        if torch.is_grad_enabled():  # neither the check of the first step nor an evaluation
+            compared.extend(item.columns for item in work)
+        return packed(model, work, device)
+
+    monkeypatch.setattr(forward, "_packed", watched)
+    train(recipe(red, model, "reward_bt", negatives={"sampling": sampling, "negatives": 1}), tmp_path / "run")
+    assert {len(columns) for columns in compared} == {2}
+    assert {columns[0] for columns in compared} == {0}
+    assert {columns[1] for columns in compared} == others
+
+
 def test_recomputed_activations_change_nothing(tmp_path: Path, red: Path, model: Path) -> None:
     plain = train(recipe(red, model, "reward_bt"), tmp_path / "plain")
     recomputed = train(recipe(red, model, "reward_bt", gradient_checkpointing=True), tmp_path / "recomputed")
