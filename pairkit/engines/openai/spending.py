@@ -119,11 +119,13 @@ class Spending:
         return ", ".join(f"{value:,} {name}" for name, value in bounds.items())
 
     def _affordable(self, most: Tokens, *, in_batch: bool = False) -> bool:
+        budget = self._budget
+        if budget.tokens is None and (budget.money is None or self._price is None):
+            return True
         # With all that is in flight, because a limit that is passed when the answers come limits nothing.
         direct = _sum(Tokens(self._prompt, self._completion), *self._reserved)
         batched = _sum(self._batched, self._held)
         direct, batched = (direct, _sum(batched, most)) if in_batch else (_sum(direct, most), batched)
-        budget = self._budget
         if budget.tokens is not None and sum(direct) + sum(batched) > budget.tokens:
             return False
         if budget.money is None or self._price is None:
