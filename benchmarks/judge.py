@@ -16,13 +16,14 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,19 +100,33 @@ async def loop(url: str, bodies: list[bytes], concurrency: int) -> None:
         await asyncio.gather(*(worker(session) for _ in range(concurrency)))
 
 
-def timed_build(settings: dict[str, Any], folder: Path) -> float:
+class Cost(NamedTuple):
+    """Seconds of a round, and those of a processor that the calling side took."""
+
+    wall: float
+    cpu: float
+
+
+def timed_loop(url: str, bodies: list[bytes], concurrency: int) -> Cost:
+    started, cpu = time.perf_counter(), time.process_time()
+    asyncio.run(loop(url, bodies, concurrency))
+    return Cost(time.perf_counter() - started, time.process_time() - cpu)
+
+
+def timed_build(settings: dict[str, Any], folder: Path) -> Cost:
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(settings))
     with tempfile.TemporaryDirectory(dir=folder) as out:
         words = [sys.executable, "-m", "pairkit", "build", "--recipe", str(path), "--out", f"{out}/data"]
-        started = time.perf_counter()
+        # Of children that have ended: the build, and not the server.
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
             [*words, "--cache", f"{out}/calls.sqlite"], capture_output=True, text=True, check=False
         )
-        seconds = time.perf_counter() - started
+        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    return seconds
+    return Cost(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def main() -> None:
@@ -129,7 +144,7 @@ def main() -> None:
         arguments.sets, arguments.latency = 20, 0.02
     name_of_machine = machine()  # before pinning, because it counts the cores that may be used
     server_core, *own_cores = sorted(os.sched_getaffinity(0)) * 2
-    seconds: dict[str, list[float]] = {"bare loop": [], "pairkit build": []}
+    costs: dict[str, list[Cost]] = {"bare loop": [], "pairkit build": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_rows(folder / "rows.parquet", arguments.sets, arguments.completions)
@@ -139,20 +154,20 @@ def main() -> None:
             settings = recipe(server, folder / "rows.parquet", arguments)
             bodies = recorded(settings, folder)
             for _ in range(arguments.rounds):
-                started = time.perf_counter()
-                asyncio.run(loop(server.url, bodies, arguments.concurrency))
-                seconds["bare loop"].append(time.perf_counter() - started)
+                costs["bare loop"].append(timed_loop(server.url, bodies, arguments.concurrency))
                 before = server.stats()["tries"]
-                seconds["pairkit build"].append(timed_build(settings, folder))
+                costs["pairkit build"].append(timed_build(settings, folder))
                 calls = server.stats()["tries"] - before
                 if calls != len(bodies):
                     raise SystemExit(f"the build made {calls:,} calls, the recorded one {len(bodies):,}")
-    ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
+    ratios = [b.wall / a.wall for a, b in zip(*costs.values(), strict=True)]
     print(f"{name_of_machine}; {arguments.rounds} rounds; {arguments.protocol}, {len(bodies):,} calls")
-    print("| | calls/s | times the bare loop's time |\n|---|--:|--:|")
-    for contender, runs in seconds.items():
+    print("| | calls/s | times the bare loop's time | CPU |\n|---|--:|--:|--:|")
+    for contender, runs in costs.items():
         ratio = statistics.median(ratios) if contender == "pairkit build" else 1.0
-        print(f"| {contender} | {len(bodies) / statistics.median(runs):.1f} | {ratio:.2f} |")
+        rate = len(bodies) / statistics.median(each.wall for each in runs)
+        cpu = statistics.median(each.cpu for each in runs)
+        print(f"| {contender} | {rate:.1f} | {ratio:.2f} | {cpu:.1f} s |")
     print(f"each round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; goal: at most {GOAL}")
 
 

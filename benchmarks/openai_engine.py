@@ -102,9 +102,10 @@ def main() -> None:
     print(f"{name}; {'server and engine on a core each' if pinned else 'not pinned'}")
     print(f"latency {1000 * arguments.latency:.0f} ms, {arguments.concurrency} at a time, ", end="")
     print(f"{count:,} calls per run")
-    print("| try | calls/s | of the limit | of a core |\n|--:|--:|--:|--:|")
+    print("| try | calls/s | of the limit | of a core | CPU per call |\n|--:|--:|--:|--:|--:|")
     for number, one in enumerate(tries, 1):
-        print(f"| {number} | {one.rate:.1f} | {one.rate / allowed:.1%} | {one.busy:.0%} |")
+        cpu = 1000 * one.busy / one.rate
+        print(f"| {number} | {one.rate:.1f} | {one.rate / allowed:.1%} | {one.busy:.0%} | {cpu:.2f} ms |")
     # Calls cannot all be in flight before the first have been sent, nor after the last has been.
     ramps = arguments.latency / (count / allowed)
     print(f"ramps: at most {ramps:.1%} of a run; goal: 95 % in each try, ", end="")

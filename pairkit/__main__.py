@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from contextlib import suppress
@@ -14,6 +15,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
+    # Imports make hundreds of thousands of objects that stay, and Python would look through them every 700.
+    gc.set_threshold(10_000, 10, 10)
     from pairkit.cli import main as command_line
 
     command_line()

@@ -6,6 +6,7 @@ that every `--help` answers at once.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from typing import Any, NoReturn
@@ -115,8 +116,7 @@ def main() -> None:
     signals.hold_stops()
     if problem := streams.lost(output):
         _fail(problem, 1)
-    signals.end_on_stops(code or 0)
-    sys.exit(code)
+    _exit(code or 0)
 
 
 def _missing_requirement(error: Exception) -> str | None:
@@ -137,5 +137,10 @@ def _fail(message: str, code: int) -> NoReturn:
     # The message of a library, inside ours, may have several lines; names in a file may hold anything.
     line = visible(masked(" ".join(message.split())))
     typer.secho(f"error: {line}", fg=typer.colors.RED, err=True)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
     signals.end_on_stops(code)
+    gc.freeze()  # because Python looks through all objects at its end, for those that could be freed
     sys.exit(code)

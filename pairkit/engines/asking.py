@@ -48,9 +48,10 @@ class Asking:
         # GeneratorExit: the consumer stopped on purpose, so there is nothing to wait for.
         if kind is None or kind is GeneratorExit or self.cache is None:
             return
-        for number, results in self.engine.drain():
-            if number in self._in_flight and PENDING not in results:
-                self.cache.put(self._in_flight[number].key, results)
+        drained = (each for each in self.engine.drain() if each[0] in self._in_flight)
+        self.cache.put_all(
+            (self._in_flight[number].key, results) for number, results in drained if PENDING not in results
+        )
 
     @property
     def open(self) -> int:
@@ -111,15 +112,16 @@ class Asking:
         self.engine.submit(number, call)
 
     def _settle(self, answers: Sequence[tuple[int, tuple[Result, ...]]]) -> None:
+        if self.cache is not None:
+            # Stored before they are forgotten here: an interrupt between the two leaves them to `__exit__`.
+            self.cache.put_all(
+                (self._in_flight[number].key, results)
+                for number, results in answers
+                # What is in a batch has no result yet.
+                if PENDING not in results and not any(map(_unreachable, results))
+            )
         for number, results in answers:
-            sent = self._in_flight[number]
-            # What is in a batch has no result yet.
-            waits = PENDING in results
-            if self.cache is not None and not waits and not any(map(_unreachable, results)):
-                # Stored before it is forgotten here: an interrupt between the two leaves it to `__exit__`.
-                self.cache.put(sent.key, results)
-            del self._in_flight[number]
-            self._place(sent, results)
+            self._place(self._in_flight.pop(number), results)
 
     def _place(self, sent: _Sent, results: Sequence[Result]) -> None:
         for (number, part), result in zip(sent.places, results, strict=True):

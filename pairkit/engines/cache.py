@@ -13,6 +13,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ _SCHEMA = (
 )
 # Rows that are read at a time to be stored elsewhere.
 _ROWS = 1000
+# Rows of one statement; SQLite has room for 999 values in any version.
+_ROWS_AT_ONCE = 200
 # Key, whether it failed, results, hash.
 Row = tuple[bytes, int, str, bytes | None]
 _ADD_HASH = "ALTER TABLE calls ADD COLUMN hash BLOB"
@@ -72,12 +75,17 @@ class Cache:
 
     def put(self, key: bytes, results: Sequence[Result]) -> None:
         """Store the results of a call; from here on they survive a crash of the process."""
-        failed = any(isinstance(result, Problem) for result in results)
-        text = json.dumps([_plain(result) for result in results])
-        # REPLACE, because `retry_failed` repeats a key, and two builds may ask the same at the same time.
-        self._run(
-            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)", (key, failed, text, _hash(key, failed, text))
-        )
+        self.put_all([(key, results)])
+
+    def put_all(self, answers: Iterable[tuple[bytes, Sequence[Result]]]) -> None:
+        """Store the results of some calls, by key; from here on all survive a crash of the process."""
+        rows = [_row(key, results) for key, results in answers]
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = rows[start : start + _ROWS_AT_ONCE]
+            # In one statement, because a statement is a transaction, which takes longer than to write a row.
+            # REPLACE, because `retry_failed` repeats a key, and two builds may ask the same at the same time.
+            places = ", ".join(["(?, ?, ?, ?)"] * len(some))
+            self._run(f"INSERT OR REPLACE INTO calls VALUES {places}", tuple(chain.from_iterable(some)))
 
     def add(self, rows: Iterable[Row]) -> int:
         """Store rows of another file, and return how many of them were as they had been written."""
@@ -204,6 +212,12 @@ def _unusable(path: Path, connection: sqlite3.Connection | None, error: Exceptio
 
 def _damage(error: sqlite3.Error) -> str:
     return f"the response cache is damaged ({error}); remove the file, or choose another --cache"
+
+
+def _row(key: bytes, results: Sequence[Result]) -> Row:
+    failed = any(isinstance(result, Problem) for result in results)
+    text = json.dumps([_plain(result) for result in results])
+    return key, failed, text, _hash(key, failed, text)
 
 
 def _hash(key: bytes, failed: object, results: str) -> bytes:

@@ -13,30 +13,34 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicLayer
 
-# Tokens by which a buffer is longer than what it is made of: the memory that may stay unused, per row.
+# Tokens by which a buffer is at most longer than what it is made of: the memory that may stay unused per row.
 ROOM = 128
 
 
-def with_room(cache: Any) -> Any:
-    """Replace the layers of a filled cache that hold all tokens; those with a window or a state stay."""
-    cache.layers = [_roomy(layer) for layer in cache.layers]
+def with_room(cache: Any, tokens: int = ROOM) -> Any:
+    """Replace the layers of a filled cache that hold all tokens; those with a window or a state stay.
+
+    Args:
+        tokens: how many tokens will come at most.
+    """
+    cache.layers = [_roomy(layer, min(tokens, ROOM)) for layer in cache.layers]
     return cache
 
 
-def _roomy(layer: Any) -> Any:
+def _roomy(layer: Any, room: int) -> Any:
     # Exactly this type, because its subclasses store more than keys and values.
     if type(layer) is not DynamicLayer or not layer.is_initialized:
         return layer
-    return RoomyLayer(layer.keys, layer.values)
+    return RoomyLayer(layer.keys, layer.values, room)
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """The keys and values of a layer, both `[R, H, T, D]`: the first T tokens of buffers `[R, H, C, D]`."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, room: int = ROOM) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self._buffers = [_longer(keys, ROOM), _longer(values, ROOM)]
+        self._buffers = [_longer(keys, room), _longer(values, room)]
         self._show(keys.shape[-2])
 
     def update(
@@ -53,8 +57,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Reorder, drop or repeat rows; `beam_idx` is int64 `[rows]`."""
-        self._buffers = [buffer.index_select(0, beam_idx) for buffer in self._buffers]
-        self._show(self.keys.shape[-2])
+        length = self.keys.shape[-2]
+        self._buffers = [_taken(buffer, beam_idx, length) for buffer in self._buffers]
+        self._show(length)
 
     def _show(self, length: int) -> None:
         """Let `keys` and `values` be the first tokens of the buffers."""
@@ -67,3 +72,10 @@ def _longer(states: torch.Tensor, room: int) -> torch.Tensor:
     buffer = states.new_empty(rows, heads, length + room, width)
     buffer[..., :length, :] = states
     return buffer
+
+
+def _taken(buffer: torch.Tensor, rows: torch.Tensor, length: int) -> torch.Tensor:
+    """Copy the first `length` tokens of some rows of a buffer into one that is as long."""
+    taken = buffer.new_empty(len(rows), *buffer.shape[1:])
+    torch.index_select(buffer[..., :length, :], 0, rows, out=taken[..., :length, :])
+    return taken

@@ -125,7 +125,7 @@ class TransformersEngine:
         stopped, ended = torch.zeros(2, len(flat), dtype=torch.bool, device=device)
 
         with _inference(self.model):
-            state = _prefill(self.model, prompts, torch.tensor(owner, device=device))
+            state = _prefill(self.model, prompts, torch.tensor(owner, device=device), sampled.shape[1])
             on_first(state.logits)
             live = torch.arange(len(flat), device=device)  # [R], the rows of the batch
             for position in range(sampled.shape[1]):
@@ -263,8 +263,8 @@ class _State:
         self.next_position = self.next_position + 1
 
 
-def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tensor) -> _State:
-    """Run the B prompts once, then repeat them: row i continues the prompt `owner[i]` (`[R]`)."""
+def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tensor, tokens: int) -> _State:
+    """Run the B prompts once, then repeat them: row i continues `owner[i]` (`[R]`) by at most `tokens`."""
     from pairkit.engines.kv_cache import with_room
 
     width = max(map(len, prompts))
@@ -280,9 +280,10 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], owner: torch.Tens
         # The logits of all prompt tokens, [B, P, V], may be larger than the cache.
         logits_to_keep=1,
     )
-    cache = with_room(output.past_key_values)
-    state = _State(cache, (position >= 0).long(), lengths, output.logits[:, -1])
+    state = _State(output.past_key_values, (position >= 0).long(), lengths, output.logits[:, -1])
     state.select(owner)
+    # After the prompts were repeated, so that no free space is copied.
+    state.cache = with_room(state.cache, tokens)
     return state
 
 

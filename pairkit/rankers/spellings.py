@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from pairkit.models.chat.marks import THINK, THOUGHTS
@@ -41,7 +42,10 @@ _BARE = (
     r"\A\s{0,8}(?P<openbare>(?-i:analysis))(?=[^\s:,.])(?=[\s\S]*(?-i:assistantfinal))"
     r"|(?P<closebare>(?-i:assistantfinal))"
 )
-MARK = re.compile("|".join([_TAG, *_MARKS, _BARE]), _FLAGS)
+_MARK = re.compile("|".join([_TAG, *_MARKS, _BARE]), _FLAGS)
+# How each of them begins, unless it is at the beginning of the text. To look for these first takes a tenth of
+# the time, because Python tries a pattern that ignores case at every character.
+_BEGINNING = re.compile("<|\\[|◁|assistantfinal|to=|tO=|To=|TO=")
 # These end a turn as well, so alone they end no thought.
 _AMBIGUOUS = re.compile(r"<\|(?:end|eom)\|>|assistantfinal", _FLAGS)
 # What models write around an answer that follows a thought.
@@ -81,9 +85,19 @@ class Mark(NamedTuple):
     role: Literal["mark", "word", "quoted"]
 
 
+def find_marks(text: str) -> Iterator[re.Match[str]]:
+    """Yield the matches of marks in a text, in their order; none of them overlap."""
+    end = 0
+    for place in chain([0], (beginning.start() for beginning in _BEGINNING.finditer(text))):
+        match = _MARK.match(text, place) if place >= end else None
+        if match is not None:
+            yield match
+            end = match.end()
+
+
 def marks(text: str) -> Iterator[Mark]:
     """Find the marks of thoughts in a text, in their order."""
-    for match in MARK.finditer(text):
+    for match in find_marks(text):
         if match["tag"]:
             name, start, closes = match["tag"].lower(), match.start(), bool(match["end"])
         else:

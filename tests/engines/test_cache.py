@@ -166,3 +166,19 @@ def test_log_probs_are_part_of_the_key_where_they_are_requested() -> None:
     }
     assert len(keys) == 3
     assert call_key(identity, call()) in keys
+
+
+def test_answers_of_many_calls_are_stored_at_once(tmp_path: Path) -> None:
+    answers = [(b"%d" % number, stored(str(number))) for number in range(450)]
+    with closing(Cache(tmp_path / "calls.sqlite")) as cache:
+        cache.put_all(answers)
+        cache.put_all([])
+        # From here on another process has them.
+        with closing(Cache(cache.path, read_only=True)) as other:
+            assert [other.get(key) for key, _ in answers] == [tuple(results) for _, results in answers]
+
+
+def test_of_two_answers_to_one_call_the_last_is_stored(tmp_path: Path) -> None:
+    with closing(Cache(tmp_path / "calls.sqlite")) as cache:
+        cache.put_all([(b"key", stored("a")), (b"key", stored("b"))])
+        assert cache.get(b"key") == tuple(stored("b"))

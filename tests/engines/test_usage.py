@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pairkit.engines.openai import chat_api
 from pairkit.engines.openai.errors import server_error
 from pairkit.engines.openai.secrets import Secrets
+from pairkit.engines.openai.usage import _without_repeats
 from pairkit.masking import secrets_in
 
 PROMPT = "Explain each of the steps, please. " * 10  # 350 characters, about 80 tokens
@@ -106,3 +110,8 @@ def test_secrets_are_found_in_plain_values() -> None:
         "eos_token": "</s>",
     }
     assert list(secrets_in(content)) == ["k1", "t1", "t2", "me:pw", "abcd", "abcdefgh"]
+
+
+@given(st.text(st.sampled_from("ab_ \t\n\u3000\u00a0\u2028-=(。😀\ud800é0\x1c\x85"), max_size=20))
+def test_repeats_are_those_that_the_pattern_finds(text: str) -> None:
+    assert _without_repeats(text) == len(re.sub(r"\s+|(\W)\1+", " ", text))

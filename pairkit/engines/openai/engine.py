@@ -94,7 +94,8 @@ class OpenAIEngine:
     def submit(self, number: int, call: Call) -> None:
         self._submitted += 1
         self._sent += 1
-        asyncio.run_coroutine_threadsafe(self._start(number, call), self._loop)
+        # Not as a coroutine, whose result nobody asks for and which takes a future of each thread.
+        self._loop.call_soon_threadsafe(self._start, number, call)
 
     def collect(self) -> list[Done]:
         for number in self._handed:
@@ -138,8 +139,8 @@ class OpenAIEngine:
         """Ask the server for its models; see `Client.check_server`."""
         self.run(self.client.check_server())
 
-    async def _start(self, number: int, call: Call) -> None:
-        task = asyncio.ensure_future(self._make(number, call))
+    def _start(self, number: int, call: Call) -> None:
+        task = self._loop.create_task(self._make(number, call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -73,6 +73,8 @@ class RunBudget:
 
     def affordable(self, spender: Spender, further: Committed) -> bool:
         """Return whether an account can commit itself to further tokens."""
+        if self.bounds.tokens is None and self.bounds.money is None:
+            return True
         # With all that is in flight, because a limit that is passed when the answers come limits nothing.
         every = [each.committed() for each in self._spenders]
         total = sum(sum(each.direct) + sum(each.batched) for each in (*every, further))

@@ -30,7 +30,7 @@ from pairkit.rankers.judge.prompt import Prompt
 from pairkit.rankers.judge.tokens import without_tokens
 from pairkit.rankers.judge.verdicts import LABELS
 from pairkit.rankers.shown import shown_content, shown_text
-from pairkit.rankers.spellings import MARK, TAGS
+from pairkit.rankers.spellings import TAGS, find_marks
 from pairkit.schema import short_hash
 
 _VERDICTS = "|".join(NAMES.values())
@@ -62,8 +62,16 @@ def harmless(text: str, *, boxed: bool = False) -> str:
     if boxed:
         text = _BOX.sub(r"\\boxed⦃\1⦄", text)
     text = _KEY.sub(lambda match: f"“{match[0][1:]}", text)
-    text = MARK.sub(_unmarked, text)
-    return without_tokens(text)
+    return without_tokens(_without_marks(text))
+
+
+def _without_marks(text: str) -> str:
+    """Replace the brackets of the marks of thoughts."""
+    pieces, end = [], 0
+    for mark in find_marks(text):
+        pieces += [text[end : mark.start()], _unmarked(mark)]
+        end = mark.end()
+    return "".join([*pieces, text[end:]])
 
 
 def _unmarked(mark: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ column of JSON texts: where no source reads it, the metadata of its row keeps it
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from pairkit.readers.blocks import RowTable
 from pairkit.readers.written.json_fields import json_text, with_parts
+from pairkit.readers.written.shapes import shape_of
 from pairkit.readers.written.truths import floats_in, holds_truths
 
 # pyarrow's errors for a value of mixed types and for a lone surrogate.
@@ -55,14 +57,15 @@ def group_by_schema(
     """Return tables, and the rows that have no type in Arrow with the reason."""
     groups: list[_Group] = []
     bad = []
+    types = _Types(odd_as_json=odd_as_json)
     for number, row in rows:
         try:
-            typed = _typed(row, odd_as_json)
+            typed = types.typed(row)
         except NOT_ARROW as error:
             bad.append((number, row, error))
             continue
         for place, group in enumerate(groups):
-            kind = _unify(group.kind, typed.kind) if group.json == typed.json else None
+            kind = types.common(group.kind, typed.kind) if group.json == typed.json else None
             if kind is not None:
                 group.rows.append((number, typed.row))
                 groups[place] = group._replace(kind=kind)
@@ -70,6 +73,37 @@ def group_by_schema(
         else:
             groups.append(_Group(typed.kind, typed.json, [(number, typed.row)]))
     return [table for group in groups for table in _tables(group)], bad
+
+
+class _Types:
+    """The types of rows, found once per shape, and the common ones of two types, once per pair."""
+
+    def __init__(self, *, odd_as_json: bool) -> None:
+        self._odd_as_json = odd_as_json
+        self._of_shapes: dict[Hashable, pa.StructType] = {}
+        # By identity, because a hash of a type takes as long as what it saves. A value holds the two types,
+        # so that no other type gets their identity.
+        self._common: dict[tuple[int, int], tuple[pa.StructType, pa.StructType, pa.StructType | None]] = {}
+
+    def typed(self, row: dict[str, Any]) -> _Typed:
+        """Return a row with its type. Raises one of `NOT_ARROW`."""
+        shape = shape_of(row)
+        kind = None if shape is None else self._of_shapes.get(shape)
+        if kind is not None:
+            return _Typed(row, kind)
+        typed = _typed(row, self._odd_as_json)
+        if shape is not None and typed.row is row:
+            self._of_shapes[shape] = typed.kind
+        return typed
+
+    def common(self, left: pa.StructType, right: pa.StructType) -> pa.StructType | None:
+        """Return the type that values of both have, None without one."""
+        pair = id(left), id(right)
+        if pair not in self._common:
+            kind = _unify(left, right)
+            # The same object where nothing was added, so that the next row of this type finds it.
+            self._common[pair] = left, right, left if kind == left else kind
+        return self._common[pair][2]
 
 
 def _typed(row: dict[str, Any], odd_as_json: bool) -> _Typed:

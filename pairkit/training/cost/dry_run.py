@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from pairkit.models.adapters import fresh_copy
 from pairkit.models.resolve import resolve
-from pairkit.training.cost.loads import first_steps
+from pairkit.training.cost.loads import StepLoad, first_steps
 from pairkit.training.cost.memory import Footprint, MicroBatchSize, device_type, footprint
 from pairkit.training.cost.operations import TokenLoad
 from pairkit.training.cost.report import report
@@ -30,18 +31,22 @@ def estimate(plan: Plan) -> dict[str, Any]:
         "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "prompts": "shared" if reason is None else f"repeated: {reason}",
     }
-    memory = estimate_memory(plan, model, shared=reason is None)
+    steps = first_steps(plan, shared=reason is None)
+    memory = estimate_memory(plan, model, shared=reason is None, steps=steps)
     return {
-        **report(plan, shared=reason is None),
+        **report(plan, steps),
         "parameters": parameters,
         "memory_mib": {"device": device_type(), **memory.in_mib()},
     }
 
 
-def estimate_memory(plan: Plan, model: nn.Module, *, shared: bool) -> Footprint:
-    """Estimate the memory of a run with this model, which has no weights."""
+def estimate_memory(
+    plan: Plan, model: nn.Module, *, shared: bool, steps: Sequence[StepLoad] | None = None
+) -> Footprint:
+    """Estimate the memory of a run with this model, which has no weights; `steps` are its first ones."""
     recipe, needs = plan.recipe, plan.loss.needs
-    loads = [part for step in first_steps(plan, shared=shared) for part in step.micro_batches]
+    steps = first_steps(plan, shared=shared) if steps is None else steps
+    loads = [part for step in steps for part in step.micro_batches]
     # The peak is that of the largest micro-batch, because each is freed before the next.
     largest = max((_size(load, shared=shared) for load in loads), key=lambda size: size.tokens)
     live = None

@@ -13,7 +13,7 @@ from pairkit.training.plan import Plan
 from pairkit.training.step.pairs import pair_tokens
 
 
-def report(plan: Plan, *, shared: bool | None = None) -> dict[str, Any]:
+def report(plan: Plan, steps: Sequence[StepLoad] | None = None) -> dict[str, Any]:
     """Describe the plan of a run.
 
     `steps` are those taken at its end, also those of segments before it.
@@ -23,9 +23,10 @@ def report(plan: Plan, *, shared: bool | None = None) -> dict[str, Any]:
     completions or with each, and without one; and the micro-batches of one process. `truncation` is by split.
 
     Args:
-        shared: whether the model shares prompts; by default as the recipe sets it.
+        steps: the first ones; by default as if the model shares prompts where the recipe asks for that.
     """
-    by_default = plan.recipe.share_prompts and plan.kind.pairs is None
+    if steps is None:
+        steps = first_steps(plan, shared=plan.recipe.share_prompts and plan.kind.pairs is None)
     recipe, order, train, held_out = plan.recipe, plan.order, plan.train, plan.held_out
     # Tokens of all sets, each prompt and each completion once.
     prompt, completion = int(train.lengths.prompt.sum()), int(train.lengths.completion.sum())
@@ -53,7 +54,7 @@ def report(plan: Plan, *, shared: bool | None = None) -> dict[str, Any]:
         },
         "warnings": list(warnings(plan)),
         "truncation": {name: cut.plain() for name, cut in plan.truncation().items()},
-        "step": _means(first_steps(plan, shared=by_default if shared is None else shared)),
+        "step": _means(steps),
     }
 
 

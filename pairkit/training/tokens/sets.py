@@ -152,12 +152,17 @@ class _Batch:
         row = int(self.used[position])
         first, last = self._columns_at[row : row + 2].tolist()
         at = self._ids_at[first : last + 1].tolist()  # one offset more than completions
+        # As three lists, because a value of Arrow takes as long as the rest of its completion.
+        ranks, scores, origins = (
+            values.slice(first, last - first).to_pylist()
+            for values in (self._rank, self._score, self._origin)
+        )
         columns = tuple(
             Column(
                 self._ids[at[j] : at[j + 1]],
-                self._rank[first + j].as_py(),
-                self._score[first + j].as_py(),
-                self._origin[first + j].as_py(),
+                ranks[j],
+                scores[j],
+                origins[j],
                 None if self._scored is None else _mask(self._scored[first + j]),
             )
             for j in range(last - first)

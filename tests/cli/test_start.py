@@ -1,0 +1,23 @@
+"""How a command starts and ends: Python looks through what stays as seldom as it can."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import atexit, gc, sys
+from pairkit.__main__ import main
+atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 10_000))
+sys.argv = ["pairkit", *sys.argv[1:]]
+main()
+"""
+
+
+def test_objects_that_stay_are_seldom_looked_through() -> None:
+    for words, code in ((["--version"], 0), (["build", "--source", "none"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert done.stdout.splitlines()[-1] == "10000 True"
