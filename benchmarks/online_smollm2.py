@@ -33,7 +33,7 @@ from pairkit.pipeline.recipe import load as load_build
 from pairkit.rankers.verifier import VerifierRecipe
 from pairkit.recipes import validate
 from pairkit.schema import UNIDENTIFIED, identify
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

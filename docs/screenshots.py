@@ -57,7 +57,7 @@ def written(text: str, worse: int, draw: random.Random) -> str:
 
 
 def dataset(folder: Path) -> Path:
-    """Write 600 sets of four completions with scores of three rankers."""
+    """Write 660 sets of three completions with scores of three rankers."""
     draw = random.Random(0)
     rows: list[tuple[str | list[dict[str, str]], list[dict[str, Any]]]] = []
     for number in range(660):

@@ -70,9 +70,11 @@ def view(
     """
     from threading import Event
 
+    from pairkit.arrow import without_pandas
     from pairkit.view.browser import open_page
     from pairkit.view.viewing import viewing
 
+    without_pandas()
     columns = given_flags({"map": mapping(map_), "layout": layout})
     with viewing(path, run=run, columns=columns, annotate=annotate, port=port) as running:
         # Not `say`, which hides tokens: this one is to be copied.

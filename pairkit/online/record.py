@@ -40,8 +40,8 @@ from pairkit.ownership import spare_annotations
 from pairkit.pipeline.identity import identify_build
 from pairkit.sources import Opened
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECIPE
+from pairkit.training.output.resumable import RESUMABLE_FIELDS
 from pairkit.training.output.saved import check_saved
-from pairkit.training.recipe import RESUMABLE_FIELDS
 from pairkit.version import __version__
 
 AGAIN = "use --on-existing delete to start over"

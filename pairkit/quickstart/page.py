@@ -14,7 +14,7 @@ from pairkit.quickstart.results import MODELS, Measured
 from pairkit.reports.blocks import Difference, candidate_sets, differences
 from pairkit.reports.html import Html, figures, join, page, section, settings, text, tiles
 from pairkit.reports.plots import Curve, curves, interval_bars, palette, smoothed, stacked_bars
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 
 # Fine-tuning has no margin and no negatives to show.
 RUNS = {name: folder for name, folder in MODELS.items() if name != "SFT"}

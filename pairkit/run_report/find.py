@@ -15,7 +15,7 @@ from pairkit.online.layout import RECORD as ONLINE
 from pairkit.run_report.online import is_online, read_online
 from pairkit.run_report.run import Run, read_run
 from pairkit.training.output.layout import METRICS, RECORD
-from pairkit.training.recipe import RESUMABLE_FIELDS
+from pairkit.training.output.resumable import RESUMABLE_FIELDS
 
 SEED = re.compile(r"seed[-=]\d+")
 # What seeds of one setting may differ in: each has its own model, and with it data.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,9 @@ import pyarrow.parquet as pq
 from pairkit.files import read_record, undamaged
 from pairkit.intervals import Floats
 from pairkit.losses.building import trained_by
-from pairkit.training.output.layout import METRICS, RECORD
-from pairkit.training.output.metrics import read_entries
-from pairkit.training.record.pairs import SCHEMA as PAIR_ROWS
-from pairkit.training.record.samples import SCHEMA as SAMPLE_ROWS
-from pairkit.training.record.settings import PAIRS, SAMPLES
+from pairkit.training.output.entries import read_entries
+from pairkit.training.output.layout import METRICS, PAIRS, RECORD, SAMPLES
+from pairkit.training.record.schemas import PAIR_ROWS, SAMPLE_ROWS
 
 ADVICE = "leave the run out, or train it again"
 
@@ -87,9 +86,15 @@ class Run:
         """
         if (kind, *keys) not in self._columns:
             with undamaged(self.folder / METRICS, ADVICE):
-                entries = [entry for entry in self._of_kind(kind) if all(map(entry.__contains__, keys))]
-                first, *others = (numbers_of([entry[key] for entry in entries]) for key in keys)
-                steps = np.array([entry["step"] for entry in entries], np.int64)
+                entries = self._of_kind(kind)
+                try:
+                    values = [list(map(itemgetter(key), entries)) for key in keys]
+                except KeyError:
+                    # Fewer have it, which takes longer to find than that all do.
+                    entries = [entry for entry in entries if all(map(entry.__contains__, keys))]
+                    values = [list(map(itemgetter(key), entries)) for key in keys]
+                first, *others = map(numbers_of, values)
+                steps = np.fromiter(map(itemgetter("step"), entries), np.int64, len(entries))
                 self._columns[kind, *keys] = _ascending(steps, first - sum(others))
         return self._columns[kind, *keys]
 
@@ -143,6 +148,8 @@ def column_of(values: Mapping[int, float]) -> Column:
 
 
 def _ascending(steps: npt.NDArray[np.int64], values: Floats) -> Column:
+    if (np.diff(steps) > 0).all():
+        return Column(steps, values)
     # Of a step that is there twice, as the end and the beginning of two segments, the last value.
     places = len(steps) - 1 - np.unique(steps[::-1], return_index=True)[1]
     return Column(steps[places], values[places])

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, get_args
 from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.files import undamaged
 from pairkit.sweep.grid import Point
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.output.layout import METRICS as FILE
-from pairkit.training.output.metrics import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.saving import LOWER, Metric
 

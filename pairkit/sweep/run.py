@@ -29,7 +29,8 @@ from pairkit.training.output.content import content_of
 from pairkit.training.output.directory import check_same
 from pairkit.training.output.layout import MODEL, RECORD
 from pairkit.training.output.longer import is_complete, read_run
-from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.output.resumable import LENGTH_FIELDS, RESUMABLE_FIELDS
+from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.version import __version__
 

@@ -28,7 +28,8 @@ from pairkit.training.distributed.sharding import gather_tensors
 from pairkit.training.generated.curve import Curve
 from pairkit.training.logprobs.hidden import class_name
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import MetricsLog, read_metrics
+from pairkit.training.output.entries import read_metrics
+from pairkit.training.output.metrics import MetricsLog
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.record.recording import Recording
 from pairkit.training.step.averages import Averages

@@ -26,30 +26,6 @@ from pairkit.training.step.optimizer import Optimizer
 from pairkit.training.step.saving import Interval, Metric, interval_of
 from pairkit.training.tokens.truncation import prompt_limit
 
-# Fields that may change when a run resumes, because they do not affect the result.
-RESUMABLE_FIELDS = frozenset(
-    {
-        "tokens_per_micro_batch",
-        "gradient_checkpointing",
-        "share_prompts",
-        "shard",
-        "compile",
-        "max_skipped",
-        "log_every",
-        "trackers",
-        "save_every",
-        "keep",
-        "keep_best",
-        "save_dtype",
-        "card",
-        "eval",
-        "record",
-    }
-)
-
-# How long a run is: it may get longer when it resumes, and no shorter than it already is.
-LENGTH_FIELDS = frozenset({"epochs", "max_steps"})
-
 
 def _check_turns(loss: Loss | WeightedSum) -> None:
     """Refuse whole dialogues for a loss of which no part, or one that reads more than sums, takes them."""

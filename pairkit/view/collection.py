@@ -22,7 +22,6 @@ from pairkit.view.evidence.recorded import RecordedRun, open_run, read_run
 from pairkit.view.evidence.verdicts import Verdicts
 from pairkit.view.facets import Facet, Numbers
 from pairkit.view.files import found as finding
-from pairkit.view.files.converted import convert
 from pairkit.view.files.found import Found
 from pairkit.view.index import build_index
 from pairkit.view.lengths import Lengths
@@ -196,6 +195,9 @@ def _found(path: Path, columns: Mapping[str, Any], temporary: Path) -> Found:
         raise InputError(f"{path}: is an address of a store: download the dataset, and give its directory")
     kind = finding.kind_of(path)
     if kind == "files":
+        # Here, because it imports all that a build does.
+        from pairkit.view.files.converted import convert
+
         return convert(path, columns, temporary)
     if columns:
         # An option without effect is a mistake, so it is refused rather than ignored.

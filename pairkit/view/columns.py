@@ -23,6 +23,7 @@ _ENCODED = ("source", *(f"{LEAF}{name}" for name in _OF_COMPLETIONS), _NAME)
 SCORES = (f"{LEAF}rank", f"{LEAF}score", _NAME, _VALUE)
 COLUMNS = ("set_id", *_ENCODED, f"{LEAF}rank", f"{LEAF}score", _VALUE)
 Keys = npt.NDArray[np.uint64]
+Numbered = npt.NDArray[np.int32]
 
 
 class Codes:
@@ -31,7 +32,7 @@ class Codes:
     def __init__(self) -> None:
         self.numbers: dict[str | None, int] = {}
 
-    def of(self, texts: pa.Array) -> Positions:
+    def of(self, texts: pa.Array) -> Numbered:
         """Return the number of each text, null among them."""
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         table = [self.number(text) for text in encoded.dictionary.to_pylist()]
@@ -40,7 +41,7 @@ class Codes:
             # The last entry, which the index -1 takes.
             table.append(self.number(None))
             indices = pc.fill_null(indices, -1)
-        numbers: Positions = np.array(table or [0], np.int64)[indices.to_numpy()]
+        numbers: Numbered = np.array(table or [0], np.int32)[indices.to_numpy()]
         return numbers
 
     def number(self, text: str | None) -> int:
@@ -57,27 +58,43 @@ class Columns(NamedTuple):
         rank, score: [N].
         values: numbers of texts, of "source" [B], of the other columns [N].
         codes: the texts of these numbers, and of the names of scores.
-        entries, names, scores: the completion, the number of the name and the value of all named scores.
+        sizes: how many named scores each completion has, [N].
+        names, scores: the number of the name and the value of all named scores.
     """
 
     keys: Keys
     cuts: Positions
     rank: Floats
     score: Floats
-    values: Mapping[str, Positions]
+    values: Mapping[str, Numbered]
     codes: Mapping[str, Codes]
-    entries: Positions
-    names: Positions
+    sizes: npt.NDArray[np.int64]
+    names: Numbered
     scores: Floats
 
     def named(self) -> Iterator[tuple[str, Floats]]:
         """Yield the values of each named score, [N]; NaN where a completion has none."""
+        alike = self._alike()
+        entries = np.empty(0, np.int64) if alike else np.repeat(np.arange(len(self.sizes)), self.sizes)
         for name, number in self.codes["name"].numbers.items():
-            if name is not None:
-                mine = np.flatnonzero(self.names == number)
-                values = np.full(len(self.rank), np.nan)
-                values[self.entries[mine]] = self.scores[mine]
-                yield name, values
+            if name is None:
+                continue
+            if alike:
+                yield name, np.ascontiguousarray(self.scores.reshape(-1, len(alike))[:, alike.index(number)])
+                continue
+            mine = np.flatnonzero(self.names == number)
+            values = np.full(len(self.rank), np.nan)
+            values[entries[mine]] = self.scores[mine]
+            yield name, values
+
+    def _alike(self) -> list[int]:
+        """Return the numbers of the names where all completions have the same, in one order; [] elsewhere."""
+        count = int(self.sizes[0]) if len(self.sizes) else 0
+        first: list[int] = self.names[:count].tolist()
+        if not count or len({*first}) < count or set(first) != set(self.codes["name"].numbers.values()):
+            return []
+        same = (self.sizes == count).all() and (self.names.reshape(-1, count) == self.names[:count]).all()
+        return first if same else []
 
 
 def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = COLUMNS) -> Columns:
@@ -107,19 +124,18 @@ def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = C
         add("name", codes["name"].of(pc.struct_field(entries, "name")))
         add("value", numbers_of(pc.struct_field(entries, "value")))
 
-    def joined(name: str, kind: type[Any] = np.int64) -> npt.NDArray[Any]:
+    def joined(name: str, kind: type[Any]) -> npt.NDArray[Any]:
         return np.concatenate(parts[name]) if name in parts else np.empty(0, kind)
 
-    sizes = joined("scores")
     return Columns(
         keys_of(pa.chunked_array(ids, pa.string())),
-        np.concatenate([[0], np.cumsum(joined("sizes"))]).astype(np.int64),
+        np.concatenate([[0], np.cumsum(joined("sizes", np.int64))]).astype(np.int64),
         joined("rank", np.float64),
         joined("score", np.float64),
-        {name: joined(name) for name in ("source", *_OF_COMPLETIONS)},
+        {name: joined(name, np.int32) for name in ("source", *_OF_COMPLETIONS)},
         codes,
-        np.repeat(np.arange(len(sizes)), sizes),
-        joined("name"),
+        joined("scores", np.int64),
+        joined("name", np.int32),
         joined("value", np.float64),
     )
 
@@ -133,7 +149,7 @@ def keys_of(set_ids: pa.Array | pa.ChunkedArray) -> Keys:
 
 def numbers_of(values: pa.Array) -> Floats:
     """Return numbers as float64, NaN for what is null or not finite."""
-    numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
+    numbers: Floats = values.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
     finite = np.isfinite(numbers)
     return numbers if finite.all() else np.where(finite, numbers, np.nan)
 

@@ -13,7 +13,7 @@ from pairkit.view.columns import SCORES, Columns, read_columns
 from pairkit.view.facets import Numbers
 from pairkit.view.files.shards import Shard, runs
 from pairkit.view.index import UNIT, Index
-from pairkit.view.lists import Positions
+from pairkit.view.lists import Positions, list_of
 
 FACET = "disagreement"
 OWN = ("score", "rank")  # of every completion, besides its named scores
@@ -57,7 +57,7 @@ def differing(first: Floats, second: Floats, cuts: Positions) -> Floats:
         cuts: where the completions of each set begin, [sets + 1].
     """
     size = len(cuts) - 1
-    owners = np.repeat(np.arange(size), np.diff(cuts))
+    owners = list_of(cuts)
     # How many completions of its set come after each one.
     following = np.repeat(cuts[1:], np.diff(cuts)) - np.arange(len(first)) - 1
     ordered, different = np.zeros(size), np.zeros(size)

@@ -2,16 +2,17 @@
 
 No text is read. Per set it takes about 80 bytes, those of lengths among them, 5 more for each named score,
 and 4 for each model that has written for the set: a million sets of four completions with four named scores
-take some 120 MB, and three times that for a moment while they are read.
+take some 120 MB. Numbers are written to where they stay as soon as they are read, so that opening takes
+little more.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +20,11 @@ import numpy.typing as npt
 
 from pairkit.errors import InputError
 from pairkit.intervals import Floats
-from pairkit.view.columns import Codes, Columns, Keys, read_columns
-from pairkit.view.facets import Facet, Numbers, values_of
+from pairkit.view.columns import Columns, Keys, read_columns
+from pairkit.view.facets import Grouped, Numbers, grouped, joined_values
 from pairkit.view.files.shards import Shard, runs
-from pairkit.view.listing import Listing, shared_facets
-from pairkit.view.lists import Mask, Positions, at, first, last, reduced
+from pairkit.view.listing import Listing, begins_of, shared_facets
+from pairkit.view.lists import Mask, Positions, at, first, last, list_of, reduced
 
 NAMES = 24  # named scores that become facets, the most frequent ones
 UNIT = 16_384  # sets that are reduced at once: little memory, and arrays that stay in a processor's cache
@@ -38,11 +39,9 @@ LABELS = {
     "worst": "worst score",
 }
 _VALUES = ("source", "model", "origin", "finish_reason")
-_NUMBERS = ("completions", "margin", "best", "worst")
+_NUMBERS = {"completions": np.float32, "margin": np.float64, "best": np.float64, "worst": np.float64}
 _SPREAD = "spread:"
 Column = npt.NDArray[np.floating[Any]]
-Codes32 = npt.NDArray[np.uint32]
-Pairs = tuple[Codes32, Codes32]  # numbers of values, and of sets: sorted by the sets, each once
 
 
 class Index(NamedTuple):
@@ -61,36 +60,70 @@ class Index(NamedTuple):
     names: Sequence[str]
 
 
-class _Part(NamedTuple):
-    """The numbers of some sets that follow each other in a file."""
+class _Whole(NamedTuple):
+    """The numbers that every set has, of all sets, [sets] each."""
 
-    size: int
     keys: Keys
     chosen: npt.NDArray[np.int32]
     numbers: dict[str, Column]
-    pairs: dict[str, Pairs]
-    codes: Mapping[str, Codes]
+
+    def kept(self, mask: Mask) -> _Whole:
+        """Return the numbers of some sets."""
+        numbers = {name: values[mask] for name, values in self.numbers.items()}
+        return _Whole(self.keys[mask], self.chosen[mask], numbers)
+
+
+class _Unit(NamedTuple):
+    """Row groups of a file: the number of the file, and the sets in them by their numbers."""
+
+    shard: Shard
+    groups: range
+    file: int
+    begin: int
+    end: int
+
+
+class _Part(NamedTuple):
+    """What sets of a unit have that others may not have."""
+
+    size: int
+    values: dict[str, Grouped]
+    spreads: dict[str, Column]
     names: Counter[str]
 
 
-def build_index(shards: Iterable[Shard]) -> tuple[Index, list[dict[str, str]]]:
+def build_index(shards: Sequence[Shard]) -> tuple[Index, list[dict[str, str]]]:
     """Read the index of some files; return it, and the files that cannot be read with the reason."""
-    units = [unit for shard in shards for unit in runs(shard, UNIT)]
-    good: list[Shard] = []
-    parts: list[_Part] = []
-    problems = []
+    units = list(_units(shards))
+    size = sum(shard.rows for shard in shards)
+    numbers: dict[str, Column] = {name: np.empty(size, kind) for name, kind in _NUMBERS.items()}
+    whole = _Whole(np.empty(size, np.uint64), np.empty(size, np.int32), numbers)
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as threads:
-        results = zip((shard for shard, _ in units), threads.map(_tried, units), strict=True)
-        for shard, group in groupby(results, key=lambda result: result[0]):
-            own = [part for _, part in group]
-            # A file that ends too soon has good row groups, but nobody knows which sets were meant.
-            errors = [part for part in own if isinstance(part, InputError)]
-            if errors:
-                problems.append({"file": shard.label, "message": str(errors[0])})
-            else:
-                good.append(shard)
-                parts += [part for part in own if not isinstance(part, InputError)]
-    return _joined(good, parts), problems
+        results = list(threads.map(partial(_tried, whole=whole), units))
+    errors: dict[int, InputError] = {}
+    for unit, result in zip(units, results, strict=True):
+        # A file that ends too soon has good row groups, but nobody knows which sets were meant.
+        if isinstance(result, InputError):
+            errors.setdefault(unit.file, result)
+    good = [shard for file, shard in enumerate(shards) if file not in errors]
+    if errors:
+        rows = [shard.rows for shard in shards]
+        whole = whole.kept(np.repeat([file not in errors for file in range(len(shards))], rows))
+    parts = [
+        result
+        for unit, result in zip(units, results, strict=True)
+        if unit.file not in errors and isinstance(result, _Part)
+    ]
+    del results  # so that parts go as they are joined
+    problems = [{"file": shards[file].label, "message": str(error)} for file, error in errors.items()]
+    return _joined(good, whole, parts), problems
+
+
+def _units(shards: Sequence[Shard]) -> Iterator[_Unit]:
+    for file, (shard, begin) in enumerate(zip(shards, begins_of(shards).tolist(), strict=False)):
+        for _, groups in runs(shard, UNIT):
+            first, last = shard.cuts[groups.start], shard.cuts[groups.stop]
+            yield _Unit(shard, groups, file, begin + int(first), begin + int(last))
 
 
 def chosen_and_lowest(rank: Floats, ranked: Mask, cuts: Positions) -> tuple[Positions, Positions]:
@@ -98,101 +131,72 @@ def chosen_and_lowest(rank: Floats, ranked: Mask, cuts: Positions) -> tuple[Posi
 
     Indices of `rank`; -1 where a set has no ranked completion, or none below the best.
     """
-    owners = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    owners = list_of(cuts)
     best = reduced(np.minimum, np.where(ranked, rank, np.inf), cuts, np.inf)
     lowest = reduced(np.maximum, np.where(ranked, rank, -np.inf), cuts, -np.inf)
     lowest[lowest <= best] = np.nan  # a tie, of which none is rejected
     return first(ranked & (rank == best[owners]), cuts), last(ranked & (rank == lowest[owners]), cuts)
 
 
-def _tried(unit: tuple[Shard, range]) -> _Part | InputError:
+def _tried(unit: _Unit, whole: _Whole) -> _Part | InputError:
     try:
-        return _part(read_columns(*unit))
+        columns = read_columns(unit.shard, unit.groups)
     except InputError as error:
         return error
+    return _part(columns, unit, whole)
 
 
-def _part(columns: Columns) -> _Part:
-    """Reduce columns of completions to numbers of sets."""
+def _part(columns: Columns, unit: _Unit, whole: _Whole) -> _Part:
+    """Reduce columns of completions to numbers of sets, those that every set has in `whole`."""
     cuts, score = columns.cuts, columns.score
     size = len(cuts) - 1
     noise = columns.values["origin"] == columns.codes["origin"].number("noise")
     chosen, rejected = chosen_and_lowest(columns.rank, ~np.isnan(columns.rank) & ~noise, cuts)
-    own_score = np.where(noise, np.nan, score)
-    numbers: dict[str, Column] = {
-        "completions": np.diff(cuts).astype(np.float32),
-        "margin": at(score, chosen) - at(score, rejected),
-        **_extremes(own_score, cuts, "best", "worst"),
-    }
+    mine = slice(unit.begin, unit.end)
+    whole.keys[mine] = columns.keys
+    whole.chosen[mine] = np.where(chosen < 0, -1, chosen - cuts[:-1])
+    best, worst = _extremes(np.where(noise, np.nan, score), cuts)
+    margin = at(score, chosen) - at(score, rejected)
+    for name, values in zip(_NUMBERS, (np.diff(cuts), margin, best, worst), strict=True):
+        whole.numbers[name][mine] = values
+    spreads: dict[str, Column] = {}
     names: Counter[str] = Counter()
     for name, values in columns.named():
         names[name] = int((~np.isnan(values)).sum())
-        ends = _extremes(values, cuts, "high", "low")
-        numbers[f"{_SPREAD}{name}"] = (ends["high"] - ends["low"]).astype(np.float32)
-    owners = np.repeat(np.arange(size), np.diff(cuts))
-    pairs = {
-        name: (values.astype(np.uint32), np.arange(size, dtype=np.uint32))
-        if name == "source"
-        else _distinct(values, owners)
-        for name, values in columns.values.items()
+        high, low = _extremes(values, cuts)
+        spreads[name] = (high - low).astype(np.float32)
+    owners = list_of(cuts)
+    of_sets = {
+        name: grouped(
+            list(columns.codes[name].numbers), codes, np.arange(size) if name == "source" else owners
+        )
+        for name, codes in columns.values.items()
     }
-    places = np.where(chosen < 0, -1, chosen - cuts[:-1]).astype(np.int32)
-    return _Part(size, columns.keys, places, numbers, pairs, columns.codes, names)
+    return _Part(size, of_sets, spreads, names)
 
 
-def _extremes(values: Floats, cuts: Positions, high: str, low: str) -> dict[str, Floats]:
-    return {
-        high: reduced(np.fmax, values, cuts, np.nan),
-        low: reduced(np.fmin, values, cuts, np.nan),
-    }
+def _extremes(values: Floats, cuts: Positions) -> tuple[Floats, Floats]:
+    return reduced(np.fmax, values, cuts, np.nan), reduced(np.fmin, values, cuts, np.nan)
 
 
-def _distinct(codes: Positions, owners: Positions) -> Pairs:
-    """Return pairs of a value and a set, each once."""
-    again = np.zeros(len(codes), np.bool_)
-    again[1:] = (codes[1:] == codes[:-1]) & (owners[1:] == owners[:-1])
-    # Most are next to each other, so that few are left to be sorted.
-    pairs = owners[~again] << 32 | codes[~again]
-    pairs.sort()
-    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])] if len(pairs) else pairs
-    return (pairs & 0xFFFFFFFF).astype(np.uint32), (pairs >> 32).astype(np.uint32)
-
-
-def _joined(shards: Sequence[Shard], parts: Sequence[_Part]) -> Index:
+def _joined(shards: Sequence[Shard], whole: _Whole, parts: Sequence[_Part]) -> Index:
     """Join the numbers of all files."""
-    sizes = np.array([part.size for part in parts], np.int64)
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    size = int(starts[-1])
+    starts = np.cumsum([0, *(part.size for part in parts)])
     facets = shared_facets(shards)
     for name in _VALUES:
         # Taken out, so that they go as soon as they are joined.
-        pairs = [(part.codes[name], *part.pairs.pop(name)) for part in parts]
-        facets[name] = _joined_values(LABELS[name], size, starts, pairs)
-    for name in _NUMBERS:
-        facets[name] = Numbers(LABELS[name], _joined_numbers(name, parts))
+        groups = [part.values.pop(name) for part in parts]
+        facets[name] = joined_values(LABELS[name], int(starts[-1]), starts[:-1].tolist(), groups)
+    for name, values in whole.numbers.items():
+        facets[name] = Numbers(LABELS[name], values)
     counts = sum((part.names for part in parts), Counter[str]())
     names = [name for name, _ in counts.most_common()]
     for name in names[:NAMES]:
-        spreads = _joined_numbers(f"{_SPREAD}{name}", parts)
-        facets[f"{_SPREAD}{name}"] = Numbers(f"spread of {name}", spreads)
-    keys = np.concatenate([np.empty(0, np.uint64), *(part.keys for part in parts)])
-    chosen = np.concatenate([np.empty(0, np.int32), *(part.chosen for part in parts)])
-    return Index(Listing(shards, facets), keys, chosen, names)
+        facets[f"{_SPREAD}{name}"] = Numbers(f"spread of {name}", _spread(name, parts))
+    return Index(Listing(shards, facets), whole.keys, whole.chosen, names)
 
 
-def _joined_values(
-    label: str, size: int, starts: Positions, parts: Sequence[tuple[Codes, Codes32, Codes32]]
-) -> Facet:
-    every = Codes()
-    codes, rows = [np.empty(0, np.uint32)], [np.empty(0, np.uint32)]
-    for start, (own, values, owners) in zip(starts[:-1], parts, strict=True):
-        renumbered = np.array([every.number(text) for text in own.numbers] or [0], np.uint32)
-        codes.append(renumbered[values])
-        rows.append(owners + np.uint32(start))
-    return values_of(label, size, list(every.numbers), np.concatenate(codes), np.concatenate(rows))
-
-
-def _joined_numbers(name: str, parts: Sequence[_Part]) -> Column:
+def _spread(name: str, parts: Sequence[_Part]) -> Column:
     # Some sets have scores that others have not.
-    own = (part.numbers.pop(name, np.full(part.size, np.nan, np.float32)) for part in parts)
+    own = (part.spreads.pop(name, np.full(part.size, np.nan, np.float32)) for part in parts)
     return np.concatenate([np.empty(0, np.float32), *own])

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairkit.view.columns import Codes
-from pairkit.view.facets import Facet, values_of
+from pairkit.view.facets import Facet, Grouped, joined_values
 from pairkit.view.files.shards import Shard
 from pairkit.view.lists import Positions
 
@@ -49,11 +48,11 @@ def shared_facets(shards: Sequence[Shard]) -> dict[str, Facet]:
     facets: dict[str, Facet] = {}
     begins = begins_of(shards)
     for name in ("split", "segment"):
-        codes = Codes()
-        numbers = np.array([codes.number(getattr(shard, name)) for shard in shards], np.int64)
-        if set(codes.numbers) - {""}:
-            every = np.repeat(numbers, np.diff(begins))
-            facets[name] = values_of(
-                name, int(begins[-1]), list(codes.numbers), every, np.arange(int(begins[-1]))
-            )
+        values = [getattr(shard, name) for shard in shards]
+        if set(values) - {""}:
+            rows = [np.arange(shard.rows, dtype=np.uint32) for shard in shards]
+            parts = [
+                Grouped([value], np.array([len(own)]), own) for value, own in zip(values, rows, strict=True)
+            ]
+            facets[name] = joined_values(name, int(begins[-1]), begins[:-1].tolist(), parts)
     return facets

@@ -23,7 +23,8 @@ from support.raw import ultrafeedback
 from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.cli.process import signals
-from pairkit.training.output.metrics import MetricsLog, read_metrics
+from pairkit.training.output.entries import read_metrics
+from pairkit.training.output.metrics import MetricsLog
 
 
 def burst(first: int = signal.SIGINT) -> None:

@@ -23,7 +23,8 @@ from support.forks import Server
 from support.full_disk import files_up_to
 from support.grids import some
 
-from pairkit.training.output.metrics import MetricsLog, read_metrics
+from pairkit.training.output.entries import read_metrics
+from pairkit.training.output.metrics import MetricsLog
 
 
 def test_disk_full_in_a_build(run: Run) -> None:

@@ -21,7 +21,7 @@ from pairkit.online.run import online, planned
 from pairkit.online.segment import Segment
 from pairkit.recipes import validate
 from pairkit.schema import SETS
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

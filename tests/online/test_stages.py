@@ -24,7 +24,7 @@ from pairkit.online.recipe import Launch
 from pairkit.online.run import online
 from pairkit.processes.start import last_words
 from pairkit.recipes import validate
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 
 TESTS = str(Path(__file__).parents[1])

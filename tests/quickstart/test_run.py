@@ -17,7 +17,7 @@ from pairkit.quickstart import run
 from pairkit.quickstart.run import quickstart
 from pairkit.quickstart.settings import Settings
 from pairkit.sources import arithmetic
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

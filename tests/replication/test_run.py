@@ -19,7 +19,7 @@ from pairkit.replication.claims import table
 from pairkit.replication.design import TUNING_SEEDS, Replication
 from pairkit.replication.measured import Measured
 from pairkit.replication.run import planned, replicate, seeds_of
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.version import __version__
 
 

@@ -64,3 +64,18 @@ def open_set(page: Any, number: int = 0) -> None:
     listed(page)
     page.locator("[role=option]").nth(number).click()
     page.locator(".completion").first.wait_for()
+
+
+def accessible(page: Any, axe: str, what: str) -> None:
+    """Check that axe finds nothing on a page as it is now."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(axe)
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    result = page.evaluate("options => axe.run(document, options)", options)
+    found = [
+        f"{what}: {each['id']}: {each['help']}: {node['target']} {node['failureSummary']}"
+        for each in result["violations"]
+        for node in each["nodes"]
+    ]
+    assert len(result["passes"]) > 10
+    assert not found, "\n".join(found)

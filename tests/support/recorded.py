@@ -13,9 +13,8 @@ from support.tiny import random_sets, write_data
 from support.training import recipe
 
 from pairkit.files import write_json
-from pairkit.training.record.pairs import SCHEMA as PAIR_ROWS
 from pairkit.training.record.pairs import step_file, write_rows
-from pairkit.training.record.samples import SCHEMA as SAMPLE_ROWS
+from pairkit.training.record.schemas import PAIR_ROWS, SAMPLE_ROWS
 from pairkit.training.run import train
 
 ALL: dict[str, Any] = {

@@ -17,7 +17,7 @@ from pairkit.sweep.grid import Point, parse_axes
 from pairkit.sweep.parallel import devices_of
 from pairkit.sweep.results import Run, measured, settings
 from pairkit.sweep.run import sweep
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.version import __version__

@@ -16,7 +16,7 @@ from support.online_commands import all_gone, below, until
 from support.tiny import model_folder, random_sets, write_data
 from support.training import recipe
 
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 SEEDS = ("seed=0", "seed=1")

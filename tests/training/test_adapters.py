@@ -18,7 +18,7 @@ from support.training import recipe, weights
 from pairkit.errors import ModelError, RecipeError
 from pairkit.models.resolve import resolve
 from pairkit.training.cost.dry_run import estimate
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 

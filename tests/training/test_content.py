@@ -18,7 +18,7 @@ from support.tiny import model_folder, random_sets, write_data
 from support.training import recipe
 
 from pairkit.errors import ExistingOutputError, InputError
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

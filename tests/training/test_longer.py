@@ -20,7 +20,7 @@ from pairkit.errors import (
     RecipeError,
 )
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, steps_done
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 from pairkit.training.step.learning_rate import learning_rate

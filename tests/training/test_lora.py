@@ -24,7 +24,7 @@ from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.loop import train_steps
 from pairkit.training.lora import AdaptersOff, Lora, four_bits, with_adapters
 from pairkit.training.output.checkpoint import checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train

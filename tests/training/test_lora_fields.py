@@ -18,7 +18,7 @@ from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
 from pairkit.training.lora import Lora, with_adapters
 from pairkit.training.output.checkpoint import checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 

@@ -20,7 +20,7 @@ from pairkit.errors import InputError
 from pairkit.losses import LOSSES, build
 from pairkit.recipes import validate
 from pairkit.training.output.checkpoint import checkpoint_path
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

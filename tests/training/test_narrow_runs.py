@@ -12,7 +12,7 @@ import torch
 from support.training import recipe, weights
 
 from pairkit.errors import RecipeError
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 
 

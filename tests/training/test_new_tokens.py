@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.errors import RecipeError
 from pairkit.models.new_tokens import NewTokens, fit_tokens
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pairkit.recipes import validate
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.output.trackers import RECORD, continue_trackers
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train

@@ -23,7 +23,8 @@ from support.training import recipe
 
 from pairkit.errors import ExistingOutputError, InputError
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import join_metrics, read_entries, read_metrics
+from pairkit.training.output.entries import read_entries, read_metrics
+from pairkit.training.output.metrics import join_metrics
 from pairkit.training.run import train
 from pairkit.training.step.learning_rate import learning_rate
 from pairkit.training.step.segment import Segment

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from pairkit.errors import Interrupted
 from pairkit.losses import build
 from pairkit.training import loop
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 
 # Without alpha_dpo, whose rewards are those of SimPO: beta times mean log-probs, of the policy alone.

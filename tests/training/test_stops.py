@@ -23,7 +23,7 @@ from pairkit.errors import Interrupted, OutputError
 from pairkit.files import publish
 from pairkit.recipes import validate
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,8 @@ from support.full_disk import files_up_to
 from support.sets_to_view import FIVE, asked, cut, refused, rows_of, spoil, write_dataset
 
 from pairkit.errors import InputError, OutputError, PairkitError, RecipeError
-from pairkit.view.collection import about, opened
+from pairkit.view.collection import Collection, about, opened
+from pairkit.view.facets import Numbers
 from pairkit.view.one_set import one_set
 from pairkit.view.quarantine import quarantined
 
@@ -27,6 +29,14 @@ def folder(tmp_path: Path) -> Path:
     """A dataset of two data files of its own."""
     files = {"train": FIVE.slice(4), "test": FIVE.slice(0, 4)}
     return write_dataset(tmp_path / "mine", files, others={"quarantine": refused("empty")})
+
+
+def numbers_of(collection: Collection) -> dict[str, list[float]]:
+    """The numbers of all sets, those that are not known as -1000."""
+    facets = collection.index.listing.facets
+    numbers = {name: facet.numbers for name, facet in facets.items() if isinstance(facet, Numbers)}
+    numbers |= {"chosen": collection.index.chosen, "key": collection.index.keys}
+    return {name: np.nan_to_num(values, nan=-1000).tolist() for name, values in numbers.items()}
 
 
 def held_out_file(folder: Path) -> Path:
@@ -52,6 +62,17 @@ def test_a_file_with_a_damaged_column_of_the_index_is_named(folder: Path, column
     with opened(folder) as collection:
         assert [problem["file"] for problem in collection.problems] == ["data/test-00000-of-00001.parquet"]
         assert collection.index.listing.size == 1
+
+
+def test_the_numbers_of_files_after_a_damaged_one_are_their_own(folder: Path):
+    with opened(folder) as collection:
+        whole = numbers_of(collection)
+    spoil(folder / "data" / "train-00000-of-00001.parquet", "completions.list.element.rank", row_group=0)
+    with opened(folder) as collection:
+        assert [problem["file"] for problem in collection.problems] == ["data/train-00000-of-00001.parquet"]
+        assert numbers_of(collection) == {name: values[1:] for name, values in whole.items()}
+        assert collection.row_of(FIVE["set_id"][2].as_py()) == 2
+        assert asked(collection)["facets"]["source"]["values"] == [["first", 2], ["second", 2]]
 
 
 def test_a_missing_file_and_one_of_another_kind_are_named(folder: Path):

@@ -177,12 +177,12 @@ def rows(*kinds: tuple[int | None, str]) -> list[dict[str, Any]]:
 
 
 def positions(tmp_path: Path, recorded_rows: list[dict[str, Any]], *ranks: int | None) -> list[int | None]:
-    from pairkit.training.record.pairs import SCHEMA
+    from pairkit.training.record.schemas import PAIR_ROWS
 
     run = write_run(tmp_path / "run")
     for path in (run / "pairs").iterdir():
         path.unlink()
-    pq.write_table(pa.Table.from_pylist(recorded_rows, SCHEMA), run / "pairs" / "step-000001.parquet")
+    pq.write_table(pa.Table.from_pylist(recorded_rows, PAIR_ROWS), run / "pairs" / "step-000001.parquet")
     fields = json.loads((run / "run.json").read_text())
     fields["data"] = "d"
     fields["recipe"]["data"] = "d"

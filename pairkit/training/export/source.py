@@ -8,9 +8,9 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.models.resolve import CHECKPOINT_RECORD
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, damage, steps_done
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.output.layout import METRICS, MODEL, RECORD
 from pairkit.training.output.longer import is_complete, read_run, shorter, shorter_evaluation
-from pairkit.training.output.metrics import read_metrics
 
 # Metrics of held-out sets by which a checkpoint can be the best, and whether it is the one with the lowest.
 BEST = {

@@ -36,8 +36,9 @@ from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
 from pairkit.training.output.layout import RECIPE, RECORD, REFUSED, TAKEN
 from pairkit.training.output.longer import Finished, finished, has_more_to_do, holds_model, read_run
+from pairkit.training.output.resumable import LENGTH_FIELDS, RESUMABLE_FIELDS
 from pairkit.training.output.start import SEGMENT, segment_differences, segment_identity
-from pairkit.training.recipe import LENGTH_FIELDS, RESUMABLE_FIELDS, TrainRecipe
+from pairkit.training.recipe import TrainRecipe
 from pairkit.training.step.segment import Segment
 from pairkit.version import __version__
 

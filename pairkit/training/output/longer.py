@@ -12,7 +12,9 @@ from pairkit.errors import ExistingOutputError
 from pairkit.files import read_record, replacing, undamaged
 from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
+from pairkit.training.output.entries import read_entries
 from pairkit.training.output.layout import (
+    FOLDERS,
     METRICS,
     MODEL,
     RECIPE,
@@ -21,8 +23,6 @@ from pairkit.training.output.layout import (
     REFUSED,
     TAKEN,
 )
-from pairkit.training.output.metrics import read_entries
-from pairkit.training.record.settings import FOLDERS
 
 
 @dataclass(frozen=True)

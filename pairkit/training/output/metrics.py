@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pairkit.files import undamaged, write_text
+from pairkit.files import write_text
 from pairkit.masking import masked
 from pairkit.progress import warn
 from pairkit.training.output.collapse import Numbers, signs
+from pairkit.training.output.entries import read_entries
 from pairkit.training.output.layout import METRICS
 from pairkit.training.output.trackers import Trackers
 from pairkit.training.recipe import TrainRecipe
@@ -92,30 +93,6 @@ class MetricsLog:
             self._trackers.finish()
 
 
-def read_metrics(out: Path, kind: str) -> list[dict[str, Any]]:
-    """Read the entries of one kind of a run, in the order of their steps."""
-    return [entry for entry in read_entries(out / METRICS) if entry["kind"] == kind]
-
-
-def read_entries(
-    path: Path, advice: str = "remove it to continue without what it holds, or use --on-existing delete"
-) -> list[dict[str, Any]]:
-    """Read all entries of a file of metrics; none if it does not exist.
-
-    Raises `InputError` for a damaged file, with the `advice` on what to do about it.
-    """
-    with undamaged(path, advice):
-        lines = _lines(path)
-        # At once, because then the names of the numbers are in memory once, and not once per line.
-        entries: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
-        if len(entries) != len(lines):
-            raise ValueError("a line has several values")
-        for entry in entries:
-            if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
-                raise ValueError("an entry has no step or no kind")
-        return entries
-
-
 def join_metrics(out: Path, runs: Mapping[Path, int]) -> None:
     """Write `metrics.jsonl` under `out` with the entries of several runs one after another.
 
@@ -135,8 +112,3 @@ def join_metrics(out: Path, runs: Mapping[Path, int]) -> None:
         for entry in read_entries(run / METRICS):
             lines.append({**entry, "step": entry["step"] + before, "segment": number})
     write_text(out / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _lines(path: Path) -> list[str]:
-    """Read whole lines, because a run that was killed, or whose disk was full, may have left half of one."""
-    return path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []

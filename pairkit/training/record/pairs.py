@@ -10,23 +10,8 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from pairkit.files import replacing
+from pairkit.training.record.schemas import PAIR_ROWS
 from pairkit.training.step.evaluate import ScoredSets
-
-# Log-probs and divergences are sums over the scored tokens, nats.
-SCHEMA = pa.schema(
-    [
-        ("split", pa.string()),
-        ("set_id", pa.string()),
-        ("column", pa.int32()),  # 0 is the chosen completion
-        ("rank", pa.int32()),  # null: noise, or a set without ranks
-        ("origin", pa.string()),
-        ("length", pa.int32()),  # tokens
-        ("logp", pa.float32()),
-        ("ref_logp", pa.float32()),  # null without a reference
-        ("token_kl", pa.float32()),  # KL(reference || policy); null where no reference runs
-        ("drawn", pa.int64()),  # times drawn as a negative so far; null: not a training set, or not known
-    ]
-)
 
 
 def pair_rows(split: str, sets: ScoredSets, counts_of: Callable[[int], list[int]] | None) -> pa.Table:
@@ -62,7 +47,7 @@ def pair_rows(split: str, sets: ScoredSets, counts_of: Callable[[int], list[int]
         "token_kl": flat(policy.token_kl),
         "drawn": counts,
     }
-    return pa.table(values, SCHEMA)
+    return pa.table(values, PAIR_ROWS)
 
 
 def step_file(folder: Path, step: int) -> Path:

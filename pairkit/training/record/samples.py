@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import nn
 
-from pairkit import schema
 from pairkit.dataset.mixed import MixedData
 from pairkit.dataset.reader import BuiltData
 from pairkit.engines.asking import complete
@@ -28,26 +27,12 @@ from pairkit.rankers.verifier import VerifierRecipe, check_recipe, verify
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.generated.curve import modes_kept
 from pairkit.training.logprobs.selection import Scored, SetSelection
+from pairkit.training.record.schemas import SAMPLE_ROWS
 from pairkit.training.record.settings import PREFIX, SampleSettings
 from pairkit.training.record.texts import distinct_share, foreign_share, repeated_share, scripts_of
 from pairkit.training.step.batch import StepModel
 from pairkit.training.tokens.token_set import Column, TokenSet
 
-SCHEMA = pa.schema(
-    [
-        ("set_id", pa.string()),
-        ("sample", pa.int32()),  # its number among those of the prompt
-        ("prompt", schema.PROMPT),
-        ("text", pa.string()),
-        ("entropy", pa.float32()),  # mean over its tokens of the policy's entropy at temperature 1, nats
-        ("length", pa.int32()),  # tokens, the end included
-        ("finish_reason", pa.string()),
-        ("repeated", pa.float64()),  # share of runs of four words that it has had before
-        ("distinct", pa.float64()),  # different words over words
-        ("foreign", pa.float64()),  # share of characters that are letters of scripts that no prompt has
-        ("score", pa.float64()),  # of the check; null without one
-    ]
-)
 SHARES = ("repeated", "distinct", "foreign")
 
 
@@ -95,7 +80,7 @@ class Samples:
     def take(
         self, step_model: StepModel, step: int, reference: nn.Module | None = None
     ) -> tuple[pa.Table, dict[str, float]]:
-        """Return a row of `SCHEMA` for each sample, and their means; collective.
+        """Return a row of `SAMPLE_ROWS` for each sample, and their means; collective.
 
         The means are `own_entropy`, with a reference `own_kl`, `length`, `truncated`, those of `SHARES`,
         `score` with a check, and `n` samples; `missing` counts prompts that the model has no room for.
@@ -108,7 +93,9 @@ class Samples:
         work = self._work(written)
         scores = replace(step_model, live=reference).scoring(frozenset({"entropy"}))(work)
         entropies = _entropies(work, scores)
-        table = pa.table({name: list(values) for name, values in self._columns(written, entropies)}, SCHEMA)
+        table = pa.table(
+            {name: list(values) for name, values in self._columns(written, entropies)}, SAMPLE_ROWS
+        )
         means = self._means(table, len(problems))
         if scores.reference is not None:
             means["own_kl"] = _sequence_kl(scores.policy, scores.reference)

@@ -11,7 +11,6 @@ from pairkit.recipes import Strict
 from pairkit.training.step.saving import Interval, interval_of
 
 PREFIX = "record.samples"
-FOLDERS = PAIRS, SAMPLES = ("pairs", "samples")  # of a run, with a file per step
 
 
 class SampleSettings(Strict):

@@ -49,7 +49,7 @@ class Verdicts:
         done = self.reading.done
         facets: dict[str, Facet] = {}
         for name, label in LABELS.items():
-            empty = pl.DataFrame(schema={"row": pl.Int64, "code": pl.Int64})
+            empty = pl.DataFrame(schema={"row": pl.Int64, "code": pl.Int32})
             pairs = pl.concat([empty, *self._pairs[name]]).unique().sort("row", "code")
             texts = list(self._codes[name].numbers)
             codes, rows = (pairs[column].to_numpy() for column in ("code", "row"))

@@ -17,7 +17,7 @@ from support.training import recipe as policy_recipe
 from typer.testing import CliRunner
 
 from pairkit.cli import app
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 
 Command = Callable[..., str]

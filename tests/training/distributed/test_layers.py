@@ -15,7 +15,7 @@ from pairkit.errors import ModelError
 from pairkit.recipes import validate
 from pairkit.training.distributed.sharding import layers
 from pairkit.training.lora import Lora, with_adapters
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

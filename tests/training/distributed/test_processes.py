@@ -16,7 +16,7 @@ from pairkit.files import write_json
 from pairkit.losses import build
 from pairkit.recipes import validate
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 

@@ -14,7 +14,7 @@ from support.tiny import model_folder, random_sets, short_run, write_data
 
 from pairkit.recipes import validate
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

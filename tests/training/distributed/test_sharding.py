@@ -16,7 +16,7 @@ from pairkit.recipes import validate
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.distributed.sharding import launched_sharded
 from pairkit.training.logprobs.selection import SetSelection, micro_batches
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.recipe import TrainRecipe
 

@@ -18,7 +18,7 @@ from pairkit.models.load import load_for_generation
 from pairkit.models.resolve import resolve
 from pairkit.models.save import save_files
 from pairkit.training.output.checkpoint import checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 
 # Of peft, where it loads.

@@ -19,7 +19,7 @@ from pairkit.errors import ExistingOutputError, InputError, ModelError, OutputEr
 from pairkit.models.resolve import resolve
 from pairkit.ownership import owned_name
 from pairkit.training.export.model import ExportedModel, export_model
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 from pairkit.version import __version__
 

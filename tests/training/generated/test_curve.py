@@ -29,7 +29,7 @@ from pairkit.schema import UNIDENTIFIED, identify, with_all_columns
 from pairkit.training.distributed.processes import Processes
 from pairkit.training.generated.curve import Benchmark, _interval, check_curve, curve_of
 from pairkit.training.generated.settings import Generated
-from pairkit.training.output.metrics import read_entries, read_metrics
+from pairkit.training.output.entries import read_entries, read_metrics
 from pairkit.training.run import train
 
 CHECK = "support.verifiers:vowels"

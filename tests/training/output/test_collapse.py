@@ -13,7 +13,8 @@ from support.tiny import random_sets, write_data
 
 from pairkit.recipes import validate
 from pairkit.training.output.collapse import FALL, signs
-from pairkit.training.output.metrics import MetricsLog, read_metrics
+from pairkit.training.output.entries import read_metrics
+from pairkit.training.output.metrics import MetricsLog
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pairkit.errors import RecipeError
 from pairkit.recipes import validate
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.output.trackers import RECORD
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train

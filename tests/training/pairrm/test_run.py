@@ -25,7 +25,7 @@ from pairkit.errors import ExistingOutputError, Interrupted, RecipeError
 from pairkit.rankers.pairrm.checkpoint import load_pairrm_checkpoint
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.export.model import export_model
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 from pairkit.training.step import batch
 

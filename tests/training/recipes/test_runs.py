@@ -14,7 +14,7 @@ from support.grids import some
 from support.tiny import candidate_sets, completion, model_folder, random_sets, write_data
 
 from pairkit import recipes
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

@@ -16,7 +16,7 @@ from support.segments import segments_of
 from support.training import recipe
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.record.drawn import Drawn
 from pairkit.training.record.recording import report_sets

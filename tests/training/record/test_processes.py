@@ -12,7 +12,7 @@ from support.tiny import model_folder, random_sets, write_data
 
 from pairkit.files import write_json
 from pairkit.recipes import validate
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 

@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM
 
 from pairkit.errors import InputError, RecipeError
 from pairkit.training.distributed.processes import Processes
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
-from pairkit.training.record.samples import SCHEMA, check_samples, prompts_of
+from pairkit.training.record.samples import check_samples, prompts_of
+from pairkit.training.record.schemas import SAMPLE_ROWS
 from pairkit.training.record.settings import SampleSettings
 from pairkit.training.run import train
 
@@ -62,7 +63,7 @@ def test_a_file_has_every_sample_of_the_first_prompts(run: Path, dice: Path) -> 
         f"step-{step:06d}.parquet" for step in (0, 2, 4)
     ]
     table = samples_of(run, 0)
-    assert table.schema.equals(SCHEMA)
+    assert table.schema.equals(SAMPLE_ROWS)
     rows = table.to_pylist()
     assert [(row["set_id"], row["sample"]) for row in rows] == [(key, n) for key in first for n in range(3)]
     stored = pq.read_table(run.parent / "sets" / "data" / "test-00000-of-00001.parquet").to_pylist()

@@ -20,7 +20,7 @@ from pairkit.errors import RecipeError
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
 from pairkit.training.export.model import export_model
 from pairkit.training.output.checkpoint import checkpoints
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.reward import forward
 from pairkit.training.run import train
 

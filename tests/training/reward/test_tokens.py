@@ -17,7 +17,7 @@ from support.training import recipe
 from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from pairkit.models.chat.render import DEFAULT_TEMPLATE
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 from pairkit.training.tokens.token_set import TokenSet

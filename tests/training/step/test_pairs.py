@@ -17,7 +17,7 @@ from support.training import recipe, split_of, token_sets, weights
 from pairkit.errors import RecipeError
 from pairkit.losses import build
 from pairkit.training.cost.report import report
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 from pairkit.training.step.examples import Split

@@ -30,7 +30,7 @@ from pairkit.training.cost.dry_run import estimate
 from pairkit.training.distributed.processes import ALONE
 from pairkit.training.logprobs.probe import pad
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.plan import plan
 from pairkit.training.run import train
 from pairkit.training.step.averages import Averages

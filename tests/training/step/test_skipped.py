@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from pairkit.errors import TrainingError
 from pairkit.recipes import validate
 from pairkit.training.output import checkpoint
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 from pairkit.training.step.batch import StepModel

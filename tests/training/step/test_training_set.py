@@ -15,7 +15,7 @@ from support.training import recipe, split_of, step_model, token_sets, weights
 from pairkit.losses import Loss, build
 from pairkit.training.logprobs.forward import score
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.output.metrics import read_metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.run import train
 from pairkit.training.step.order import StepOrder
 from pairkit.training.step.training_set import next_pass, observe_training_set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,15 @@ def running(plain: Path) -> Iterator[Running]:
     """The plain dataset, to be looked at."""
     with viewing(plain) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The text of axe-core, which runs in the page as the browser's tools do: beside its policy."""
+    path = os.environ.get("PAIRKIT_AXE")
+    if not path:
+        pytest.skip("PAIRKIT_AXE does not name axe.min.js (.ci/chromium)")
+    return Path(path).read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.chromium import Open, facet, listed, open_set
+from support.chromium import Open, accessible, facet, listed, open_set
 
 from pairkit.view.server import Running
 from pairkit.view.viewing import viewing
@@ -17,32 +15,9 @@ pytestmark = pytest.mark.chromium
 
 
 @pytest.fixture(scope="module")
-def axe() -> str:
-    """The text of axe-core, which runs in the page as the browser's tools do: beside its policy."""
-    path = os.environ.get("PAIRKIT_AXE")
-    if not path:
-        pytest.skip("PAIRKIT_AXE does not name axe.min.js (.ci/chromium)")
-    return Path(path).read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
 def annotated(plain: Path) -> Iterator[Running]:
     with viewing(plain, annotate="axe") as running:
         yield running
-
-
-def check(page: Any, axe: str, what: str) -> None:
-    if not page.evaluate("() => 'axe' in window"):
-        page.evaluate(axe)
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    result = page.evaluate("options => axe.run(document, options)", options)
-    found = [
-        f"{what}: {each['id']}: {each['help']}: {node['target']} {node['failureSummary']}"
-        for each in result["violations"]
-        for node in each["nodes"]
-    ]
-    assert len(result["passes"]) > 10
-    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -50,10 +25,10 @@ def check(page: Any, axe: str, what: str) -> None:
 def test_axe_finds_nothing(width: int, scheme: str, annotated: Running, axe: str, open_page: Open) -> None:
     page = open_page(annotated.address, viewport={"width": width, "height": 900}, color_scheme=scheme)
     listed(page)
-    check(page, axe, "list")
+    accessible(page, axe, "list")
     if width == 400:
         page.get_by_role("button", name="Filters").click()
-        check(page, axe, "filters")
+        accessible(page, axe, "filters")
         page.keyboard.press("Escape")
     page.get_by_label("Search prompts").fill("q000")
     page.wait_for_function("() => document.querySelectorAll('[role=option]').length === 1")
@@ -62,16 +37,16 @@ def test_axe_finds_nothing(width: int, scheme: str, annotated: Running, axe: str
     page.get_by_text("Ordered", exact=True).wait_for()
     page.keyboard.press("d")
     page.locator(".diff").first.wait_for()
-    check(page, axe, "set")
+    accessible(page, axe, "set")
     page.keyboard.press("f")
-    check(page, axe, "flag")
+    accessible(page, axe, "flag")
     page.keyboard.press("Escape")
     page.keyboard.press("x")
     page.get_by_text("Not labelled yet").wait_for()
     for button, name in (("Keyboard and help", "Keyboard"), ("ordered", "Agreement")):
         page.get_by_role("button", name=button).click()
         page.get_by_role("dialog", name=name).wait_for()
-        check(page, axe, name)
+        accessible(page, axe, name)
         page.keyboard.press("Escape")
 
 
@@ -81,15 +56,15 @@ def test_axe_finds_nothing_where_something_is_wrong(
 ) -> None:
     page = open_page(f"http://127.0.0.1:{running.port}/", color_scheme=scheme, expected=("401", "404"))
     page.get_by_role("dialog", name="Token").wait_for()
-    check(page, axe, "token")
+    accessible(page, axe, "token")
     page.goto(f"{running.address}&list=quarantine&row=1")
     page.reload()
     page.get_by_role("heading", name="In quarantine").wait_for()
-    check(page, axe, "quarantine")
+    accessible(page, axe, "quarantine")
     page.goto(f"http://127.0.0.1:{running.port}/#set=0")
     page.reload()
     page.locator(".problem").wait_for()
-    check(page, axe, "problem")
+    accessible(page, axe, "problem")
 
 
 def test_nothing_moves_for_those_who_want_that(running: Running, open_page: Open) -> None:
