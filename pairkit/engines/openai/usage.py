@@ -69,9 +69,7 @@ def _without_repeats(text: str) -> int:
     same = codes[1:] == codes[:-1]
     marks = same & (kinds[1:] == _MARK)
     others, counts = np.unique(codes[1:][same & (codes[1:] > _LAST_SPACE)], return_counts=True)
-    repeats = sum(
-        count for code, count in zip(others.tolist(), counts.tolist(), strict=True) if _is_mark(code)
-    )
+    repeats = sum(int(count) for code, count in zip(others, counts, strict=True) if _is_mark(int(code)))
     return len(text) - int(np.count_nonzero(spaces | marks)) - repeats
 
 
