@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from pairkit.engines.openai.messages import Received
 _MOST = 10_000_000
 # No text has more characters per token on average, but for those that repeat a mark or a space.
 _LONGEST_TOKEN = 32
+_RUN = re.compile(r"\s\s+|(\W)\1+")
+_SHORT = 500  # characters; arrays take longer for fewer
 # The last white space of Unicode: beyond it, characters are no entries of `_kinds`.
 _LAST_SPACE = 0x3000
 _WORD, _MARK, _SPACE = range(3)
@@ -53,15 +56,18 @@ def _possible(count: Any, fewest: int) -> int | None:
 
 def _fewest(texts: Sequence[Any]) -> int:
     """Return the fewest tokens that these texts can be."""
-    characters = sum(_without_repeats(text) for text in texts if isinstance(text, str))
+    characters = sum(
+        _without_repeats(text) if len(text) > _SHORT else len(_RUN.sub(" ", text))
+        for text in texts
+        if isinstance(text, str)
+    )
     return -(-characters // _LONGEST_TOKEN)
 
 
 def _without_repeats(text: str) -> int:
     """Count the characters of a text, a run of white space as one, and one of the same mark too.
 
-    With arrays, because this is done for every prompt and answer, for which a regular expression takes longer
-    than to parse the answer.
+    As `_RUN` finds them, with arrays: it takes longer to look through a long prompt than to parse the answer.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     kinds = _kinds()[np.minimum(codes, _LAST_SPACE + 1)]
@@ -69,9 +75,7 @@ def _without_repeats(text: str) -> int:
     same = codes[1:] == codes[:-1]
     marks = same & (kinds[1:] == _MARK)
     others, counts = np.unique(codes[1:][same & (codes[1:] > _LAST_SPACE)], return_counts=True)
-    repeats = sum(
-        count for code, count in zip(others.tolist(), counts.tolist(), strict=True) if _is_mark(code)
-    )
+    repeats = sum(int(count) for code, count in zip(others, counts, strict=True) if _is_mark(int(code)))
     return len(text) - int(np.count_nonzero(spaces | marks)) - repeats
 
 
