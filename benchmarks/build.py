@@ -2,6 +2,7 @@
 
     python benchmarks/build.py                     64,000 prompts x 4 completions, three runs of each
     python benchmarks/build.py --rows 640000       memory must not grow with the rows
+    python benchmarks/build.py --short             200,000 prompts x 4 completions of a sentence, JSON lines
 
 pyarrow is measured twice: with the whole table in memory, and row group by row group, which is faster and
 needs little memory (the whole table of more than 100,000 rows is not tried: it needs some 14 GB a million).
@@ -21,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import short_sets
 import ultrafeedback_shaped
 from machine import machine
 
@@ -38,6 +40,7 @@ with pq.ParquetWriter(sys.argv[2], file.schema_arrow, compression="zstd") as wri
         writer.write_table(file.read_row_group(group))
 """
 WHOLE_UP_TO = 100_000  # rows
+SHORT_GOALS = "Goals at 200,000 rows: at most 30 s and 334 MiB."
 GOALS = "Goals: at most 1.25 times pyarrow's row group by row group at 64,000 rows; less than 1.5 GB."
 
 
@@ -45,11 +48,17 @@ def main() -> None:
     arguments = _arguments()
     runs: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        source, out = Path(folder) / "ultrafeedback.parquet", Path(folder) / "out"
-        ultrafeedback_shaped.write(source, arguments.rows)
+        source, out = (
+            Path(folder) / ("short.jsonl" if arguments.short else "shaped.parquet"),
+            Path(folder) / "out",
+        )
+        (short_sets if arguments.short else ultrafeedback_shaped).write(source, arguments.rows)
         size = source.stat().st_size
         for _ in range(arguments.repeats):
-            for name, command in _commands(source, out, arguments.rows).items():
+            commands = (
+                _short_command(source, out) if arguments.short else _commands(source, out, arguments.rows)
+            )
+            for name, command in commands.items():
                 runs.setdefault(name, []).append(_measure(command))
                 _remove(out)
     medians = {name: _medians(several) for name, several in runs.items()}
@@ -63,11 +72,11 @@ def main() -> None:
     for name, one in medians.items():
         print(
             f"{name:24} {one['seconds']:7.1f} s wall {one['cpu_seconds']:7.1f} s CPU "
-            f"{one['peak_bytes'] / 1e9:6.2f} GB peak"
+            f"{one['peak_bytes'] / 1e9:6.2f} GB peak ({one['peak_bytes'] / 2**20:.0f} MiB)"
         )
     for name, ratio in ratios.items():
         print(f"pairkit build / {name}: {ratio:.2f}")
-    print(GOALS)
+    print(SHORT_GOALS if arguments.short else GOALS)
     if arguments.json:
         report = {"machine": machine(), "rows": arguments.rows, "input_bytes": size, "medians": medians}
         arguments.json.write_text(json.dumps(report | {"ratios": ratios, "runs": runs}, indent=2) + "\n")
@@ -75,7 +84,8 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rows", type=int, default=64_000, help="prompts, four completions each")
+    parser.add_argument("--rows", type=int, help="prompts, four completions each; default: 64,000 or 200,000")
+    parser.add_argument("--short", action="store_true", help="prompts and completions of one sentence")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to put the files; default: the system's")
     parser.add_argument("--json", type=Path, help="write the figures here too")
@@ -83,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.small:
         arguments.rows = 2000
+    arguments.rows = arguments.rows or (200_000 if arguments.short else 64_000)
     return arguments
 
 
@@ -95,6 +106,11 @@ def _commands(source: Path, out: Path, rows: int) -> dict[str, list[str]]:
         "pyarrow, by row group": [python, "-c", BY_ROW_GROUP, *files],
         "pairkit build": [python, *build],
     }
+
+
+def _short_command(source: Path, out: Path) -> dict[str, list[str]]:
+    build = ["-m", "pairkit", "build", "--source", "files", "--path", str(source), "--out", str(out)]
+    return {"pairkit build": [sys.executable, *build]}
 
 
 def _measure(command: list[str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -225,6 +226,8 @@ def build(
       pairkit build --recipe gsm8k-verified generate.engine=vllm generate.model=Qwen/Qwen3-8B --part 3/64
       pairkit build sources='[{source: ultrafeedback, weight: 2}, {source: nectar, weight: 1}]' --executor ray
     """
+    # Before Arrow is loaded: its own allocator keeps some 50 MiB that are free, and is no faster here.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from pairkit.arrow import without_pandas
     from pairkit.pipeline import build as pipeline
     from pairkit.pipeline import describe

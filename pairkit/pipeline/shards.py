@@ -28,7 +28,7 @@ from pairkit.dataset.histograms import Histograms
 from pairkit.files import read_json, write_text
 from pairkit.pipeline import pair_files
 from pairkit.pipeline.unit import FinishedUnit
-from pairkit.schema import DROPPED, QUARANTINE, SETS, VERDICTS
+from pairkit.schema import DROPPED, QUARANTINE, SETS, VERDICTS, Occurrences
 
 PUBLISHED = {
     "data/train": SETS,
@@ -259,14 +259,14 @@ def together(contents: Iterable[Contents]) -> Contents:
     return total
 
 
-def occurrences(shards: Iterable[Path]) -> dict[str, int]:
+def occurrences(shards: Iterable[Path]) -> Occurrences:
     """Count how often each prompt occurred in the source up to the end of these shards."""
-    counts: Counter[str] = Counter()
+    counts = Occurrences()
     for shard in shards:
         # No file: the source refused every row of this shard before it had a prompt.
         if file_of(shard, "prompts").is_file():
-            counts.update(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
-    return dict(counts)
+            counts.add(pq.read_table(file_of(shard, "prompts"))["prompt_id"].to_pylist())
+    return counts
 
 
 def first_quarantined(folders: Iterable[Path]) -> str | None:

@@ -28,7 +28,7 @@ from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.unit import FinishedUnit, Unit
 from pairkit.rankers.panel.stage import add_panel
 from pairkit.rankers.table import RANKERS
-from pairkit.schema import UNIDENTIFIED, StageResult, identify
+from pairkit.schema import UNIDENTIFIED, Occurrences, StageResult, identify
 
 
 class Stage(NamedTuple):
@@ -52,7 +52,7 @@ def stages(recipe: BuildRecipe) -> list[Stage]:
     ]
 
 
-def identified(batches: Iterable[StageResult], occurrences: dict[str, int]) -> Iterator[Unit]:
+def identified(batches: Iterable[StageResult], occurrences: dict[str, int] | Occurrences) -> Iterator[Unit]:
     """Yield the source's batches with ids; `occurrences` counts how often each prompt came so far."""
     for batch in batches:
         # Through `then`, which puts the name of the stage before that of each count.

@@ -24,10 +24,18 @@ from pairkit.readers.blocks import (
     refuse_duplicates,
 )
 from pairkit.readers.csv_dialect import Dialect, dialect_of
-from pairkit.readers.csv_rows import CSV_BLOCK, ReadAhead, Watched, hide_undecodable_rows, loose_rows
+from pairkit.readers.csv_rows import (
+    CSV_BLOCK,
+    ReadAhead,
+    Watched,
+    header_row,
+    hide_undecodable_rows,
+    loose_rows,
+)
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
+MISFITS = 100_000  # rows with too few or too many cells that a file may have, whatever its other rows are
 
 
 def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Block, None, None]:
@@ -39,8 +47,14 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
     hide_undecodable_rows()
     bad: list[BadLine] = []
     dialect = dialect_of(path, compression)
+    misfits = 0  # bad rows at the time when they were too many
 
     def skip(row: pacsv.InvalidRow) -> str:
+        nonlocal misfits
+        # A call takes ten times as long as reading a row, and some kB of gzip hold millions of such rows.
+        if len(bad) >= MISFITS and 2 * len(bad) > row.number:
+            misfits = len(bad)
+            return "error"
         problem = f"has {row.actual_columns} cells, the header has {row.expected_columns}"
         # pyarrow counts the header, and a line before it, as rows.
         bad.append(
@@ -56,7 +70,7 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
             delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
         )
         try:
-            header = _header(path, compression, read, dialect)
+            header = _header(path, compression, dialect)
             names = _names(header)
             refuse_duplicates(names, path)
             convert = pacsv.ConvertOptions(
@@ -73,6 +87,12 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
                 blocks = _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
                 yield from _without_loose_rows(blocks, watched, path, compression, dialect)
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter for the names of columns
+            if misfits:
+                raise InputError(
+                    f"{path}: more than half of its rows have another number of cells than its header "
+                    f"({len(header)}), {misfits:,} so far; correct the header, or write the rows with one "
+                    "delimiter and quotes"
+                ) from error
             raise InputError(
                 f"{path}: not CSV in UTF-8 with a header ({shortened(str(error))}); {_advice(path, error)}"
             ) from error
@@ -86,13 +106,13 @@ def _advice(path: Path, error: ValueError) -> str:
     return convert(path) if decoded else "correct the file, or leave it out"
 
 
-def _header(path: Path, compression: str | None, read: pacsv.ReadOptions, dialect: Dialect) -> list[str]:
-    with open_text(path, compression) as file, ReadAhead(file) as stream:
-        # Bad rows are skipped here without a record, because reading the file records them.
-        parse = pacsv.ParseOptions(
-            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
-        )
-        return list(pacsv.open_csv(stream, read, parse).schema.names)
+def _header(path: Path, compression: str | None, dialect: Dialect) -> list[str]:
+    # The row alone, because of a whole block pyarrow would show each bad row to Python.
+    with open_text(path, compression) as file:
+        row = header_row(file, dialect.delimiter, dialect.skipped)
+    read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
+    parse = pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
+    return list(pacsv.open_csv(pa.BufferReader(row), read, parse).schema.names)
 
 
 def _names(header: list[str]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-CSV_BLOCK = 64 << 20  # bytes; a CSV row has to fit in one
-_NAMES = ("_header.<locals>", "csv_blocks.<locals>")
+CSV_BLOCK = 16 << 20  # bytes; a CSV row has to fit in one, and the rows of one are in memory together
+_NAME = "csv_blocks.<locals>"
 
 
 def hide_undecodable_rows() -> None:
@@ -28,7 +28,7 @@ def hide_undecodable_rows() -> None:
 
     def hook(unraisable: Any) -> None:
         handler = getattr(unraisable.object, "__qualname__", "")
-        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and handler.startswith(_NAMES)):
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and handler.startswith(_NAME)):
             earlier(unraisable)
 
     hook.hides_undecodable_rows = True  # type: ignore[attr-defined]  # so that it is put there once
@@ -89,9 +89,13 @@ class Watched:
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes of the stream."""
         chunk = bytes(self._stream.read(size))
-        if not self.suspicious:
-            self.suspicious = self._may_be_loose(self._tail + chunk)
-            self._tail = (self._tail + chunk[-TAIL:])[-TAIL:]
+        # In parts, because what numpy makes of a part is many times its size.
+        for start in range(0, len(chunk), PART):
+            if self.suspicious:
+                break
+            part = chunk[start : start + PART]
+            self.suspicious = self._may_be_loose(self._tail + part)
+            self._tail = (self._tail + part[-TAIL:])[-TAIL:]
         return chunk
 
     def _may_be_loose(self, data: bytes) -> bool:
@@ -110,6 +114,42 @@ class Watched:
 
 
 TAIL = 64  # bytes: more quotes in a row are suspicious
+PART = 1 << 20  # bytes
+
+
+def header_row(stream: Any, delimiter: str, skipped: int) -> bytes:
+    """Return the bytes of a file up to the end of its first row that is not blank; at most `CSV_BLOCK`."""
+    csv.field_size_limit(max(csv.field_size_limit(), CSV_BLOCK))
+    content, more = b"", b"first"
+    while more and len(content) < CSV_BLOCK:
+        more = bytes(stream.read(len(content) or SAMPLE))
+        content += more
+        row = _first_row(content, delimiter, skipped)
+        # A row that ends where the content does may continue.
+        if row < len(content):
+            return content[:row]
+    return content
+
+
+def _first_row(content: bytes, delimiter: str, skipped: int) -> int:
+    """Return where the first row ends that is not blank."""
+    end = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal end
+        # One character per byte, because the bytes are what pyarrow has to see.
+        for number, line in enumerate(io.StringIO(content.decode("latin-1"), newline="")):
+            end += len(line)
+            if number >= skipped:
+                yield line
+
+    # A name beyond the limit is an error, of a file that pyarrow refuses in its turn.
+    with suppress(csv.Error):
+        next(filter(None, csv.reader(lines(), delimiter=delimiter)), None)
+    return end
+
+
+SAMPLE = 1 << 16  # bytes of a file in which most headers are
 
 
 def loose_rows(stream: BinaryIO, delimiter: str, skipped: int) -> Generator[tuple[int, str], None, None]:

@@ -25,6 +25,7 @@ from pairkit.version import __version__
 # Of log-probs, or of what a policy writes.
 OF_POLICIES = (1, 2, 3, 7, 8, 10, 11, 14, 16, 19, 25, 26, 27)
 CSV = "figure-*.csv"
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what begins one, in Excel and others
 MADE = ".figures.json"  # in the folder of tables: which of them are of a report
 NAME = "report"  # key of the JSON file, by which it is known
 
@@ -133,10 +134,16 @@ def _write_csv(folder: Path, figures: Sequence[Figure]) -> None:
     for name, rows in tables.items():
         buffer = io.StringIO()
         headers = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(buffer, headers, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_finite(row) for row in rows)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(map(_cell, headers))
+        for row in map(_finite, rows):
+            writer.writerow([_cell(row.get(key, "")) for key in headers])
         write_text(folder / name, buffer.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as spreadsheets show it: a text that they would compute has an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 
 def _made(folder: Path) -> set[str]:

@@ -41,6 +41,9 @@ from pairkit.schema.identity import (
     prompt_ids,
     short_hash,
 )
+from pairkit.schema.occurrences import (
+    Occurrences,
+)
 from pairkit.schema.stages import (
     StageResult,
     plain_row,
@@ -68,6 +71,7 @@ __all__ = [
     "SINCE_2",
     "UNIDENTIFIED",
     "VERDICTS",
+    "Occurrences",
     "StageResult",
     "canonical_json",
     "check_sets",

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pairkit.schema.columns import to_sets, with_all_columns
+from pairkit.schema.occurrences import Occurrences
 
 # Made once: `json.dumps` makes one for every call that is not in its default form.
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -59,7 +60,7 @@ def plain_messages(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in message.items() if value is not None} for message in prompt]
 
 
-def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
+def identify(table: pa.Table, seen: dict[str, int] | Occurrences) -> pa.Table:
     """Give the rows of an `UNIDENTIFIED` table their `prompt_id` and `set_id`.
 
     `seen` counts how often each prompt of the source occurred before this table, and is updated: the
@@ -70,13 +71,21 @@ def identify(table: pa.Table, seen: dict[str, int]) -> pa.Table:
     prompts = zip(table["prompt"].to_pylist(), table["tools"].to_pylist(), strict=True)
     sources = table["source"].to_pylist()
     written = {source: canonical_json(source) for source in set(sources)}  # a few names, of all rows
-    by_prompt, by_set = [], []
-    for source, prompt in zip(sources, (_prompt_text(*each) for each in prompts), strict=True):
-        prompt_id = _short_hash(prompt)
-        occurrence = seen.get(prompt_id, 0)
-        seen[prompt_id] = occurrence + 1
-        by_prompt.append(prompt_id)
-        # Equals canonical_json([source, prompt, occurrence]) but does not serialize a long prompt twice.
-        by_set.append(_short_hash(f"[{written[source]},{prompt},{occurrence}]"))
+    texts = [_prompt_text(*each) for each in prompts]
+    by_prompt = list(map(_short_hash, texts))
+    occurrences = seen.add(by_prompt) if isinstance(seen, Occurrences) else _counted(by_prompt, seen)
+    # Equals canonical_json([source, prompt, occurrence]) but does not serialize a long prompt twice.
+    by_set = [
+        _short_hash(f"[{written[source]},{text},{occurrence}]")
+        for source, text, occurrence in zip(sources, texts, occurrences, strict=True)
+    ]
     table = table.append_column("prompt_id", pa.array(by_prompt, pa.string()))
     return to_sets(table.append_column("set_id", pa.array(by_set, pa.string())))
+
+
+def _counted(prompt_ids: Sequence[str], seen: dict[str, int]) -> list[int]:
+    numbers = []
+    for prompt_id in prompt_ids:
+        numbers.append(seen.get(prompt_id, 0))
+        seen[prompt_id] = numbers[-1] + 1
+    return numbers

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +27,11 @@ from pairkit.replication.claims.table import REPLICATIONS
 from pairkit.replication.results import result
 from pairkit.replication.tasks.base import FULL
 from pairkit.reports.canvas import INK
+from pairkit.reports.html import Html
 from pairkit.run_report.find import Setting
 from pairkit.run_report.page import colors_of, is_drawn
-from pairkit.run_report.report import MADE, OF_POLICIES, report
+from pairkit.run_report.report import MADE, OF_POLICIES, _write_csv, report
+from pairkit.run_report.series import Figure
 
 pytestmark = pytest.mark.usefixtures("plain_plots")
 NUMBERS = sorted({20, 21, 22, 23, *OF_POLICIES})  # 24 is of evaluations, 28 of online trainings
@@ -285,3 +288,17 @@ def test_numbers_with_a_deviation_are_in_a_table_and_not_in_tiles(tmp_path: Path
     for given, in_tiles in ((runs[:1], True), (runs, False)):
         report(given, tmp_path / "page.html")
         assert ('class="tile"' in (tmp_path / "page.html").read_text()) == in_tiles
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|'/C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", '=HYPERLINK("http://x","y")', "plain"]
+)
+def test_no_cell_is_a_formula(text: str, tmp_path: Path) -> None:
+    """Names of models and tasks are those of others, and spreadsheets compute what looks like one."""
+    rows: list[dict[str, Any]] = [{text: text, "value": -1.5}]
+    figure = Figure(1, "t", "", {"names": rows}, Html(""))
+    _write_csv(tmp_path, [figure])
+    with (tmp_path / "figure-01-names.csv").open(newline="") as file:
+        header, cells = csv.reader(file)
+    shown = text if text == "plain" else f"'{text}"
+    assert (header, cells) == ([shown, "value"], [shown, "-1.5"])

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pairkit.dataset import reader
 from pairkit.errors import InputError, RecipeError
 from pairkit.rankers.annotations import rank
-from pairkit.schema import MANIFEST, QUARANTINE, SETS, identify
+from pairkit.schema import MANIFEST, QUARANTINE, SETS, Occurrences, identify
 from pairkit.sets import assemble, batches, completions, numbers
 from pairkit.sources import SourceRecipe, open_source
 from pairkit.sources.reading.locate import is_path, refuse_own_files, refuse_own_output
@@ -154,7 +154,7 @@ def _from_source(place: Place, out: Path, about: dict[str, Any]) -> Iterator[tup
         "layout": sorted({reading.layout for reading in dataset.readings.values() if reading.layout}),
         "rows": 0,
     }
-    occurrences: dict[str, int] = {}
+    occurrences = Occurrences()
     for batch in dataset.batches():
         about["rows"] += batch.counts["rows"]
         yield identify(batch.sets, occurrences), batch.quarantine

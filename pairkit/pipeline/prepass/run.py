@@ -36,7 +36,7 @@ from pairkit.pipeline.prepass.semantic import semantic_duplicates
 from pairkit.pipeline.prepass.settings import DedupRecipe, Prepass
 from pairkit.pipeline.threads import ahead
 from pairkit.progress import progress
-from pairkit.schema import StageResult, identify
+from pairkit.schema import Occurrences, StageResult, identify
 from pairkit.sources import Opened
 from pairkit.texts import prompt_texts
 
@@ -166,7 +166,7 @@ def _contaminate(columns: Columns, verdicts: _Verdicts, contamination: Contamina
 
 def identified(opened: Opened, unit_rows: int, what: str) -> Iterator[pa.Table]:
     """Yield the sets of the source with their ids, as the build will give them."""
-    occurrences: dict[str, int] = {}
+    occurrences = Occurrences()
     with (
         progress(f"{what}: reading {opened.source.name}", opened.total_rows, unit="rows") as advance,
         closing(ahead(opened.batches(rows=unit_rows), 2)) as ahead_of_us,

@@ -29,6 +29,7 @@ DICTIONARY_BYTES = 64 << 20  # writers end a dictionary at about 1 MiB
 HEADER = 1 << 12  # bytes to read first; statistics of long texts make a header longer
 LONGEST_HEADER = 16 << 20
 SMALL = UNIT_BYTES // 1000
+LEAST = 4  # bytes of a value in memory
 PLAIN = 0
 CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}  # CompressionCodec
 LENGTH = Struct("<I")
@@ -73,7 +74,8 @@ def _needs(file: pq.ParquetFile, path: Path) -> Iterator[Needs]:
                 sizes = [page.unpacked / page.values for page in data]
                 sizes += [_longest(raw, column, page) for page in words]
                 most += max(sizes, default=0.0) * per_row
-            yield Needs(group.num_rows, mean, most)
+            # Nulls take memory and time too, and a page of some bytes may hold any number of them.
+            yield Needs(group.num_rows, max(mean, LEAST * len(columns)), most)
 
 
 def _check_held(columns: list[Column], page_lists: list[list[Page]], path: Path) -> None:

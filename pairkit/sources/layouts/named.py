@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 from pairkit.arrow import is_number, is_text
 from pairkit.errors import InputError
 from pairkit.readers.formats import blocks
-from pairkit.readers.survey import SURVEY_ROWS
 from pairkit.sources.layouts.field_map import columns_of
 from pairkit.sources.layouts.fields import fields_of
 from pairkit.sources.layouts.layout import Layout
-from pairkit.sources.layouts.paths import Types, values_at
+from pairkit.sources.layouts.paths import VALUE_ROWS, Types, values_at
 from pairkit.sources.layouts.suggest import written
 from pairkit.sources.layouts.table import LAYOUTS
 from pairkit.sources.layouts.winners import bare, place_of
@@ -96,7 +95,7 @@ def _names(path: Path, sides: tuple[str, str], each: _Alternatives) -> set[Any]:
     """
     names: set[Any] = set()
     texts = 0
-    for block in blocks(path, SURVEY_ROWS):
+    for block in blocks(path, VALUE_ROWS):
         for part in block.load().tables:
             arrays, size = Columns.of(part.table).arrays, part.table.num_rows
             paths = (*sides, *each.completions, *each.models)

@@ -18,7 +18,6 @@ from pairkit.arrow import Offsets, flatten, is_json, is_list, is_text, listed, s
 from pairkit.errors import RecipeError
 from pairkit.readers.formats import blocks
 from pairkit.readers.json_rows import as_array
-from pairkit.readers.survey import SURVEY_ROWS
 from pairkit.readers.written.json_fields import with_json_texts
 from pairkit.sources.reading.columns import Columns
 from pairkit.sources.reading.literals import parse
@@ -26,6 +25,7 @@ from pairkit.sources.reading.literals import parse
 Types = Mapping[str, Sequence[pa.DataType]]  # column -> the types that it has in the rows of a file
 EVERY = None  # the step `[]`
 Step = str | int | None
+VALUE_ROWS = 10_000  # per block that is read for some values alone: columns of nulls have millions of rows
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d*)\]")
 
 
@@ -93,7 +93,7 @@ def values_in(file: Path, paths: Sequence[str]) -> Iterator[tuple[str, pa.Array]
     Raises `InputError` for a file that cannot be read to its end.
     """
     # Without a path there is nothing to read for.
-    for block in blocks(file, SURVEY_ROWS) if paths else ():
+    for block in blocks(file, VALUE_ROWS) if paths else ():
         for rows in block.load().tables:
             columns = Columns.of(rows.table).arrays
             for path in paths:

@@ -32,6 +32,8 @@ SECTIONS: Sections = {
                 "tests/readers/test_bounds.py::test_far_too_many_columns_are_refused_in_a_short_message",
                 "tests/readers/test_bounds.py::test_one_long_text_of_a_dictionary_for_all_rows_is_refused",
                 "tests/readers/test_csv_ahead.py::test_a_file_that_is_not_wanted_to_its_end_is_read_no_further",
+                "tests/readers/test_many_rows.py::test_a_header_without_end_is_read_no_further",
+                "tests/readers/test_many_rows.py::test_a_parquet_file_may_not_declare_rows_without_end",
                 "tests/sources/layouts/test_named.py::test_a_column_of_nulls_is_not_read_for_its_names",
                 Tried(
                     "tests/readers/test_bounds.py::test_damaged_parquet_files_are_read_or_refused_and_end_no_process",
@@ -39,6 +41,16 @@ SECTIONS: Sections = {
                     "damaged files",
                 ),
                 Tried("tests/readers/test_bounds.py::test_more_damaged_parquet_files", 5000, "damaged files"),
+            ),
+        ),
+        (
+            "Some kB that unpack to millions of rows take some microseconds per row, and a CSV file of which "
+            "most rows do not fit its header is refused.",
+            (
+                "tests/readers/test_many_rows.py::test_a_million_rows_take_some_microseconds_each",
+                "tests/readers/test_many_rows.py::test_a_csv_of_rows_that_do_not_fit_its_header_is_refused",
+                "tests/readers/test_many_rows.py::test_as_many_rows_that_fit_keep_the_others",
+                "tests/readers/test_many_rows.py::test_equal_lines_are_parsed_once",
             ),
         ),
         (
@@ -206,6 +218,8 @@ SECTIONS: Sections = {
         (
             "Secrets are masked wherever pairkit writes or prints, and never published.",
             (
+                "tests/training/output/test_trackers.py::test_no_secret_of_a_recipe_reaches_a_tracker_or_a_file_of_the_run",
+                "tests/cli/test_tables.py::test_a_table_holds_no_secret",
                 "tests/test_masking.py::test_a_secret_is_hidden",
                 "tests/test_masking.py::test_the_name_of_a_key_tells",
                 "tests/test_masking.py::test_the_key_that_is_used_is_hidden_whatever_its_form",
@@ -233,6 +247,8 @@ SECTIONS: Sections = {
         (
             "Control tokens in texts are text, in training, generation, scoring and judging.",
             (
+                "tests/rankers/test_control_tokens.py::test_a_reward_model_reads_text",
+                "tests/rankers/test_control_tokens.py::test_a_judge_of_this_process_reads_text",
                 "tests/models/chat/test_attacks.py::test_no_spelling_of_a_control_token_is_one",
                 "tests/models/chat/test_attacks.py::"
                 "test_a_content_has_the_ids_of_a_tokenizer_without_control_tokens",
@@ -253,6 +269,9 @@ SECTIONS: Sections = {
         (
             "Escape sequences, marks that turn writing, and markup are shown as such; commands are quoted.",
             (
+                "tests/cli/test_tables.py::test_no_text_of_a_table_controls_a_terminal",
+                "tests/cli/test_tables.py::test_a_sweep_shows_values_as_they_are",
+                "tests/run_report/test_report.py::test_no_cell_is_a_formula",
                 "tests/cli/test_terminal.py::test_an_attack_is_shown_as_such",
                 "tests/cli/test_terminal.py::test_markup_is_literal",
                 "tests/cli/test_terminal.py::test_the_description_of_a_bar",

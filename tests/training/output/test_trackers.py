@@ -171,3 +171,35 @@ def test_trackio_resumes_the_same_run(
     entries = [(log["step"], log) for log in SQLiteStorage.get_logs("pairkit", name)]
     assert_sent_once(entries, out)
     assert capsys.readouterr().out == ""
+
+
+SECRET = "sk-proj-" + "Ab3dE6gH" * 5  # as a key of OpenAI has it
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_no_secret_of_a_recipe_reaches_a_tracker_or_a_file_of_the_run(
+    name: str,
+    data: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """What a tokenizer saves with its template is no secret (SECURITY.md)."""
+    if name == "wandb":
+        request.getfixturevalue("wandb")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+    pytest.importorskip(name)
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    for variable in ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY"):
+        monkeypatch.setenv(variable, SECRET)
+    fields = {"train_split": "train", "template": {"kwargs": {"api_key": SECRET}}}
+    out = tmp_path / "run"
+    train(recipe(data, model, name, max_steps=1, **fields), out)
+    printed = "".join(capfd.readouterr())
+    assert SECRET not in printed
+    kept = {out / "model" / file for file in ("tokenizer_config.json", "chat_template.jinja")}
+    for path in [*out.rglob("*"), *(tmp_path / "trackio").rglob("*")]:
+        if path.is_file() and path not in kept:
+            assert SECRET.encode() not in path.read_bytes(), path
