@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,30 @@ def read_entries(
     with undamaged(path, advice):
         lines = _lines(path)
         # At once, because then the names of the numbers are in memory once, and not once per line.
-        entries: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
+        try:
+            entries: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
+        except ValueError as error:
+            raise ValueError(_first_damaged(lines)) from error
         if len(entries) != len(lines):
-            raise ValueError("a line has several values")
-        for entry in entries:
-            if not (isinstance(entry["step"], int) and isinstance(entry["kind"], str)):
-                raise ValueError("an entry has no step or no kind")
+            raise ValueError(_first_damaged(lines))
+        for number, entry in enumerate(entries, 1):
+            if not (
+                isinstance(entry, dict)
+                and isinstance(entry.get("step"), int)
+                and isinstance(entry.get("kind"), str)
+            ):
+                raise ValueError(f"line {number:,} has no step or no kind")
         return entries
+
+
+def _first_damaged(lines: Sequence[str]) -> str:
+    """Return the number of the first line that is not one JSON value, and what is wrong with it."""
+    for number, line in enumerate(lines, 1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            return f"line {number:,}: {error}"
+    raise AssertionError("lines that are JSON each are JSON together")
 
 
 def _lines(path: Path) -> list[str]:

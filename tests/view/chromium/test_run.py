@@ -108,7 +108,7 @@ def test_it_is_accessible_and_leads_to_the_completion(
     name = most_drawn(trained.folder)
     size = {"width": width, "height": 900}
     page = open_page(f"{trained.running.address}&set={name}", viewport=size, color_scheme=scheme)
-    section = page.locator("section", has=page.get_by_role("heading", name="Under the run"))
+    section = page.locator("section.part", has=page.get_by_role("heading", name="Under the run"))
     section.wait_for()
     accessible(page, axe, "run")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
