@@ -31,6 +31,7 @@ from pairkit.hub.card_check import check_card
 from pairkit.hub.content import Content, File
 from pairkit.progress import progress
 from pairkit.schema import (
+    DROPPED,
     MANIFEST,
     QUARANTINE,
     SCHEMA_VERSION,
@@ -41,7 +42,9 @@ from pairkit.schema import (
 )
 
 # The schema of a Parquet file, by its folder.
-SCHEMAS = {"data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "": QUARANTINE}
+SCHEMAS = {
+    "data": SETS, "pairs": views.PAIRS, "verdicts": VERDICTS, "dropped": DROPPED, "": QUARANTINE,
+}  # fmt: skip
 _NAME = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*")  # neither hidden nor outside the directory
 
 

@@ -15,6 +15,7 @@ from pairkit.dataset import reader
 from pairkit.engines.generate import SampleSettings, generate_tables
 from pairkit.engines.transformers import load_transformers
 from pairkit.errors import ExistingOutputError, InputError, Interrupted
+from pairkit.hub.dataset import built_dataset
 from pairkit.online.plan import Part
 from pairkit.online.prompts import PROMPTS
 from pairkit.online.run import online, planned
@@ -57,13 +58,18 @@ def test_each_segment_leaves_a_dataset_a_run_and_a_line(out: Path) -> None:
         (2, 2, 2),
         (3, 4, 2),
     ]
+    published: list[str] = []
     for line in lines:
         folder = out / f"segment-{line['segment']}"
         counts = reader.load(folder / "data").manifest["counts"]
         assert counts["source"]["rows"] == line["prompts"] == 14  # twelve for two steps, and those held out
         assert line["train_sets"] + line["test_sets"] + sum(line["quarantined"].values()) == 14
-        assert (folder / "data" / "README.md").is_file()
+        files = built_dataset(folder / "data").files
+        assert {"README.md", "data/train-00000-of-00001.parquet"} <= files.keys()
+        published += files
         assert (folder / "run" / "model" / "config.json").is_file()
+    # What mining has left out is a part of a dataset that can be pushed.
+    assert any(name.startswith("dropped/") for name in published)
     assert json.loads((out / "online.json").read_text())["pairkit"] == __version__
     assert not (out / "segment-1" / "run" / "checkpoints").exists()
     assert weights(out / "model") == weights(out / "segment-3" / "run" / "model")
