@@ -202,7 +202,9 @@ def test_a_server_that_dies_is_left_out_from_then_on(tmp_path: Path) -> None:
 def test_a_pool_has_one_budget(tmp_path: Path) -> None:
     with chat_server(tmp_path) as server, chat_server(tmp_path, model="m") as other:
         made = served(server.url, {"model": "m", "name": "other", "base_url": other.url})
-        made = load(None, made.model_dump(exclude_unset=True), {"calls": {"budget": {"requests": 50}}})
+        made = load(
+            None, made.model_dump(exclude_unset=True), {"calls": {"budget": {"requests": 50}, "timeout": 60}}
+        )
         with pytest.raises(BudgetError, match=r"the budget of 50 requests is spent \(requests 50, "):
             build(made, tmp_path / "out")
         asked = [each.stats()["tries"] for each in (server, other)]
