@@ -5,7 +5,7 @@ Whoever asks engines asks these instead, with the same requests, so that the key
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class StoredCalls(Cache):
             self.found[key] = len(results)
         return results
 
-    def put(self, key: bytes, results: Sequence[Result]) -> None:
-        self._put[key] = tuple(results)
+    def put_all(self, answers: Iterable[tuple[bytes, Sequence[Result]]]) -> None:
+        self._put.update((key, tuple(results)) for key, results in answers)
 
     @property
     def exists(self) -> bool:

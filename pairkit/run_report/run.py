@@ -19,8 +19,8 @@ from pairkit.files import read_record, undamaged
 from pairkit.intervals import Floats
 from pairkit.losses.building import trained_by
 from pairkit.training.output.entries import read_entries
-from pairkit.training.output.layout import METRICS, PAIRS, RECORD, SAMPLES
-from pairkit.training.record.schemas import PAIR_ROWS, SAMPLE_ROWS
+from pairkit.training.output.layout import METRICS, RECORD
+from pairkit.training.record.schemas import PAIR_ROWS, PAIRS, SAMPLE_ROWS, SAMPLES
 
 ADVICE = "leave the run out, or train it again"
 

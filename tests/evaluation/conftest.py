@@ -34,7 +34,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Scripted
     def install(**answers: Callable[[Request], Result]) -> dict[str, Scripted]:
         opened = {name: Scripted(answer, name) for name, answer in answers.items()}
         monkeypatch.setattr(
-            "pairkit.engines.pool.open_engine", lambda recipe, calls, name: opened[recipe.model]
+            "pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: opened[recipe.model]
         )
         monkeypatch.setattr(
             "pairkit.engines.rehearsal.unloaded",

@@ -23,7 +23,7 @@ from pairkit.hub.push import push
 from pairkit.models.resolve import Place, resolve
 from pairkit.recipes import validate
 from pairkit.training.export.model import export_model
-from pairkit.training.output import metrics
+from pairkit.training.output.entries import read_metrics
 from pairkit.training.recipe import TrainRecipe
 from pairkit.training.run import train
 
@@ -90,7 +90,7 @@ def test_the_card_agrees_with_the_run(trained: Path, hub: Hub) -> None:
     assert record["data"] in text
     assert "| loss.dpo.beta | 0.1 |" in text
     assert f"| candidate sets | {record['plan']['train_sets']['used']} |" in text
-    evaluations = metrics.read_metrics(trained, "eval")
+    evaluations = read_metrics(trained, "eval")
     start, end = (f"{evaluations[i]['reward_accuracy']:.4g}" for i in (0, -1))
     assert f"| reward_accuracy | {start} | {end} |" in text
     block = re.search(r"```yaml\n(.*?)```", text, re.S)

@@ -45,7 +45,7 @@ class World:
         self.writer, self.judge = Scripted(answer, "writer"), ScriptedJudge(fair(float))
         self.opened: list[str] = []
 
-    def open(self, block: Any, calls: Any, name: str | None = None) -> Any:
+    def open(self, block: Any, calls: Any, name: str, account: Any) -> Any:
         self.opened.append(block.model)
         return {"writer": self.writer, "judge": self.judge}[block.model]
 

@@ -34,7 +34,7 @@ def recipe(folder: Path, **fields: object) -> BuildRecipe:
 
 def answering(patch: pytest.MonkeyPatch, say: Callable[[Asked], Answer]) -> ScriptedJudge:
     judge = ScriptedJudge(say)
-    patch.setattr("pairkit.engines.pool.open_engine", lambda block, calls, name=None: judge)
+    patch.setattr("pairkit.engines.pool.open_engine", lambda block, calls, name, account: judge)
     return judge
 
 

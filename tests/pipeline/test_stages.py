@@ -43,7 +43,9 @@ def answer(request: Request) -> tuple[Completion, ...]:
 def pool(monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     """A pool as a worker has it; its engines answer by script."""
     engines = {"writer": Scripted(answer, "writer"), "judge": ScriptedJudge(fair(lambda t: float(t[-1])))}
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda block, calls, name: engines[block.model])
+    monkeypatch.setattr(
+        "pairkit.engines.pool.open_engine", lambda block, calls, name, account: engines[block.model]
+    )
     return EnginePool(load(None, CONTENT, {}).calls, None, ExitStack())
 
 

@@ -77,7 +77,11 @@ def test_seeds_that_were_trained_otherwise_are_refused(recorded: dict[str, Path]
             '{"step": 1,\n',
             r"metrics\.jsonl: is damaged .* leave the run out, or train it again",
         ),
-        ("metrics.jsonl", '{"step": 1}\n', r"metrics\.jsonl: is damaged \(KeyError: 'kind'\)"),
+        (
+            "metrics.jsonl",
+            '{"step": 1}\n',
+            r"metrics\.jsonl: is damaged \(ValueError: line 1 has no step or no kind\)",
+        ),
     ],
 )
 def test_a_damaged_run_is_named(

@@ -11,5 +11,4 @@ TAKEN = "steps_taken"  # key of the record: 0 until all steps of the plan are ta
 HASHES = "hashes.json"
 METRICS = "metrics.jsonl"
 REFUSED = "refused.jsonl"
-FOLDERS = PAIRS, SAMPLES = ("pairs", "samples")  # with a file per step
 RECORD_OF_EXPORT = "export.json"  # what an exported model was made of, next to it

@@ -14,7 +14,6 @@ from pairkit.progress import log
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints, remove, steps_done
 from pairkit.training.output.entries import read_entries
 from pairkit.training.output.layout import (
-    FOLDERS,
     METRICS,
     MODEL,
     RECIPE,
@@ -23,6 +22,7 @@ from pairkit.training.output.layout import (
     REFUSED,
     TAKEN,
 )
+from pairkit.training.record.schemas import FOLDERS
 
 
 @dataclass(frozen=True)

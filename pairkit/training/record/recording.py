@@ -13,10 +13,10 @@ from torch import nn
 
 from pairkit.losses import Loss, WeightedSum
 from pairkit.training.logprobs.selection import SetSelection
-from pairkit.training.output.layout import FOLDERS, PAIRS, SAMPLES
 from pairkit.training.record.drawn import Drawn, Draws
 from pairkit.training.record.pairs import pair_rows, step_file, write_rows
 from pairkit.training.record.samples import Samples
+from pairkit.training.record.schemas import FOLDERS, PAIRS, SAMPLES
 from pairkit.training.record.settings import Record
 from pairkit.training.step.batch import StepModel
 from pairkit.training.step.evaluate import ScoredSets, evaluate, evaluation, score_sets

@@ -1,10 +1,12 @@
-"""The columns of what a run records. Imports no torch, because reports read these files too."""
+"""The folders and columns of what a run records. Imports no torch, because reports read these files too."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from pairkit import schema
+
+FOLDERS = PAIRS, SAMPLES = ("pairs", "samples")  # with a file per step
 
 # Log-probs and divergences are sums over the scored tokens, nats.
 PAIR_ROWS = pa.schema(

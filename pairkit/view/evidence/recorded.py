@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from pairkit.errors import InputError, RecipeError
 from pairkit.files import read_json_lines, read_record, undamaged
 from pairkit.imports import only_named
-from pairkit.training.output.layout import PAIRS, RECORD, REFUSED
+from pairkit.training.output.layout import RECORD, REFUSED
+from pairkit.training.record.schemas import PAIRS
 from pairkit.view.files.shards import reading
 
 ADVICE = "choose another --run, or train it again"

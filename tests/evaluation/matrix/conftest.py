@@ -32,7 +32,7 @@ def prompt(number: int) -> str:
 def judge(monkeypatch: pytest.MonkeyPatch) -> ScriptedJudge:
     """The engine of every model that is opened, which prefers the longer text."""
     engine = ScriptedJudge(fair(len))
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engine)
     return engine
 
 

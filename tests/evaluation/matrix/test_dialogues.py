@@ -106,7 +106,9 @@ def test_models_and_judge_see_all_turns(
             lambda asked: f"Fine. <verdict>{'AB'[asked.texts[1].startswith('Blue')]}</verdict>"
         ),
     }
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engines[recipe.model])
+    monkeypatch.setattr(
+        "pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engines[recipe.model]
+    )
     save("prompts.jsonl", {"prompt": [SYSTEM, *DIALOGUE], "id": "d"}, {"prompt": "One?", "id": "s"})
     asked: list[Request] = []
     calls = engines["a"].calls

@@ -167,7 +167,7 @@ def test_a_judge_is_measured_and_unread_verdicts_are_counted(
         return "I cannot say." if "Question 0?" in asked.question else fair(len)(asked)
 
     engine = ScriptedJudge(say)
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engine)
     words = ("four.jsonl", "--ranker", "judge=J", "rankers.judge.protocol=round_robin", "--out", "o")
     output = command(*words)
     assert "1 unparsable_verdict" in output
@@ -189,7 +189,7 @@ def test_a_judge_that_no_verdict_is_read_of_is_an_error(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = ScriptedJudge(lambda asked: "I cannot say.")
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engine)
     message = command("four.jsonl", "--ranker", "judge=J", "--ranker", "length", "--out", "o", code=1)
     assert message.startswith("judge scored none of 5 sets; the first: unparsable_verdict: ")
     assert "the sets are in o/judge/quarantine.parquet" in message
@@ -287,7 +287,7 @@ def test_a_dry_run_counts_what_a_judge_was_asked_apart(
 ) -> None:
     """The same sets in the same order, so that stored verdicts decide which texts meet next."""
     engine = ScriptedJudge(fair(len))
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engine)
     known = Unloaded(engine.identity, engine.calls)
     monkeypatch.setattr("pairkit.engines.rehearsal.unloaded", lambda recipe: known)
     words = ("four.jsonl", "--ranker", "judge=J", f"rankers.judge.protocol={protocol}", "--out", "o")

@@ -47,7 +47,7 @@ def test_rankers_are_measured_as_their_runs_measured_them(
 ) -> None:
     """In one table with a judge, who prefers the longer completion, annotations and length."""
     engine = ScriptedJudge(fair(len))
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda recipe, calls, name, account: engine)
     words = [word for kind, run in RUNS.items() for word in ("--ranker", f"{kind}={trained / run / 'model'}")]
     others = ["--ranker", "judge=J", "--ranker", "annotations", "--ranker", "length"]
     command(str(trained / "red"), *words, *others, "--out", "o")

@@ -41,7 +41,7 @@ def answer(request: Request) -> tuple[Completion, ...]:
 @pytest.fixture
 def writer(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     engine = Scripted(answer, "writer")
-    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda block, calls, name=None: engine)
+    monkeypatch.setattr("pairkit.engines.pool.open_engine", lambda block, calls, name, account: engine)
     return engine
 
 

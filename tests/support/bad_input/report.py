@@ -77,7 +77,7 @@ CASES = [
     Case(
         "a report of damaged metrics",
         "report run",
-        "run/metrics.jsonl: is damaged (JSONDecodeError: …); leave the run out, or train it again",
+        "run/metrics.jsonl: is damaged (ValueError: line 1: …); leave the run out, or train it again",
         prepare=lambda: one_line('{"step": 1, "kind"\n'),
     ),
     Case(
