@@ -26,6 +26,7 @@ TABLE: Sections = {
                 "tests/test_ownership.py::test_a_lock_that_is_a_link_is_not_followed",
                 "tests/test_ownership.py::test_a_lock_of_anything_is_no_obstacle",
                 "tests/test_ownership.py::test_a_place_in_which_nothing_can_be_made",
+                "tests/test_two_at_once.py::test_others_change_nothing_of_a_living_run",
                 "tests/run_report/test_report.py::test_a_table_of_others_is_not_replaced",
                 "tests/run_report/test_report.py::test_outputs_that_a_report_cannot_have",
                 "tests/replication/test_changed.py::test_a_page_has_one_writer",
