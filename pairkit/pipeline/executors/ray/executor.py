@@ -209,6 +209,8 @@ class Cooperation:
                     fn_constructor_kwargs={**shared, "stage": number},
                     num_cpus=self._pools.cpus[number],
                     num_gpus=self._pools.gpus[number],
+                    # Bytes: Ray places an actor that takes nothing on any node, and spreads the others.
+                    memory=2,
                     compute=ray.data.ActorPoolStrategy(
                         size=self._pools.sizes[number],
                         max_concurrent_calls_per_actor=at_once,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,7 +32,8 @@ UNITS_THERE = 8
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Loopback]:
-    with chat_server(tmp_path, latency=0.3) as running:
+    # So slow that the first node to be ready cannot spend a budget alone.
+    with chat_server(tmp_path, latency=1.5) as running:
         yield running
         assert running.stats()["violations"] == []
 
@@ -44,6 +46,8 @@ def start(forks: Server, server: Loopback, out: Path, address: str, **calls: Any
     file = out.with_suffix(".yaml")
     content = recipe(server.url, PROMPTS, **fields(**calls)).model_dump(mode="json", exclude_unset=True)
     file.write_text(json.dumps(content))
+    # Nodes keep their answers: those of an earlier run with this directory would be counted.
+    shutil.rmtree(folder_there(out), ignore_errors=True)
     ray = ["--executor", "ray", "--ray-address", address, "--ray-engines", "2"]
     return forks.start("-m", "pairkit", "build", "--recipe", str(file), "--out", str(out), *ray)
 
@@ -51,10 +55,16 @@ def start(forks: Server, server: Loopback, out: Path, address: str, **calls: Any
 def answered_there(out: Path) -> int:
     """Count the answers in the file of the node that is not the driver's."""
     stored = 0
-    for path in caches._folder(caches.name_of(out.parent / "calls.sqlite")).glob("*.sqlite"):
+    for path in folder_there(out).glob("*.sqlite"):
         with closing(sqlite3.connect(path)) as connection:
-            stored += connection.execute("SELECT count(*) FROM calls").fetchone()[0]
+            # The file is there before its table is.
+            if connection.execute("SELECT name FROM sqlite_master WHERE name = 'calls'").fetchone():
+                stored += connection.execute("SELECT count(*) FROM calls").fetchone()[0]
     return stored
+
+
+def folder_there(out: Path) -> Path:
+    return caches._folder(caches.name_of(out.parent / "calls.sqlite"))
 
 
 def test_what_was_on_a_lost_node_is_asked_again_and_nothing_else(
