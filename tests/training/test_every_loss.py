@@ -18,6 +18,7 @@ from support.steps import Case, Outcome, Start, start_from
 
 from pairkit.files import write_json
 from pairkit.losses import LOSSES
+from pairkit.losses.types import positive_part
 
 WHOLE, FEW, SINGLE = 16384, 256, 64  # tokens per micro-batch: one pass per step, a few, one per set
 TOLERANCE = 1e-5  # of the length of the first gradient, and of the way that the weights moved
@@ -110,6 +111,17 @@ def test_two_processes_take_the_steps_of_one(
 @pytest.mark.full
 def test_a_side_decided_by_the_sign_would_be_noticed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """MinorDPO as it was: at the start half of its pairs are above 0, by rounding."""
-    monkeypatch.setattr("pairkit.losses.margins.positive_part", lambda ratios: ratios.clamp(min=0.0))
-    whole, single = (start.steps(("minor_dpo", {}), budget=budget, steps=3) for budget in (WHOLE, SINGLE))
-    assert float((single.moved - whole.moved).norm()) > 100 * TOLERANCE * float(whole.moved.norm())
+    # Rounding of our own, because some processors round the log-probs of both runs alike.
+    rounding = torch.Generator().manual_seed(0)
+
+    def rounded(log_ratios: torch.Tensor) -> torch.Tensor:
+        return log_ratios + 1e-6 * torch.randn(log_ratios.shape, generator=rounding)
+
+    def difference() -> float:
+        whole, single = (start.steps(("minor_dpo", {}), budget=budget, steps=3) for budget in (WHOLE, SINGLE))
+        return float((single.moved - whole.moved).norm() / whole.moved.norm())
+
+    monkeypatch.setattr("pairkit.losses.margins.positive_part", lambda ratios: positive_part(rounded(ratios)))
+    assert difference() <= 100 * TOLERANCE
+    monkeypatch.setattr("pairkit.losses.margins.positive_part", lambda ratios: rounded(ratios).clamp(min=0.0))
+    assert difference() > 100 * TOLERANCE

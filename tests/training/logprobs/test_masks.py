@@ -59,7 +59,8 @@ def test_masked_statistics_and_gradients_equal_those_of_full_logits(
     )
     found = gradients(model, statistics_of(scored))
     of = gradients(double if exact else model, expected)
-    assert_same({name: value.to(of[name].dtype) for name, value in found.items()}, of, 3e-5)
+    same = {name: value.to(of[name].dtype) for name, value in found.items()}
+    assert_same(same, of, 3e-5, rounding=torch.finfo(torch.float32).eps)
     assert architecture in PADDED or messages == []
 
 
