@@ -25,7 +25,7 @@ class DedupRecipe(Strict):
                 first.
     exact       sets of the same prompt (`prompt_id`): `drop` all but one, or `merge` the completions of those
                 of one source that all have scores, and of those that have neither scores nor ranks, each into
-                the first of them. Where a ranker sets the order anew, of both and of all sources.
+                the first of them. If a ranker orders the sets, all are merged, of any source.
     ngram       words of a run.
     semantic    the cosine similarity of the embeddings of two prompts from which on they are duplicates;
                 null: none are. It is for some 100,000 prompts.

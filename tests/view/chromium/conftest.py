@@ -47,7 +47,7 @@ def running(plain: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The text of axe-core, which runs in the page as the browser's tools do: beside its policy."""
+    """The text of axe-core, which the browser runs although the page's policy allows no other script."""
     path = os.environ.get("PAIRKIT_AXE")
     if not path:
         pytest.skip("PAIRKIT_AXE does not name axe.min.js (.ci/chromium)")
