@@ -6,7 +6,6 @@ that every `--help` answers at once.
 
 from __future__ import annotations
 
-import gc
 import re
 import sys
 from typing import Any, NoReturn
@@ -142,5 +141,4 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _exit(code: int) -> NoReturn:
     signals.end_on_stops(code)
-    gc.freeze()  # because Python looks through all objects at its end, for those that could be freed
     sys.exit(code)
