@@ -179,7 +179,8 @@ def _column(places: Sequence[Axes], panels: Sequence[Panel | None], width: int) 
             axes.set_axis_off()
         else:
             _DRAWN[type(panel)](axes, panel)
-            axes.set_title(label(panel.title, width), loc="left")
+            # At a fixed height, because matplotlib would measure all labels of an axis to find the same one.
+            axes.set_title(label(panel.title, width), loc="left", y=1.0)
     # The lowest of a column has the labels of its x axis, also where a row below it is shorter.
     lowest = max((number for number, panel in enumerate(panels) if panel is not None), default=0)
     places[lowest].tick_params(labelbottom=True)

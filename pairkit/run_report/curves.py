@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,8 @@ def _figure(
         for name, each in panel.by_setting.items():
             rows += each.rows(name, panel.number.key, sets=KINDS[panel.number.kind])
     names = {name for row in filled for panel in row for name in panel.by_setting}
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(number, title, ""),
         [[panel.curves for panel in row] for row in filled if row],
         share=("none", "none"),
@@ -192,4 +194,4 @@ def _figure(
         note=note if names else "",
     )
     absent = {setting.name: missing for setting in settings if setting.name not in names}
-    return Figure(number, title, "", {"steps": rows}, drawing, absent)
+    return Figure(number, title, "", {"steps": rows}, [drawing], absent)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from pairkit.intervals import Floats
 from pairkit.reports.grids import Curves, Line, grid, in_rows
-from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import REFERENCE, unrecorded, without_pairs
@@ -17,6 +17,7 @@ from pairkit.run_report.samples import score
 from pairkit.run_report.series import (
     KINDS,
     Colors,
+    Drawing,
     Figure,
     Row,
     Rows,
@@ -51,7 +52,8 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
             for step, each in gaps.items()
         ]
     title, reproduces = "What the reference prefers", "alpha-DPO, Fig. 2"
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(10, title, reproduces),
         in_rows(panels),
         ylabel="log ref(chosen) - log ref(rejected), nats",
@@ -59,7 +61,7 @@ def reference_gap(settings: Sequence[Setting], colors: Colors) -> Figure:
         note="Mean and 10 to 90 % of the recorded training pairs. A pair counts as often as it was drawn "
         "since the evaluation before; where none was drawn, or counts are not known, each counts once.",
     )
-    return Figure(10, title, reproduces, {"steps": rows}, drawing, missing)
+    return Figure(10, title, reproduces, {"steps": rows}, [drawing], missing)
 
 
 def _gaps(setting: Setting, step: int) -> tuple[float, float, float] | None:
@@ -112,7 +114,8 @@ def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
     title, reproduces = "Distance from the reference", "alpha-DPO, Fig. 3"
     names = ("of chosen completions", "of rejected completions")
     panels = [Curves(name, lines[key], zero=True) for name, key in zip(names, KL, strict=True)]
-    over_steps = grid(
+    over_steps = partial(
+        grid,
         caption(11, title, reproduces),
         [panels] if shown_settings else [],
         ylabel="KL(reference to policy), nats",
@@ -121,11 +124,11 @@ def divergence(settings: Sequence[Setting], colors: Colors) -> Figure:
         note=f"Sums over the tokens of a completion, means over {KINDS[kind]}.",
     )
     against, scores = _scores(settings, colors)
-    drawing = join([over_steps, *([against] if scores else [])])
-    return Figure(11, title, reproduces, {"steps": rows, "scores": scores}, drawing, missing)
+    drawings: list[Drawing] = [over_steps, *([against] if scores else [])]
+    return Figure(11, title, reproduces, {"steps": rows, "scores": scores}, drawings, missing)
 
 
-def _scores(settings: Sequence[Setting], colors: Colors) -> tuple[Html, list[Row]]:
+def _scores(settings: Sequence[Setting], colors: Colors) -> tuple[Drawing, list[Row]]:
     """Draw scores against the divergence at the steps that have both."""
     lines: list[Path] = []
     rows: list[Row] = []
@@ -145,7 +148,8 @@ def _scores(settings: Sequence[Setting], colors: Colors) -> tuple[Html, list[Row
             lines.append(
                 Path(setting.name, colors[setting.name], points, begins=rows[-len(points)]["step"] == 0)
             )
-    drawing = paths(
+    drawing = partial(
+        paths,
         caption(11, "Score against the distance from the reference", "alpha-DPO, Fig. 3c"),
         lines,
         xlabel="KL(reference to policy) of chosen held-out completions, nats",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pairkit.reports.canvas import MORE
 from pairkit.reports.grids import Curves, Shares, grid, in_rows
-from pairkit.reports.html import Html, join
 from pairkit.run_report.drawn import WEIGHTS, Counts, by_kind, by_weight
 from pairkit.run_report.find import Setting
 from pairkit.run_report.series import (
     KINDS,
     Colors,
+    Drawing,
     Figure,
     Row,
     Rows,
@@ -62,8 +63,8 @@ def drawn_negatives(settings: Sequence[Setting], colors: Colors) -> Figure:
     )
     effective, more = _effective(settings, colors)
     tables: dict[str, Table] = {"shares": rows, "weights": weight_rows, "effective candidates": more}
-    drawing = join([shares, *([weights] if weighted else []), effective])
-    return Figure(16, TITLE, MCPO, tables, drawing, missing)
+    drawings = [shares, *([weights] if weighted else []), effective]
+    return Figure(16, TITLE, MCPO, tables, drawings, missing)
 
 
 def _names(parts: Sequence[Part]) -> Sequence[str]:
@@ -77,7 +78,7 @@ def _names(parts: Sequence[Part]) -> Sequence[str]:
     return [*sorted(name for name, _ in every.most_common(PARTS - 1)), OTHERS]
 
 
-def _shares(title: str, parts: Sequence[Part], names: Sequence[str], note: str) -> tuple[Html, list[Row]]:
+def _shares(title: str, parts: Sequence[Part], names: Sequence[str], note: str) -> tuple[Drawing, list[Row]]:
     """Draw the shares of parts between steps, and return them as rows too."""
     colors = dict(zip(names, MORE.values(), strict=False))
     panels = []
@@ -95,7 +96,8 @@ def _shares(title: str, parts: Sequence[Part], names: Sequence[str], note: str) 
                 rows.append({**fields, "part": name, "share": share})
         edges = [next(iter(counts))[0], *(last for _, last in counts)]
         panels.append(Shares(setting.name, edges, values, colors))
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(16, title, MCPO),
         in_rows(panels),
         ylabel="% of the negatives",
@@ -106,7 +108,7 @@ def _shares(title: str, parts: Sequence[Part], names: Sequence[str], note: str) 
     return drawing, rows
 
 
-def _effective(settings: Sequence[Setting], colors: Colors) -> tuple[Html, Rows]:
+def _effective(settings: Sequence[Setting], colors: Colors) -> tuple[Drawing, Rows]:
     key = "effective_candidates"
     kind = kind_of(settings, key)
     by_setting = {setting.name: each for setting in settings if (each := series(setting, kind, key))}
@@ -114,7 +116,8 @@ def _effective(settings: Sequence[Setting], colors: Colors) -> tuple[Html, Rows]
     for name, each in by_setting.items():
         rows += each.rows(name, key, sets=KINDS[kind])
     shown_settings = [setting for setting in settings if setting.name in by_setting]
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(16, "Candidates in effect", MCPO),
         [[Curves("", [each.line(colors[name]) for name, each in by_setting.items()], "candidates")]]
         if by_setting

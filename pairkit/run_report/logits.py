@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from pairkit.intervals import Floats
 from pairkit.losses import Loss, WeightedSum
 from pairkit.reports.canvas import INK, MUTED
 from pairkit.reports.grids import Curves, Density, Line, grid, in_rows
-from pairkit.reports.html import Html, join
 from pairkit.run_report.find import Setting
 from pairkit.run_report.pairs import (
     compared,
@@ -25,7 +25,18 @@ from pairkit.run_report.pairs import (
     when,
     without_pairs,
 )
-from pairkit.run_report.series import KINDS, Colors, Figure, Row, Rows, caption, kind_of, legend, series
+from pairkit.run_report.series import (
+    KINDS,
+    Colors,
+    Drawing,
+    Figure,
+    Row,
+    Rows,
+    caption,
+    kind_of,
+    legend,
+    series,
+)
 
 STAPO = "StaPO, Fig. 2"
 LOGIT = "contrastive_logit"
@@ -55,11 +66,11 @@ def contrastive_logits(settings: Sequence[Setting], colors: Colors) -> Figure:
             entries.append(Shown(setting, unit, _contrasts(setting, loss)))
     bins: list[Row] = []
     pairs: list[Row] = []
-    drawings = []
+    drawings: list[Drawing] = []
     for unit in dict.fromkeys(each.unit for each in entries):
         drawings.append(_histograms([each for each in entries if each.unit == unit], colors, bins, pairs))
-    drawing = join(drawings or [grid(caption(1, TITLE, STAPO), [])])
-    return Figure(1, TITLE, STAPO, {"pairs": pairs, "bins": bins}, drawing, missing)
+    drawings = drawings or [partial(grid, caption(1, TITLE, STAPO), [])]
+    return Figure(1, TITLE, STAPO, {"pairs": pairs, "bins": bins}, drawings, missing)
 
 
 def _contrasts(setting: Setting, loss: Loss | WeightedSum) -> dict[int, Floats]:
@@ -70,7 +81,7 @@ def _contrasts(setting: Setting, loss: Loss | WeightedSum) -> dict[int, Floats]:
     return by_step
 
 
-def _histograms(entries: Sequence[Shown], colors: Colors, bins: list[Row], pairs: list[Row]) -> Html:
+def _histograms(entries: Sequence[Shown], colors: Colors, bins: list[Row], pairs: list[Row]) -> Drawing:
     marks = [margin for each in entries for margin in margins_of(each.setting)]
     every = np.concatenate([values for each in entries for values in each.steps.values()])
     edges = edges_of(every, [0.0, *marks])
@@ -98,7 +109,8 @@ def _histograms(entries: Sequence[Shown], colors: Colors, bins: list[Row], pairs
             bins += [{**fields, "from": low, "to": high, "density": each} for low, high, each in ends]
         panels += in_rows(row)
     unit = entries[0].unit
-    return grid(
+    return partial(
+        grid,
         caption(1, f"{TITLE}, {unit}", STAPO),
         panels,
         xlabel=f"Z, {unit}",
@@ -148,7 +160,8 @@ def spread(settings: Sequence[Setting], colors: Colors) -> Figure:
         levels = [(margin, INK) for margin in margins_of(setting)]
         panels.append(Curves(setting.name, bands, zero=True, levels=levels))
     title = "Contrastive logits Z over the steps"
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(27, title, ""),
         in_rows(panels),
         ylabel="Z",
@@ -157,7 +170,7 @@ def spread(settings: Sequence[Setting], colors: Colors) -> Figure:
         note=f"Median, 25 to 75 % and 5 to 95 % of the pairs of {KINDS[kind]}; of several seeds the mean of "
         "each. Dashed: the margins of the loss.",
     )
-    return Figure(27, title, "", {"steps": rows}, drawing, missing)
+    return Figure(27, title, "", {"steps": rows}, [drawing], missing)
 
 
 def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
@@ -192,7 +205,8 @@ def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
         [Curves("chosen (solid) and rejected (dashed)", lines, "nats per token")],
         [Curves(gap, gaps, "nats per token", True, bands)],
     ]
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(2, title, reproduces),
         panels if shown_settings else [],
         share=("all", "none"),
@@ -201,4 +215,4 @@ def log_probs(settings: Sequence[Setting], colors: Colors) -> Figure:
         legend=legend(shown_settings, colors),
         note="Means over the sets of each step, and over the negatives that it drew.",
     )
-    return Figure(2, title, reproduces, {"steps": rows}, drawing, missing)
+    return Figure(2, title, reproduces, {"steps": rows}, [drawing], missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from pairkit.run_report.rewards import log_ratios, plane
 from pairkit.run_report.samples import entropy_and_score
 from pairkit.run_report.scores import evaluations
 from pairkit.run_report.segments import segments
-from pairkit.run_report.series import Colors, Draw, Figure, Row, Table, caption
+from pairkit.run_report.series import Colors, Draw, Figure, Row, Table, caption, ready
 from pairkit.run_report.summary import overview
 from pairkit.run_report.texts import samples_side_by_side
 
@@ -84,12 +85,12 @@ def _claims(folders: Sequence[Path]) -> Figure:
     title, reproduces = "Ours next to the papers'", "MC-PO, Tables 2 to 4, and the other claims"
     if not folders:
         missing = {"": "give the directory of `pairkit replicate` as a further RUN to have its tables"}
-        return Figure(17, title, reproduces, {}, grid(caption(17, title, reproduces), []), missing)
+        return Figure(17, title, reproduces, {}, [partial(grid, caption(17, title, reproduces), [])], missing)
     # Here, because it imports whatever a replication runs.
     from pairkit.run_report.published import replicated
 
     rows, tables = replicated(folders)
-    return Figure(17, title, reproduces, {"arms": rows}, tables)
+    return Figure(17, title, reproduces, {"arms": rows}, [ready(tables)])
 
 
 def render(settings: Sequence[Setting], figures: Mapping[str, Sequence[Figure]], colors: Colors) -> str:
@@ -117,7 +118,7 @@ def _section(title: str, figures: Sequence[Figure], anchor: str) -> Html:
         summary = f"Not drawn: figure {names}" if len(others) == 1 else f"Not drawn: figures {names}"
         # A drawing without data has its title, and may say that no run can have it.
         reasons = [
-            join([paragraph(caption(*figure[:3])), *_reasons(figure)]) if figure.missing else figure.drawing
+            join([paragraph(caption(*figure[:3])), *_reasons(figure)]) if figure.missing else figure.draw()
             for figure in others
         ]
         blocks.append(details(summary, *reasons))
@@ -136,7 +137,7 @@ def _block(figure: Figure) -> Html:
         for name, rows in figure.tables.items()
         if len(rows)
     ]
-    return join([figure.drawing, *_reasons(figure), *data])
+    return join([figure.draw(), *_reasons(figure), *data])
 
 
 def _reasons(figure: Figure) -> list[Html]:

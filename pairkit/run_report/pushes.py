@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,8 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
         panels.append(Curves(f"margin in {unit}", lines, zero=True, limit=LIMIT * max(middle)))
     title, reproduces = "Push on a pair over its margin", "MinorDPO, Fig. 1"
     shown_settings = [setting for setting in settings if setting.name not in missing]
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(7, title, reproduces),
         [panels],
         xlabel="margin of the pair",
@@ -68,7 +70,7 @@ def coefficients(settings: Sequence[Setting], colors: Colors) -> Figure:
         "rejected one is as the reference has it: beta sigmoid(-beta margin) of DPO. Below 0 it pulls a pair "
         f"back. The plot ends at {LIMIT} times the largest push at margin 0.",
     )
-    return Figure(7, title, reproduces, {"curves": rows}, drawing, missing)
+    return Figure(7, title, reproduces, {"curves": rows}, [drawing], missing)
 
 
 def push(part: Loss, margins: Floats) -> Floats:
@@ -126,7 +128,8 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
         Curves("ratio + alpha M* of held-out pairs", lines, "nats per token"),
         Curves("std(M), and alpha (shaded below it)", deviations, "nats per token", False, bands),
     ]
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(14, title, reproduces),
         [panels] if shown_settings else [],
         share=("all", "none"),
@@ -138,7 +141,7 @@ def adaptive_margins(settings: Sequence[Setting], colors: Colors) -> Figure:
         else "Only alpha_dpo has these margins.",
     )
     tables: dict[str, Table] = {"margins": steps, "std_M": rows}
-    return Figure(14, title, reproduces, tables, drawing, missing)
+    return Figure(14, title, reproduces, tables, [drawing], missing)
 
 
 def _margins(setting: Setting, loss: Mapping[str, Any]) -> dict[int, tuple[float, float, float]]:

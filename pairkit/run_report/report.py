@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairkit.errors import ExistingOutputError, OutputError, UsageError
 from pairkit.files import read_json, read_record, replacing, stoppable, undamaged, write_json, write_text
@@ -18,7 +18,7 @@ from pairkit.progress import warn
 from pairkit.run_report.evaluations import find_evaluations
 from pairkit.run_report.find import Setting, find
 from pairkit.run_report.page import TITLE, colors_of, draw, render
-from pairkit.run_report.series import Figure, Row, Table
+from pairkit.run_report.series import Colors, Figure, Row, Table
 from pairkit.run_report.summary import NOUNS
 from pairkit.version import __version__
 
@@ -28,6 +28,18 @@ CSV = "figure-*.csv"
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what begins one, in Excel and others
 MADE = ".figures.json"  # in the folder of tables: which of them are of a report
 NAME = "report"  # key of the JSON file, by which it is known
+
+
+class Content(NamedTuple):
+    """What a report shows: settings with their colors, and figures by the question that they answer."""
+
+    settings: Sequence[Setting]
+    colors: Colors
+    figures: Mapping[str, Sequence[Figure]]
+
+    def every(self) -> list[Figure]:
+        """Return all figures."""
+        return [figure for answers in self.figures.values() for figure in answers]
 
 
 def report(
@@ -52,20 +64,26 @@ def report(
             of another one.
         OutputError: an output that cannot be written.
     """
-    inputs = find(paths)
-    benchmarks = find_evaluations(inputs.settings, evaluated)
     _check_outputs(out, json, csv_folder)
-    colors = colors_of(inputs.settings)
-    figures = draw(inputs, _policies(inputs.settings), benchmarks, colors)
-    every = [figure for answers in figures.values() for figure in answers]
+    content = read(paths, evaluated)
+    every = content.every()
     with stoppable(out, lambda: f"{out}: stopped; run the same command again"), owned_name(out):
         if csv_folder is not None:
             _write_csv(csv_folder, every)
         if json is not None:
-            _write_json(json, inputs.settings, every)
+            _write_json(json, content.settings, every)
         # Last, because it states that the other files are there.
-        write_text(out, render(inputs.settings, figures, colors))
+        write_text(out, render(content.settings, content.figures, content.colors))
     return every
+
+
+def read(paths: Sequence[Path], evaluated: Sequence[Path] = ()) -> Content:
+    """Read what a report shows. Arguments and errors are those of `report`."""
+    inputs = find(paths)
+    benchmarks = find_evaluations(inputs.settings, evaluated)
+    colors = colors_of(inputs.settings)
+    figures = draw(inputs, _policies(inputs.settings), benchmarks, colors)
+    return Content(inputs.settings, colors, figures)
 
 
 def _policies(settings: Sequence[Setting]) -> list[Setting]:

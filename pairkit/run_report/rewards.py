@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
                 lines.setdefault(place, []).append(each.line(colors[setting.name], SIDES[name][1]))
                 rows += each.rows(setting.name, name, loss=place[0], beta=_beta(place[1]), sets=KINDS[kind])
     title, reproduces = "Rewards without beta over the steps", "MinorDPO, Fig. 2 to 5"
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(8, title, reproduces),
         _by_loss_and_beta(lines),
         ylabel="log-ratio, nats",
@@ -48,7 +50,7 @@ def log_ratios(settings: Sequence[Setting], colors: Colors) -> Figure:
         note="Log-ratios of policy and reference: of chosen completions (solid), of rejected ones (dotted), "
         f"and their difference (dashed). Means over {KINDS[kind]}.",
     )
-    return Figure(8, title, reproduces, {"steps": rows}, drawing, missing)
+    return Figure(8, title, reproduces, {"steps": rows}, [drawing], missing)
 
 
 def _by_loss_and_beta(lines: Mapping[tuple[str, Any], Sequence[Line]]) -> list[Sequence[Curves | None]]:
@@ -112,7 +114,8 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
             ]  # fmt: skip
         panels.append(row)
     title, reproduces = "Pairs in the plane of log-ratios", "SPO, Eq. 6"
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(19, title, reproduces),
         panels,
         xlabel="log-ratio of the rejected completion, b, nats",
@@ -127,7 +130,7 @@ def plane(settings: Sequence[Setting], colors: Colors) -> Figure:
         for name, (cross, lines) in targets.items()
         if lines
     ]
-    return Figure(19, title, reproduces, {"targets": goals, "bins": bins}, drawing, missing)
+    return Figure(19, title, reproduces, {"targets": goals, "bins": bins}, [drawing], missing)
 
 
 def target(setting: Setting) -> tuple[tuple[float, float] | None, tuple[float, ...]]:

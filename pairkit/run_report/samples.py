@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean, stdev
 
 from pairkit.intervals import Interval, bootstrap_mean
-from pairkit.reports.html import Html, join
 from pairkit.reports.paths import Path, paths
 from pairkit.run_report.find import Setting
-from pairkit.run_report.series import Colors, Figure, Row, caption, plain, series
+from pairkit.run_report.series import Colors, Drawing, Figure, Row, caption, plain, series
 
 RESAMPLES = 2000
 TITLE, STAPO = "Score against the entropy of the model's own samples", "StaPO, Fig. 4"
@@ -55,7 +55,7 @@ def entropy_and_score(settings: Sequence[Setting], colors: Colors) -> Figure:
         drawings.append(_drawn(ORDERED, "share of the pairs", ordered))
     else:
         pairs = []
-    return Figure(3, TITLE, STAPO, {"points": rows, "pairs": pairs}, join(drawings), missing)
+    return Figure(3, TITLE, STAPO, {"points": rows, "pairs": pairs}, drawings, missing)
 
 
 def _row(setting: Setting, step: int, entropy: Interval, value: Interval) -> Row:
@@ -68,8 +68,9 @@ def _row(setting: Setting, step: int, entropy: Interval, value: Interval) -> Row
     return {"setting": setting.name, "step": step, **numbers}
 
 
-def _drawn(title: str, ylabel: str, lines: Sequence[Path]) -> Html:
-    return paths(
+def _drawn(title: str, ylabel: str, lines: Sequence[Path]) -> Drawing:
+    return partial(
+        paths,
         caption(3, title, STAPO),
         lines,
         xlabel="mean token entropy of own samples, nats",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pairkit.reports.html import Html, badge, details, join, paragraph, table, t
 from pairkit.reports.scores import Point, points
 from pairkit.run_report.evaluations import Benchmark
 from pairkit.run_report.find import Setting
-from pairkit.run_report.series import Colors, Figure, Row, caption, joined, legend
+from pairkit.run_report.series import Colors, Drawing, Figure, Row, caption, joined, legend, ready
 
 NUMBER, TITLE = 24, "Evaluations"
 MISSING = (
@@ -36,13 +37,13 @@ def evaluations(settings: Sequence[Setting], colors: Colors, benchmarks: Sequenc
     curve, steps = _while_training(settings, colors)
     parts = [curve] if steps else []
     for benchmark in benchmarks:
-        parts.append(_of_benchmark(benchmark, colors, values, differences))
+        parts.append(ready(_of_benchmark(benchmark, colors, values, differences)))
     names = {setting.name for benchmark in benchmarks for setting in benchmark.settings}
     names |= {str(row["setting"]) for row in steps}
     missing = {setting.name: MISSING for setting in settings if setting.name not in names}
     tables = {"values": values, "differences": differences, "while training": steps}
-    drawing = join(parts or [grid(caption(NUMBER, TITLE, ""), [])])
-    return Figure(NUMBER, TITLE, "", tables, drawing, missing)
+    drawings = parts or [partial(grid, caption(NUMBER, TITLE, ""), [])]
+    return Figure(NUMBER, TITLE, "", tables, drawings, missing)
 
 
 def _of_benchmark(benchmark: Benchmark, colors: Colors, values: list[Row], differences: list[Row]) -> Html:
@@ -142,7 +143,7 @@ def _signed(pair: Mapping[str, Any]) -> str:
     return f"{pair['value']:+.2f}{ends}".replace("-", "−")
 
 
-def _while_training(settings: Sequence[Setting], colors: Colors) -> tuple[Html, list[Row]]:
+def _while_training(settings: Sequence[Setting], colors: Colors) -> tuple[Drawing, list[Row]]:
     """Draw the accuracy of `eval.generate` over the steps, with the intervals that the run has recorded."""
     rows: list[Row] = []
     panels: dict[str, list[Line]] = {}
@@ -164,7 +165,8 @@ def _while_training(settings: Sequence[Setting], colors: Colors) -> tuple[Html, 
             }
             for step, mean, low, high in points
         ]  # fmt: skip
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(NUMBER, "Accuracy while training", ""),
         in_rows([Curves(name, lines, "share") for name, lines in panels.items()]),
         share=("none", "none"),

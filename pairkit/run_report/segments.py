@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from pairkit.files import undamaged
@@ -55,7 +56,8 @@ def segments(settings: Sequence[Setting], colors: Colors) -> Figure:
         if lines:
             panels.append(Curves(quantity.title, lines, quantity.unit))
     online = [setting for setting in settings if setting.first.segments]
-    drawing = grid(
+    drawing = partial(
+        grid,
         caption(NUMBER, TITLE, ""),
         in_rows(panels),
         xlabel="segment",
@@ -64,7 +66,7 @@ def segments(settings: Sequence[Setting], colors: Colors) -> Figure:
         legend=legend(online, colors),
         note="Of the samples that a segment begins with, by the policy of the segment before.",
     )
-    return Figure(NUMBER, TITLE, "", {"segments": rows}, drawing)
+    return Figure(NUMBER, TITLE, "", {"segments": rows}, [drawing])
 
 
 def _series(setting: Setting, shown: Shown) -> Series | None:

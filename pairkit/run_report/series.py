@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pairkit.intervals import Floats, Interval
 from pairkit.reports.grids import Line
-from pairkit.reports.html import Html
+from pairkit.reports.html import Html, join
 from pairkit.run_report.find import Setting
 from pairkit.run_report.run import Column, column_of
 
@@ -44,6 +44,14 @@ class Rows:
 Table = Sequence[Row] | Rows
 
 
+Drawing = Callable[[], Html]
+
+
+def ready(html: Html) -> Drawing:
+    """Return a drawing of what is drawn already."""
+    return lambda: html
+
+
 class Figure(NamedTuple):
     """A figure, of the papers or of what every run has.
 
@@ -51,6 +59,7 @@ class Figure(NamedTuple):
         number: that of the list in docs/reports.md.
         reproduces: the paper's own figure, "" for one of none.
         tables: every number that is drawn, by what the rows are.
+        drawings: its parts, one below the other, drawn when the page is made.
         missing: by setting, why nothing of it is drawn and what to do about it.
     """
 
@@ -58,8 +67,12 @@ class Figure(NamedTuple):
     title: str
     reproduces: str
     tables: Mapping[str, Table]
-    drawing: Html
+    drawings: Sequence[Drawing]
     missing: Mapping[str, str] = {}
+
+    def draw(self) -> Html:
+        """Draw all of it, which takes most of the time of a report."""
+        return join([drawing() for drawing in self.drawings])
 
 
 Draw = Callable[[Sequence[Setting], Colors], Figure]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from json import dumps
 from typing import Any, NamedTuple
 
@@ -80,8 +81,10 @@ def samples_side_by_side(settings: Sequence[Setting], colors: Colors) -> Figure:
         "Marked are the words in which a text differs from the first one; texts that have hardly a word in "
         "common are left without marks."
     )
-    drawing = captioned(caption(25, TITLE, ""), join(blocks), [], note=note if len(columns) > 1 else "")
-    return Figure(25, TITLE, "", {"samples": rows}, drawing, missing)
+    drawing = partial(
+        captioned, caption(25, TITLE, ""), join(blocks), [], note=note if len(columns) > 1 else ""
+    )
+    return Figure(25, TITLE, "", {"samples": rows}, [drawing], missing)
 
 
 def _written(setting: Setting, *, both: bool) -> Iterator[Written]:

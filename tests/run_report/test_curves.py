@@ -83,8 +83,8 @@ def test_norms_with_spikes_are_drawn_on_a_logarithmic_scale_with_their_peaks(tmp
     run = write_run(tmp_path / "run", steps=2 * POINTS)
     (setting,) = find([run]).settings
     calm = gradients([setting], {"run": BLUE})
-    assert "largest norm" in calm.drawing
-    assert "10 0" not in calm.drawing
+    assert "largest norm" in calm.draw()
+    assert "10 0" not in calm.draw()
     path = run / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
@@ -95,6 +95,6 @@ def test_norms_with_spikes_are_drawn_on_a_logarithmic_scale_with_their_peaks(tmp
     # The table has every step, and the spike as it was.
     assert len(of(figure, "run", "grad_norm", "each step's sets")) == 2 * POINTS
     assert of(figure, "run", "grad_norm", "each step's sets")[7] == 5000.0
-    labels = [text.strip() for text in Page(f"<p>{figure.drawing}</p>").text]
+    labels = [text.strip() for text in Page(f"<p>{figure.draw()}</p>").text]
     assert any("10" in label and "3" in label for label in labels)
-    assert figure.drawing != calm.drawing
+    assert figure.draw() != calm.draw()

@@ -127,7 +127,7 @@ def test_values_and_differences_are_those_of_eval_compare(tmp_path: Path) -> Non
         pair[key] for key in ("value", "low", "high", "p_holm")
     ]
     assert difference["conclusion"] == "mcpo is higher"
-    assert difference["conclusion"] in "".join(Page(f"<p>{figure.drawing}</p>").text)
+    assert difference["conclusion"] in "".join(Page(f"<p>{figure.draw()}</p>").text)
 
 
 def test_evaluations_that_were_not_made_alike_are_not_compared(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_evaluations_that_were_not_made_alike_are_not_compared(tmp_path: Path) -
     figure = evaluations(settings, COLORS, find_evaluations(settings, ()))
     assert len(figure.tables["values"]) == 2
     assert not figure.tables["differences"]
-    assert "Differences are not computed, because the runs differ in judge" in figure.drawing
+    assert "Differences are not computed, because the runs differ in judge" in figure.draw()
 
 
 def test_without_evaluations_the_figure_says_how_to_get_them(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pairkit.errors import InputError
 from pairkit.run_report.draws import drawn_negatives
 from pairkit.run_report.find import find
 from pairkit.run_report.page import is_drawn
-from pairkit.run_report.report import report
+from pairkit.run_report.report import read
 from pairkit.run_report.segments import segments
 
 
@@ -32,7 +32,8 @@ def test_segments_are_one_run(tmp_path: Path, restart: str | None) -> None:
 
 def test_figures_of_an_online_training(tmp_path: Path) -> None:
     online, run = write_online(tmp_path / "online"), write_run(tmp_path / "run")
-    figures = {figure.number: figure for figure in report([online, run], tmp_path / "page.html")}
+    assert "<svg" in segments(find([online]).settings, {"online": "#3b6fe0"}).draw()
+    figures = {figure.number: figure for figure in read([online, run]).every()}
     rows = list(figures[28].tables["segments"])
     assert [(row["number"], row["step"], row["mean"]) for row in rows] == [
         ("score mean", 1, 0.25), ("score mean", 2, 0.5), ("score best", 1, 0.5), ("score best", 2, 1.0),
@@ -43,8 +44,7 @@ def test_figures_of_an_online_training(tmp_path: Path) -> None:
         }
         assert {"online", "run"} <= names | ({"run", "online"} if number == 19 else set())
     assert all(is_drawn(figures[number]) for number in (1, 2, 8, 16, 20, 21, 22, 23, 25))
-    alone = report([run], tmp_path / "page.html")
-    assert 28 not in {figure.number for figure in alone}
+    assert 28 not in {figure.number for figure in read([run]).every()}
 
 
 def test_draws_are_counted_within_each_segment(tmp_path: Path) -> None:

@@ -104,5 +104,5 @@ def test_disagreements_follow_the_keywords(
 
 def test_without_alpha_dpo_there_are_no_adaptive_margins(settings: Sequence[Setting], colors: Colors) -> None:
     figure = adaptive_margins([each for each in settings if each.name != "alpha"], colors)
-    assert "Only alpha_dpo has these margins." in figure.drawing
+    assert "Only alpha_dpo has these margins." in figure.draw()
     assert not any(figure.tables.values())

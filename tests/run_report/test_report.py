@@ -30,8 +30,9 @@ from pairkit.reports.canvas import INK
 from pairkit.reports.html import Html
 from pairkit.run_report.find import Setting
 from pairkit.run_report.page import colors_of, is_drawn
-from pairkit.run_report.report import MADE, OF_POLICIES, _write_csv, report
+from pairkit.run_report.report import MADE, OF_POLICIES, Content, _write_csv, read, report
 from pairkit.run_report.series import Figure
+from pairkit.run_report.summary import overview
 
 pytestmark = pytest.mark.usefixtures("plain_plots")
 NUMBERS = sorted({20, 21, 22, 23, *OF_POLICIES})  # 24 is of evaluations, 28 of online trainings
@@ -109,7 +110,8 @@ def test_csv_has_a_file_per_table_with_the_same_numbers(drawn: Path) -> None:
 
 
 def test_a_report_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
-    run, out = write_run(tmp_path / "run"), tmp_path / "report.html"
+    # Of a reward model, which has the fewest figures.
+    run, out = write_run(tmp_path / "run", {"name": "reward_bt"}), tmp_path / "report.html"
     own = {"json": tmp_path / "numbers.json", "csv_folder": tmp_path / "csv"}
     report([run], out, **own)
     first = out.read_bytes()
@@ -151,28 +153,29 @@ def test_reward_models_have_the_figures_of_every_run(
     run = write_run(tmp_path / "run")
     reward = write_run(tmp_path / "reward", {"name": "reward_bt"})
     ranker = write_run(tmp_path / "ranker", {"name": "pairrm"})
-    alone = report([reward], tmp_path / "alone.html")
-    assert {figure.number for figure in alone if is_drawn(figure)} == {20, 21, 22, 23}
-    figures = report([run, reward, ranker], tmp_path / "page.html")
+    assert {figure.number for figure in read([reward]).every() if is_drawn(figure)} == {20, 21, 22, 23}
+    content = read([run, reward, ranker])
     settings = {
         figure.number: {row["setting"] for table in figure.tables.values() for row in table}
-        for figure in figures
+        for figure in content.every()
     }
     assert settings[20] == settings[22] == {"run", "reward", "ranker"}
     assert settings[2] == settings[25] == {"run"}
-    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    shown = summary(content)
     assert "ranker trains a PairRM, which has no log-probs of completions: figures about them" in shown
     assert "figures 1, 2, 3, 7, 8, 10, 11, 14, 16, 19, 25, 26, 27 do not exist" in capsys.readouterr().err
 
 
 def test_log_probs_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     """Of a run that has diverged; warnings of numpy would be errors."""
-    figures = report([write_run(tmp_path / "run", logp=math.nan)], tmp_path / "page.html")
+    figures = read([write_run(tmp_path / "run", logp=math.nan)]).every()
     (logits,) = [figure for figure in figures if figure.number == 1]
     assert [(row["pairs"], row["not finite"], row["mean"]) for row in logits.tables["pairs"]] == [
         (10, 10, None)
     ]
-    assert "10 not finite" in (tmp_path / "page.html").read_text()
+    assert "10 not finite" in logits.draw()
+    for figure in figures:
+        figure.draw()
 
 
 def test_code_that_a_run_names_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +183,10 @@ def test_code_that_a_run_names_is_not_imported(tmp_path: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(tmp_path)
     run = write_run(tmp_path / "run", {"name": "evil_loss:loss"})
     # Also from Python, where a recipe's own code may be imported.
-    report([run], tmp_path / "page.html")
+    figures = read([run]).every()
     assert "evil_loss" not in sys.modules
     said = "its loss is a function of another package, which a report does not run"
-    assert said in (tmp_path / "page.html").read_text()
+    assert said in [figure.missing.get("run") for figure in figures]
 
 
 def test_figure_17_is_what_replications_measured(tmp_path: Path) -> None:
@@ -264,8 +267,7 @@ def test_what_went_wrong_in_a_run_is_said_first(tmp_path: Path) -> None:
     lines = [{**line, "skipped": line["step"]} for line in lines if line["step"] < 3]
     lines.append({"step": 2, "kind": "warning", "warning": "entropy", "says": "<b> its entropy collapses"})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    report([whole, other], tmp_path / "page.html")
-    shown = "".join(Page((tmp_path / "page.html").read_text()).text)
+    shown = summary(read([whole, other]))
     assert "other has taken 2 of 6 steps: it is still trained, or has stopped." in shown
     assert "other: 2 skipped steps, of a loss or gradients that were not finite." in shown
     assert "other, step 2: <b> its entropy collapses" in shown
@@ -280,14 +282,21 @@ def test_a_text_that_is_missing_is_empty(tmp_path: Path) -> None:
         table = pq.read_table(path)
         rows = [{**row, "text": None, "prompt": None, "sample": None} for row in table.to_pylist()]
         pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
-    report([run], tmp_path / "page.html")
+    (texts,) = [figure for figure in read([run]).every() if figure.number == 25]
+    assert len(texts.tables["samples"])
+    assert texts.draw()
 
 
 def test_numbers_with_a_deviation_are_in_a_table_and_not_in_tiles(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "dpo" / f"seed-{seed}", seed=seed) for seed in (0, 1)]
     for given, in_tiles in ((runs[:1], True), (runs, False)):
-        report(given, tmp_path / "page.html")
-        assert ('class="tile"' in (tmp_path / "page.html").read_text()) == in_tiles
+        content = read(given)
+        assert ('class="tile"' in overview("Runs", content.settings, content.colors, "a")) == in_tiles
+
+
+def summary(content: Content) -> str:
+    """Return the text of the page's first section."""
+    return "".join(Page(overview("Runs", content.settings, content.colors, "a")).text)
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,12 @@ def test_figure_8_shows_steps_where_all_settings_have_them(
 
 def test_panels_are_by_loss_and_beta(settings: Sequence[Setting], colors: Colors) -> None:
     def titles(found: Sequence[Any]) -> list[str]:
-        drawing = log_ratios(found, colors).drawing
+        drawing = log_ratios(found, colors).draw()
         return [title for title in ("dpo, beta 0.5", "dpo, beta 0.1", "spo, beta 0.1") if title in drawing]
 
     (dpo,), (spo,) = ([each for each in settings if each.name == name] for name in ("dpo", "spo"))
     assert titles([dpo, spo]) == ["dpo, beta 0.5", "spo, beta 0.1"]
-    assert log_ratios([dpo, spo], colors).drawing.count("beta 0.5") == 2  # side by side, and below each other
+    assert log_ratios([dpo, spo], colors).draw().count("beta 0.5") == 2  # side by side, and below each other
 
 
 @pytest.mark.parametrize("name", ["mcpo", "spo", "alpha"])

@@ -78,6 +78,6 @@ def test_samples_without_scores_say_what_to_switch_on(recorded: dict[str, Path],
     # Against how held-out pairs are ordered, they can be seen all the same.
     accuracies = {line["step"]: line["reward_accuracy"] for line in lines_of(recorded["spo"], "eval")}
     assert {row["step"]: row["score"] for row in figure.tables["pairs"]} == accuracies
-    assert "Held-out pairs in the right order against the entropy" in figure.drawing
+    assert "Held-out pairs in the right order against the entropy" in figure.draw()
     scored = entropy_and_score(find([recorded["spo"]]).settings, {"spo": "#3b6fe0"})
     assert not scored.tables["pairs"]

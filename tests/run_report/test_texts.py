@@ -29,7 +29,7 @@ def test_models_are_shown_on_the_same_prompts(
     for row in mine:
         sample = stored[row["set_id"], row["sample"]]
         assert [row[key] for key in ("length", "score")] == [sample[key] for key in ("length", "score")]
-    written = "".join(Page(f"<p>{figure.drawing}</p>").text)
+    written = "".join(Page(f"<p>{figure.draw()}</p>").text)
     for row in stored.values():
         assert shown(row["text"]) in written
         assert shown(row["prompt"][0]["content"]) in written
@@ -43,7 +43,7 @@ def test_a_single_run_is_shown_next_to_its_start(tmp_path: Path) -> None:
     assert 0.5 < rows[1]["in common with the first"] < 1
     assert rows[0]["in common with the first"] == 1
     for part in ("before training", "step 2", "<ins>2</ins>", "<del>0</del>"):
-        assert part in figure.drawing
+        assert part in figure.draw()
 
 
 def test_samples_of_other_prompts_are_not_shown(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_samples_of_other_prompts_are_not_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a\u202eb\x1b[31m", "</div><ins>"])
 def test_texts_of_models_are_text(tmp_path: Path, text: str) -> None:
     settings = find([write_run(tmp_path / "run", text=text)]).settings
-    drawing = samples_side_by_side(settings, {"run": "#3b6fe0"}).drawing
+    drawing = samples_side_by_side(settings, {"run": "#3b6fe0"}).draw()
     assert text not in drawing
     assert drawing.count("<ins>") == drawing.count("</ins>") == 5
 
