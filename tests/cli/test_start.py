@@ -1,4 +1,7 @@
-"""How a command starts and ends: Python looks through what stays as seldom as it can."""
+"""How a command starts and ends: Python looks seldom through what stays, and frees all at its end.
+
+Bindings count what they have not been able to free, and print it after the line that says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import sys
 PROGRAM = """
 import atexit, gc, sys
 from pairkit.__main__ import main
-atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 10_000))
+atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count()))
 sys.argv = ["pairkit", *sys.argv[1:]]
 main()
 """
@@ -20,4 +23,4 @@ def test_objects_that_stay_are_seldom_looked_through() -> None:
             [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
         )
         assert done.returncode == code, done.stderr
-        assert done.stdout.splitlines()[-1] == "10000 True"
+        assert done.stdout.splitlines()[-1] == "10000 0"
