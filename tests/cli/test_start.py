@@ -17,7 +17,7 @@ main()
 """
 
 
-def test_objects_that_stay_are_seldom_looked_through() -> None:
+def test_objects_are_seldom_looked_through_and_freed_at_the_end() -> None:
     for words, code in ((["--version"], 0), (["build", "--source", "none"], 1)):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
