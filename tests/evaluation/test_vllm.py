@@ -32,7 +32,7 @@ pytestmark = [
 ]
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 COUNT, ROOM = 12, 512
-SETTINGS = f"vllm={{max_model_len: {ROOM}, enforce_eager: true, dtype: float32}}"
+SETTINGS = f"vllm={{max_model_len: {ROOM}, enforce_eager: true, dtype: float32, gpu_memory_utilization: 0.1}}"
 PROMPT = "<|im_start|>user\n{instruction} m: {output_1} M: {output_2}\n<|im_end|>"
 
 

@@ -25,6 +25,7 @@ def vllm_server(folder: Path, max_model_len: int = 128) -> Iterator[str]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--max-model-len", str(max_model_len), "--enforce-eager", "--dtype", "float32"]
+    command += ["--gpu-memory-utilization", "0.1"]
     command += ["--no-enable-chunked-prefill"]  # see engines/vllm.py
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
