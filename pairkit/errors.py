@@ -175,6 +175,9 @@ def located(problem: str, *, file: object = None, row: int | None = None, field:
     return f"{where}: {problem}" if where else problem
 
 
+SHORT = 6  # characters of a name, of which a typo changes much
+
+
 def unknown(
     kind: str, name: str, choices: Iterable[str], *, described: Mapping[str, str] | None = None
 ) -> RecipeError:
@@ -184,11 +187,17 @@ def unknown(
 
     >>> str(unknown("loss", "dop", ["dpo", "sft"]))
     "unknown loss 'dop'; did you mean 'dpo'? Known: dpo, sft"
+    >>> str(unknown("key", "filter.lengths", ["filter.margin", "filter.score"]))
+    "unknown key 'filter.lengths'; known: filter.margin, filter.score"
     """
     # Sorted, because a set of choices has no order of its own.
     names = sorted(choices)
     entries = [f"{each} ({described[each]})" for each in names] if described else names
-    # Below the default of 0.6, because a typo changes much of a short name.
-    near = get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? Known" if near else "known"
+    # The last part of a key alone, because what is common, as in `filter.margin`, makes each similar to each.
+    head = name[: name.rfind(".") + 1]
+    if not any(each.startswith(head) for each in names):
+        head = ""
+    end, ends = name.removeprefix(head), [each.removeprefix(head) for each in names if each.startswith(head)]
+    near = get_close_matches(end, ends, n=1, cutoff=0.4 if len(end) < SHORT else 0.6)
+    hint = f"did you mean {head + near[0]!r}? Known" if near else "known"
     return RecipeError(f"unknown {kind} {quoted(name)}; {hint}: {', '.join(entries) or 'none'}")

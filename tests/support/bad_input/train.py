@@ -268,7 +268,7 @@ CASES = [
     Case(
         "template setting that does not exist",
         f"{TRAIN} template.thinking=false",
-        "unknown recipe key 'template.thinking'; did you mean …",
+        "unknown recipe key 'template.thinking'; known: …",
     ),
     Case(
         "template argument whose name is taken",
