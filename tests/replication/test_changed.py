@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support.replications import RATES, SMALL, arm, replication
+from support.replications import SMALL, TUNED
 
 from pairkit.errors import ExistingOutputError, InputError, OutputError, PairkitError, UsageError
 from pairkit.ownership import owned_name
@@ -19,7 +19,7 @@ from pairkit.replication import bench, page, run
 from pairkit.replication.design import Replication
 from pairkit.replication.run import replicate
 
-ROW = replication("T1", {"dpo": arm("dpo", grid=(RATES,)), "minor_dpo": arm("minor_dpo")})
+ROW = TUNED
 
 
 @pytest.fixture(autouse=True)
@@ -30,18 +30,9 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> dict[str, Replication]:
     return known
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("replications") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "REPLICATIONS", {"T1": ROW})
-        replicate([ROW], out, seeds=[0], size=SMALL)
-    return out
-
-
 @pytest.fixture
-def out(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "out"))
+def out(tuned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tuned, tmp_path / "out"))
 
 
 def again(out: Path, **more: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.replications import RATES, SMALL, TASK, arm, replication
+from support.replications import SMALL, TASK, TUNED, arm, replication
 
 from pairkit.errors import ExistingOutputError, InputError, Interrupted, RecipeError
 from pairkit.replication import bench, page, run
@@ -120,6 +120,10 @@ def test_nothing_is_made_again(finished: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (work.runs, work.done, work.minutes) == (4, 4, 0)
 
 
+def test_a_grid_is_planned_on_other_seeds(tmp_path: Path) -> None:
+    assert planned([TUNED], tmp_path, [0], SMALL)[0].runs == 6  # 2 settings x 2 seeds + 1 seed, and 1 seed
+
+
 def test_an_arm_of_two_replications_is_planned_once(rows: dict[str, Replication], tmp_path: Path) -> None:
     assert [work.runs for work in planned(list(rows.values()), tmp_path, [0], SMALL)] == [2, 1]
 
@@ -215,19 +219,6 @@ def test_a_result_of_another_design_is_not_shown(finished: Path, rows: dict[str,
     assert page.read_results(finished, SMALL).keys() == {"T1"}
     rows["T1"] = replace(replication(), arms={"dpo": arm(steps=3), "minor_dpo": arm("minor_dpo")})
     assert not page.read_results(finished, SMALL)
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A seed of two arms that are measured while they are trained, one of them with a grid."""
-    out = tmp_path_factory.mktemp("replications") / "tuned"
-    arms = {"dpo": arm("dpo", grid=(RATES,), marks=(1,)), "minor_dpo": arm("minor_dpo", marks=(1,))}
-    row = replication("T1", arms)
-    assert planned([row], out, [0], SMALL)[0].runs == 6  # 2 settings x 2 seeds + 1 seed, and 1 seed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "REPLICATIONS", {"T1": row})
-        replicate([row], out, seeds=[0], size=SMALL)
-    return out
 
 
 def test_settings_are_chosen_on_other_seeds_and_problems(tuned: Path) -> None:

@@ -70,6 +70,12 @@ def replication(name: str = "T1", arms: Mapping[str, Arm] | None = None, task: T
     )
 
 
+# Two arms that are measured while they are trained, one of them with a grid.
+TUNED = replication(
+    "T1", {"dpo": arm("dpo", grid=(RATES,), marks=(1,)), "minor_dpo": arm("minor_dpo", marks=(1,))}
+)
+
+
 def measured(
     random: np.random.Generator, *, right: float = 0.5, problems: int = 40, pairs: int = 60
 ) -> Measured:

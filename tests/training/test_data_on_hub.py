@@ -1,18 +1,22 @@
 """`pairkit train --data org/name`, without the hub: its client libraries against a strict server on loopback.
 
-The libraries read their environment when they are imported, so the commands run in processes of their own.
+The libraries read their environment when they are imported: commands of the mark `full` run in processes of
+their own, and the others in this one, whose libraries are told by the fixture `hub`.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
+from support.bad_input.running import run_in_process
 from support.hub_server import TOKEN, Hub, environment, serving
 from support.tiny import model_folder, random_sets, write_data
 
@@ -59,21 +63,27 @@ def published(hub: Hub, place: Path) -> None:
     hub.add("dataset", "someone/built", {**built, "README.md": b"# Card", "quarantine.parquet": b"unread"})
 
 
-def test_a_built_dataset_is_mixed_with_another_and_resumed_without_a_network(place: Path) -> None:
-    both = ("--data", "someone/built:0.5", "--data", "local:0.5")
-    with serving(Hub(large=())) as hub:
-        published(hub, place)
-        mixed = run(hub, place, place, *WORDS, *both)
-        assert mixed.returncode == 0, mixed.stderr
-        parts = record(place, "built+local-dpo")["recipe"]["data"]
-        assert [(part["data"], part["weight"]) for part in parts] == [("someone/built", 0.5), ("local", 0.5)]
-        read = [call for call in hub.calls if "resolve" in call]
-        assert not any("quarantine" in call or "README" in call for call in read)
-    assert hub.problems == []
+def test_a_built_dataset_is_mixed_with_another_and_resumed_without_a_network(
+    place: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    both = (*WORDS, "--data", "someone/built:0.5", "--data", "local:0.5")
+    published(hub, place)
+    mixed = run_in_process(" ".join(both), capsys, monkeypatch)
+    assert mixed.code == 0, mixed.errors
+    parts = record(place, "built+local-dpo")["recipe"]["data"]
+    assert [(part["data"], part["weight"]) for part in parts] == [("someone/built", 0.5), ("local", 0.5)]
+    read = [call for call in hub.calls if "resolve" in call]
+    assert not any("quarantine" in call or "README" in call for call in read)
     # The server is gone: what was downloaded is enough.
-    longer = run(hub, place, place, *WORDS, *both, "--max-steps", "3")
-    assert longer.returncode == 0, longer.stderr
+    calls = len(hub.calls)
+    with socket.socket() as bound:  # nothing listens there
+        bound.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{bound.getsockname()[1]}")
+        longer = run_in_process(" ".join((*both, "--max-steps", "3")), capsys, monkeypatch)
+    assert longer.code == 0, longer.errors
     assert record(place, "built+local-dpo")["plan"]["steps"] == 3
+    assert len(hub.calls) == calls
 
 
 @pytest.mark.full
@@ -88,13 +98,15 @@ def test_a_built_dataset_is_trained_on_alone_and_by_revision(place: Path) -> Non
     assert hub.problems == []
 
 
-def test_any_dataset_that_pairkit_reads_is_built_first(place: Path) -> None:
-    with serving(Hub(large=())) as hub:
-        hub.add("dataset", "someone/pairs", {"data/train.jsonl.gz": rows()})
-        done = run(hub, place, place, *WORDS, "--data", "someone/pairs")
-        assert done.returncode == 0, done.stderr
-        assert record(place, "pairs-dpo")["recipe"]["data"] == "runs/data/pairs"
-    assert hub.problems == []
+def test_any_dataset_that_pairkit_reads_is_built_first(
+    place: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", hub.endpoint)
+    hub.add("dataset", "someone/pairs", {"data/train.jsonl.gz": rows()})
+    done = run_in_process(" ".join((*WORDS, "--data", "someone/pairs")), capsys, monkeypatch)
+    assert done.code == 0, done.errors
+    assert record(place, "pairs-dpo")["recipe"]["data"] == "runs/data/pairs"
 
 
 @pytest.mark.full
@@ -118,16 +130,18 @@ def test_a_dataset_is_built_once_and_by_one_process_that_may_write(place: Path) 
     assert hub.problems == []
 
 
-def test_what_the_hub_refuses_is_one_line(place: Path) -> None:
-    with serving(Hub(large=())) as hub:
-        done = run(
-            hub, place, place, "train", "--loss", "dpo", "--model", "model", "--data", "someone/nothing"
-        )
-    assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert "dataset 'someone/nothing' cannot be read from http://127.0.0.1" in line
+def test_what_the_hub_refuses_is_one_line(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    words = "train --loss dpo --model model --data someone/nothing"
+    done = run_in_process(words, capsys, monkeypatch)
+    assert done.code == 1
+    (line,) = done.errors.strip().splitlines()
+    assert f"dataset 'someone/nothing' cannot be read from {hub.endpoint}" in line
     assert "no such dataset, or it is private" in line
-    assert TOKEN not in done.stderr
+    assert TOKEN not in done.errors
 
 
 @pytest.mark.parametrize(
