@@ -7,6 +7,7 @@ values that were given to `remember`.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,13 +142,21 @@ def _masked(value: Any) -> Any:
 
 def _is_secret(key: Any, value: Any) -> bool:
     """Return whether the value under a key is one that the key's name calls a secret."""
-    # As one form: apiKey, API-Key, api_key.
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(key)).lower().replace("-", "_")
-    if not _NAME.fullmatch(name) or _HARMLESS.fullmatch(name) or isinstance(value, bool):
+    name = _name_of_secret(str(key))
+    if name is None or isinstance(value, bool):
         return False
     # A number of tokens or of what has passed is none, nor a block about tokens; a password may be a number.
     countable = "token" in name or name in ("pass", "auth", "bearer", "sas", "cookie")
     return bool(value) and not (countable and isinstance(value, (int, float, Mapping)))
+
+
+# The keys of a recipe or a call are asked for again with each of them.
+@functools.lru_cache(1024)
+def _name_of_secret(key: str) -> str | None:
+    """Return a key as one form of a name, None where that is no name of a secret."""
+    # As one form: apiKey, API-Key, api_key.
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
+    return name if _NAME.fullmatch(name) and not _HARMLESS.fullmatch(name) else None
 
 
 def _is_header(value: Sequence[Any]) -> bool:
