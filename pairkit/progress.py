@@ -80,7 +80,8 @@ def shown(text: str) -> str:
     >>> shown("a\x1b[31mb\u202ec\nd")
     'a\\x1b[31mb\\u202ec\nd'
     """
-    if text.isascii() and text.isprintable():
+    # As a whole first: whatever is printable has none of the categories.
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(_escaped(mark) if unicodedata.category(mark) in _UNSEEN else mark for mark in text)
 
