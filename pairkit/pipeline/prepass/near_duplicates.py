@@ -24,7 +24,7 @@ EXTRA, PACKAGE = "prepass", "rensa"
 _SEED = 0
 # Of pairs at the threshold, the share that agrees in at least one band.
 _RECALL = 0.99
-_GROWTH = 1 << 18  # rows, 64 MiB: a fixed step, because doubling would need a third more than there are
+_GROWTH = 1 << 18  # rows, 64 MiB: no larger step, because doubling would need a third more than there are
 _COMPARED = 1 << 16  # pairs at a time
 # Rows of one band that are compared with all others of it; further ones are found by other bands.
 _CENTERS = 100
@@ -50,7 +50,8 @@ class Signatures:
         digests = RMinHash.digest_matrix_from_flat_token_hashes(grams.hashes, cuts, PERMUTATIONS, _SEED)
         while self._count + len(texts) > len(self._numbers):
             # In place, so that memory never holds two copies.
-            self._numbers.resize((len(self._numbers) + _GROWTH, PERMUTATIONS), refcheck=False)
+            step = min(_GROWTH, max(len(self._numbers), len(texts)))
+            self._numbers.resize((len(self._numbers) + step, PERMUTATIONS), refcheck=False)
         if len(texts):
             rows = np.array(digests.to_rows(), np.uint32).astype(np.uint16)
             self._numbers[self._count : self._count + len(texts)] = rows
