@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,17 +45,31 @@ ROWS = [
 ]
 
 
+def written(folder: Path) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in ROWS))
+    (folder / "bench.jsonl").write_text(json.dumps({"prompt": BENCHMARK}) + "\n")
+    return path
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(each) + "\n" for each in ROWS))
-    (tmp_path / "bench.jsonl").write_text(json.dumps({"prompt": BENCHMARK}) + "\n")
-    return path
+    return written(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `everything` gives, in a folder per way of exact duplicates, which no test changes."""
+    folder = tmp_path_factory.mktemp("whole")
+    source = written(folder)
+    for exact in ("drop", "merge"):
+        build(everything(source, dedup={"threshold": 0.6, "exact": exact}), folder / exact)
+    return folder
 
 
 def recipe(source: Path, **fields: Any) -> BuildRecipe:
     block = {"name": "files", "path": str(source), "limit": fields.pop("limit", None)}
-    content = {"source": block, "unit_rows": 4, "shard_mb": 0.0002, "test_fraction": 0.2}
+    content = {"source": block, "unit_rows": 7, "shard_mb": 0.0002, "test_fraction": 0.2}
     return load(None, content, {"dedup": {"threshold": 0.6}} | fields)
 
 
@@ -75,9 +90,10 @@ def sets(out: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in sorted((out / "data").glob("*.parquet"))])
 
 
-def test_what_leaves_is_in_quarantine_with_its_reason(source: Path, tmp_path: Path) -> None:
-    manifest = build(everything(source), tmp_path / "out")
-    assert reasons(tmp_path / "out") == [
+def test_what_leaves_is_in_quarantine_with_its_reason(whole: Path) -> None:
+    out = whole / "drop"
+    manifest = json.loads((out / "pairkit.json").read_text())
+    assert reasons(out) == [
         ("prepass", "exact_duplicate", "Plain question one?"),
         ("prepass", "near_duplicate", f"{TOPIC} two"),
         ("prepass", "contaminated", f"Please: {BENCHMARK}?"),
@@ -91,12 +107,12 @@ def test_what_leaves_is_in_quarantine_with_its_reason(source: Path, tmp_path: Pa
     }  # fmt: skip
     assert counts["filter"] == {"quarantined_filter_margin": 1}
     assert counts["source"]["rows"] == len(ROWS) == counts["mine"]["sets_out"] + 5
-    report = pq.read_table(tmp_path / "out" / "decontamination.parquet").to_pylist()
+    report = pq.read_table(out / "decontamination.parquet").to_pylist()
     assert [(hit["benchmark"], hit["benchmark_text"], hit["dropped"]) for hit in report] == [
         ("bench", BENCHMARK, True)
     ]
     assert manifest["files"]["decontamination.parquet"]["rows"] == 1
-    assert str(tmp_path) not in (tmp_path / "out" / "pairkit.json").read_text()
+    assert str(whole) not in (out / "pairkit.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -162,10 +178,9 @@ def stop_at(call: int) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("exact", ["drop", "merge"])
 @pytest.mark.parametrize("shard", [1, 3])
 def test_a_build_that_was_stopped_continues_to_the_same_bytes(
-    shard: int, exact: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shard: int, exact: str, source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = everything(source, dedup={"threshold": 0.6, "exact": exact})
-    build(made, tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(shards.ShardWriter, "close", stop_at(shard)(shards.ShardWriter.close))
         with pytest.raises(Interrupted):
@@ -174,19 +189,20 @@ def test_a_build_that_was_stopped_continues_to_the_same_bytes(
         # The keep-list is there already.
         patch.setattr(run, "compute", None)
         build(made, tmp_path / "out", workers=3)
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "out") == hashes(whole / exact)
     assert not (tmp_path / "out" / ".build").exists()
 
 
-def test_a_stop_within_the_prepass(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(everything(source), tmp_path / "whole")
+def test_a_stop_within_the_prepass(
+    source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(run, "duplicates", stop_at(1)(run.duplicates))
         with pytest.raises(Interrupted, match="nothing was done yet"):
             build(everything(source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     build(everything(source), tmp_path / "out")
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "out") == hashes(whole / "drop")
 
 
 @pytest.mark.default("verdicts.parquet")
@@ -194,10 +210,9 @@ def test_a_stop_within_the_prepass(source: Path, tmp_path: Path, monkeypatch: py
     "name", ["verdicts.parquet", "decontamination.parquet", "prepass.json", "merged.arrow"]
 )
 def test_a_keep_list_that_was_changed_is_computed_again(
-    name: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, source: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = everything(source, dedup={"exact": "merge"})
-    build(made, tmp_path / "whole")
+    made = everything(source, dedup={"threshold": 0.6, "exact": "merge"})
     with monkeypatch.context() as patch:
         patch.setattr(shards.ShardWriter, "close", stop_at(2)(shards.ShardWriter.close))
         with pytest.raises(Interrupted):
@@ -205,7 +220,7 @@ def test_a_keep_list_that_was_changed_is_computed_again(
     file = tmp_path / "out" / ".build" / "prepass" / name
     file.write_bytes(file.read_bytes()[:-3])
     build(made, tmp_path / "out")
-    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "out") == hashes(whole / "merge")
 
 
 def test_rows_do_not_depend_on_units_and_workers(source: Path, tmp_path: Path) -> None:
@@ -224,8 +239,8 @@ def test_a_limit_bounds_what_is_compared(source: Path, tmp_path: Path) -> None:
     }
 
 
-def test_other_settings_are_another_dataset(source: Path, tmp_path: Path) -> None:
-    build(everything(source), tmp_path / "out")
+def test_other_settings_are_another_dataset(source: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "drop", tmp_path / "out")
     with pytest.raises(ExistingOutputError, match=r"recipe\.dedup\.threshold is 0\.9, was 0\.6"):
         build(everything(source, dedup={"threshold": 0.9}), tmp_path / "out")
     source.with_name("bench.jsonl").write_text(json.dumps({"prompt": "Others, of which none is in any row?"}))
@@ -249,8 +264,9 @@ def test_prompts_that_a_filter_takes_out_are_no_duplicates_of_others(source: Pat
     assert "near_duplicate" not in {reason for _, reason, _ in reasons(tmp_path / "out")}
 
 
-def test_a_deleted_dataset_leaves_no_report(source: Path, tmp_path: Path) -> None:
-    build(everything(source), tmp_path / "out")
+def test_a_deleted_dataset_leaves_no_report(source: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "drop", tmp_path / "out")
+    assert (tmp_path / "out" / "decontamination.parquet").exists()
     build(recipe(source), tmp_path / "out", on_existing="delete")
     assert not (tmp_path / "out" / "decontamination.parquet").exists()
 
@@ -291,12 +307,9 @@ def test_duplicates_cannot_be_chosen_by_completions_that_are_not_there_yet(
 
 
 @pytest.mark.parametrize("quarantine", [False, True])
-def test_a_push_does_not_publish_the_texts_of_benchmarks(
-    quarantine: bool, source: Path, tmp_path: Path
-) -> None:
+def test_a_push_does_not_publish_the_texts_of_benchmarks(quarantine: bool, whole: Path) -> None:
     from pairkit.hub.dataset import built_dataset
 
-    build(everything(source), tmp_path / "out")
-    names = built_dataset(tmp_path / "out", quarantine=quarantine).files
+    names = built_dataset(whole / "drop", quarantine=quarantine).files
     assert ("quarantine.parquet" in names) == quarantine
     assert "decontamination.parquet" not in names
