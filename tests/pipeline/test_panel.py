@@ -15,7 +15,7 @@ from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe
 
-PROBLEMS = 20
+PROBLEMS = 8
 
 
 def panel(url: str, judges: dict[str, str], **fields: Any) -> BuildRecipe:

@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 8)
+    return ultrafeedback(tmp_path_factory.mktemp("raw") / "ultrafeedback.jsonl", 6)
 
 
 def recipe(source: Path, **fields: Any) -> BuildRecipe:

@@ -11,7 +11,7 @@ from support.batched import PER_PROBLEM, batch_server, batched, directly, lines
 
 from pairkit.errors import BudgetError, EngineError
 
-PROBLEMS = 40
+PROBLEMS = 16
 CALLS = PER_PROBLEM * PROBLEMS
 
 
@@ -30,9 +30,9 @@ def open_rows(folder: Path) -> list[int]:
 
 def test_the_dataset_is_the_one_without_batches(tmp_path: Path, direct: dict[str, object]) -> None:
     with batch_server(tmp_path) as server:
-        manifest = batched(server.url, PROBLEMS, tmp_path / "out", batches={"requests": 50})
+        manifest = batched(server.url, PROBLEMS, tmp_path / "out", batches={"requests": 20})
         # The first call is made directly, and shows what the server takes.
-        assert lines(server) == [50, 50, 19]
+        assert lines(server) == [20, 20, 7]
         seen = server.stats()
     assert manifest == direct
     assert (seen["tries"], seen["answered"], seen["answered_again"], seen["violations"]) == (1, CALLS, 0, [])
@@ -40,8 +40,8 @@ def test_the_dataset_is_the_one_without_batches(tmp_path: Path, direct: dict[str
 
 
 def test_a_batch_has_no_more_bytes_than_the_server_takes(tmp_path: Path, direct: dict[str, object]) -> None:
-    with batch_server(tmp_path, most_bytes=10_500) as server:
-        manifest = batched(server.url, PROBLEMS, tmp_path / "out", batches={"megabytes": 0.01})
+    with batch_server(tmp_path, most_bytes=4_200) as server:
+        manifest = batched(server.url, PROBLEMS, tmp_path / "out", batches={"megabytes": 0.004})
         assert len(lines(server)) > 3
         assert sum(lines(server)) == CALLS - 1
         assert server.stats()["violations"] == []
@@ -95,12 +95,12 @@ def test_a_cancelled_batch_keeps_its_answers_and_the_same_command_submits_the_re
 ) -> None:
     with batch_server(tmp_path, {"1": {"status": "cancelled", "answer": 0.5}}) as server:
         with pytest.raises(
-            EngineError, match=r"batch_1 was cancelled; 60 of 119 requests are answered and kept"
+            EngineError, match=r"batch_1 was cancelled; 24 of 47 requests are answered and kept"
         ):
             batched(server.url, PROBLEMS, tmp_path / "out")
         assert open_rows(tmp_path) == [0, 0]
         assert batched(server.url, PROBLEMS, tmp_path / "out") == direct
-        assert lines(server) == [CALLS - 1, CALLS - 1 - 60 - 1]  # the first call of the second run is direct
+        assert lines(server) == [CALLS - 1, CALLS - 1 - 24 - 1]  # the first call of the second run is direct
         assert server.stats()["answered_again"] == 0
 
 
@@ -120,8 +120,8 @@ def test_a_batch_for_which_the_account_has_no_room_is_submitted_again(
 ) -> None:
     plan = {"1": {"status": "failed", "code": "token_limit_exceeded"}}
     with batch_server(tmp_path, plan) as server:
-        assert batched(server.url, PROBLEMS, tmp_path / "out", batches={"requests": 60}) == direct
-        assert lines(server) == [60, 59, 60]
+        assert batched(server.url, PROBLEMS, tmp_path / "out", batches={"requests": 24}) == direct
+        assert lines(server) == [24, 23, 24]
 
 
 def test_an_unknown_status_and_a_batch_that_is_gone_are_errors(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_the_budget_holds_for_batches_and_direct_calls_together(
             batched(server.url, PROBLEMS, tmp_path / "out", budget={"requests": 20})
         assert server.stats()["answered"] == 20
         with pytest.raises(BudgetError, match="money is spent"):
-            batched(server.url, PROBLEMS, tmp_path / "out", budget={"money": 600}, prices=prices)
+            batched(server.url, PROBLEMS, tmp_path / "out", budget={"money": 250}, prices=prices)
         seen = server.stats()["answered"]
         assert 20 < seen < CALLS
         assert batched(server.url, PROBLEMS, tmp_path / "out") == direct

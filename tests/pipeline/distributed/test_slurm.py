@@ -14,7 +14,7 @@ from support.published import published
 from pairkit.pipeline.build import build
 
 PAGE = Path(__file__).parents[3] / "docs" / "slurm.md"
-TASKS = 3
+TASKS = 2
 
 
 def test_the_template_builds_the_dataset_of_one_run(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_template_builds_the_dataset_of_one_run(tmp_path: Path) -> None:
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m pairkit "$@"\n')
     command.chmod(0o755)
     with chat_server(tmp_path) as server:
-        sums = recipe(server.url, 30, unit_rows=10)
+        sums = recipe(server.url, 12, unit_rows=4)
         (tmp_path / "sums.yaml").write_text(sums.model_dump_json(exclude_unset=True))
         environment = os.environ | {
             "PATH": f"{tmp_path}:{os.environ['PATH']}",
