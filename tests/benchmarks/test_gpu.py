@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -84,14 +85,19 @@ def test_a_device_has_the_peak_of_its_name(
     assert gpu.device.peak(torch.device("cuda")) == peak
 
 
-def test_without_a_gpu_the_command_says_what_needs_none() -> None:
+def test_without_a_gpu_the_command_says_what_needs_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = subprocess.run([sys.executable, BENCHMARKS / "gpu.py"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "this torch sees no GPU; --device cpu --small tries what needs none" in done.stderr
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCHMARKS / "gpu.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert "this torch sees no GPU; --device cpu --small tries what needs none" in capsys.readouterr().err
 
 
 @pytest.mark.full

@@ -28,7 +28,8 @@ import sys
 for name in {HEAVY!r}:
     sys.modules[name] = None  # an import of it fails
 from pairkit.cli import app
-app(sys.argv[1:])
+for words in sys.argv[1:]:
+    app(words.split(), standalone_mode=False)
 """
 
 
@@ -56,12 +57,8 @@ def test_the_drawing_is_current() -> None:
 
 def test_data_work_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("prompt,chosen,rejected\nWhy?,Because.,No.\nHow?,So.,No.\n")
-    for words in (
-        "inspect rows.csv",
-        "build --source files --path rows.csv",
-        "export runs/data/files --as trl",
-    ):
-        command = [sys.executable, "-c", BLOCKED, *words.split()]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
+    lines = "inspect rows.csv", "build --source files --path rows.csv", "export runs/data/files --as trl"
+    command = [sys.executable, "-c", BLOCKED, *lines]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/export/files-trl/train.parquet").is_file()
