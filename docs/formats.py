@@ -64,6 +64,7 @@ def page() -> str:
 
 
 def _section(layout: Layout) -> str:
+    sets = _sets(layout)
     return SECTION.format(
         name=layout.name,
         summary=layout.summary[0].upper() + layout.summary[1:],
@@ -72,8 +73,8 @@ def _section(layout: Layout) -> str:
             f"| {field} | {_columns(layout, names)} |" for field, names in layout.fields.items()
         ),
         example=layout.example,
-        command=command(layout),
-        becomes="\n".join(_set(row) for row in _sets(layout)).rstrip(),
+        command=_command(layout, sets),
+        becomes="\n".join(_set(row) for row in sets).rstrip(),
     )
 
 
@@ -86,8 +87,12 @@ def _columns(layout: Layout, names: str | tuple[str, ...]) -> str:
 
 def command(layout: Layout) -> str:
     """Return the command that builds a dataset of the layout's example, as rows.jsonl."""
+    return _command(layout, _sets(layout))
+
+
+def _command(layout: Layout, sets: list[dict[str, Any]]) -> str:
     words = f"pairkit build --source files --path rows.jsonl --layout {layout.name}"
-    one = layout.shape != "prompts" and all(len(row["completions"]) < 2 for row in _sets(layout))
+    one = layout.shape != "prompts" and all(len(row["completions"]) < 2 for row in sets)
     # A set of one completion has no pair.
     return f"{words} mine.require_choice=false" if one else words
 
