@@ -24,7 +24,7 @@ from pairkit.stores import address
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
-def rows(count: int = 60) -> bytes:
+def rows(count: int = 30) -> bytes:
     """Return pairs as JSON lines."""
     pairs = ({"prompt": f"Q {n}?", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(count))
     return b"".join(json.dumps(pair).encode() + b"\n" for pair in pairs)

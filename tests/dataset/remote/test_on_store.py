@@ -21,30 +21,45 @@ from pairkit.stores.store import Store
 PLACE = "memory://bucket/sets"
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes]]:
+    """The folder of a built dataset and its rows, and the files that its publication leaves on a store."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "rows.jsonl").write_bytes(rows())
+    with pytest.MonkeyPatch.context() as patch, memory(patch, folder / "cache") as filesystem:
+        build_to_store(recipe(folder / "rows.jsonl"), PLACE, staging=folder / "local")
+        published = {name: filesystem.cat_file(name) for name in filesystem.find("/bucket")}
+    return folder, published
+
+
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MemoryFileSystem]:
-    (tmp_path / "rows.jsonl").write_bytes(rows())
+def files(
+    built: tuple[Path, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[MemoryFileSystem]:
     with memory(monkeypatch, tmp_path / "cache") as filesystem:
-        build_to_store(recipe(tmp_path / "rows.jsonl"), PLACE, staging=tmp_path / "local")
+        for name, content in built[1].items():
+            filesystem.pipe(name, content)
         yield filesystem
 
 
-def test_it_is_the_dataset_that_was_built(files: MemoryFileSystem, tmp_path: Path) -> None:
-    data, built = pairkit.load(PLACE), pairkit.load(tmp_path / "local")
-    assert data.manifest == built.manifest
-    assert data.digest == built.digest
+def test_it_is_the_dataset_that_was_built(
+    built: tuple[Path, dict[str, bytes]], files: MemoryFileSystem
+) -> None:
+    data, local = pairkit.load(PLACE), pairkit.load(built[0] / "local")
+    assert data.manifest == local.manifest
+    assert data.digest == local.digest
     assert data.folder.name == "sets"
     assert data.changed(data.hashes("train", "test"), "train", "test") == []
 
 
 def test_it_is_downloaded_once_and_again_when_it_was_built_again(
-    files: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: tuple[Path, dict[str, bytes]], files: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = local_folder(PLACE)
     with monkeypatch.context() as offline:
         offline.setattr(Store, "download", None)
         assert local_folder(PLACE) == folder
-    build_to_store(recipe(tmp_path / "rows.jsonl", seed=1), PLACE, on_existing="delete")
+    build_to_store(recipe(built[0] / "rows.jsonl", seed=1), PLACE, on_existing="delete")
     assert local_folder(PLACE) != folder
     assert pairkit.load(folder).manifest["recipe"]["seed"] == 0
 
@@ -104,7 +119,9 @@ def test_places_without_a_dataset_say_what_to_do(files: MemoryFileSystem) -> Non
         pairkit.load("memory://bucket/rows")
 
 
-def test_it_is_exported_from_a_store(files: MemoryFileSystem, tmp_path: Path) -> None:
+def test_it_is_exported_from_a_store(
+    built: tuple[Path, dict[str, bytes]], files: MemoryFileSystem, tmp_path: Path
+) -> None:
     export(PLACE, "trl", tmp_path / "store")
-    export(tmp_path / "local", "trl", tmp_path / "folder")
+    export(built[0] / "local", "trl", tmp_path / "folder")
     assert (tmp_path / "store/train.parquet").read_bytes() == (tmp_path / "folder/train.parquet").read_bytes()
