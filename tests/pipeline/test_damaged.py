@@ -23,8 +23,8 @@ from pairkit.schema import QUARANTINE, SETS, StageResult
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> BuildRecipe:
-    path = ultrafeedback(tmp_path_factory.mktemp("raw") / "raw.jsonl", 200)
-    fields = {"unit_rows": 20, "shard_mb": 0.05, "test_fraction": 0.2}
+    path = ultrafeedback(tmp_path_factory.mktemp("raw") / "raw.jsonl", 100)
+    fields = {"unit_rows": 10, "shard_mb": 0.025, "test_fraction": 0.2}
     return load(None, {"source": {"name": "ultrafeedback", "path": str(path)}}, fields)
 
 
@@ -64,8 +64,8 @@ def change_count(out: Path) -> None:
 
 def of_another_build(out: Path) -> None:
     """A shard of as many units, of other rows."""
-    raw = ultrafeedback(out.parent / "other.jsonl", 200, seed=1)
-    fields = {"unit_rows": 20, "shard_mb": 0.05, "test_fraction": 0.2}
+    raw = ultrafeedback(out.parent / "other.jsonl", 100, seed=1)
+    fields = {"unit_rows": 10, "shard_mb": 0.025, "test_fraction": 0.2}
     other = load(None, {"source": {"name": "ultrafeedback", "path": str(raw)}}, fields)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builds, "publish", interrupt)

@@ -19,7 +19,7 @@ from pairkit.pipeline import describe
 from pairkit.pipeline.build import build
 from pairkit.pipeline.recipe import BuildRecipe, load
 
-PROMPTS = 40
+PROMPTS = 20
 CLOSED = "http://127.0.0.1:9/v1"  # the port of "discard", where nobody listens
 
 
@@ -42,7 +42,7 @@ def recipe(generate: dict[str, Any], **fields: Any) -> BuildRecipe:
         "source": {"name": "arithmetic", "limit": PROMPTS},
         "generate": generate,
         "mine": {"require_choice": False},
-        "unit_rows": 15,
+        "unit_rows": 8,
         "test_fraction": 0.0,
     }
     return load(None, content, fields)
@@ -203,14 +203,14 @@ def test_a_pool_has_one_budget(tmp_path: Path) -> None:
     with chat_server(tmp_path) as server, chat_server(tmp_path, model="m") as other:
         made = served(server.url, {"model": "m", "name": "other", "base_url": other.url})
         made = load(
-            None, made.model_dump(exclude_unset=True), {"calls": {"budget": {"requests": 50}, "timeout": 60}}
+            None, made.model_dump(exclude_unset=True), {"calls": {"budget": {"requests": 25}, "timeout": 60}}
         )
-        with pytest.raises(BudgetError, match=r"the budget of 50 requests is spent \(requests 50, "):
+        with pytest.raises(BudgetError, match=r"the budget of 25 requests is spent \(requests 25, "):
             build(made, tmp_path / "out")
         asked = [each.stats()["tries"] for each in (server, other)]
-        assert sum(asked) == 50
+        assert sum(asked) == 25
         assert min(asked) > 0
-        # The next start has another 50, and asks for what is missing.
+        # The next start has another 25, and asks for what is missing.
         build(made, tmp_path / "out")
         assert sum(each.stats()["tries"] for each in (server, other)) == 2 * PROMPTS
 
