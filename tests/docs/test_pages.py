@@ -29,7 +29,8 @@ for name in {HEAVY!r}:
     sys.modules[name] = None  # an import of it fails
 from pairkit.cli import app
 for words in sys.argv[1:]:
-    app(words.split(), standalone_mode=False)
+    if app(words.split(), standalone_mode=False):  # an exit code
+        raise SystemExit(words)
 """
 
 
