@@ -74,10 +74,11 @@ def test_one_ranker_orders_and_all_scores_stay(source: Path, model: Path, tmp_pa
 
 @pytest.mark.full
 def test_a_stopped_build_scores_nothing_twice(
-    source: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pairkit.rankers.pairrm.ranker import PairRMRanker
 
+    source = ultrafeedback(tmp_path / "ultrafeedback.jsonl", 8)  # four units
     ranked = recipe(source, rank={"ranker": "pairrm", "model": str(model)}, unit_rows=2)
     build(ranked, tmp_path / "whole")
     real, scored = PairRMRanker.score, []

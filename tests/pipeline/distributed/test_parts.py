@@ -117,7 +117,9 @@ def test_parts_of_another_build_are_named(sums: BuildRecipe, tmp_path: Path) -> 
         finished_parts(sums, tmp_path / "out")
 
 
-@pytest.mark.parametrize("fields", [{"dedup": {"threshold": None}}, {"filter": {"prompt_chars": {"max": 4}}}])
+@pytest.mark.parametrize(
+    "fields", [{"dedup": {"threshold": None}}, {"filter": {"prompt_chars": {"max": 10}}}]
+)
 @pytest.mark.default("fields0")
 def test_parts_of_several_sources_that_begin_again_with_another_seed(
     server: Loopback, tmp_path: Path, fields: dict[str, object]
@@ -125,7 +127,7 @@ def test_parts_of_several_sources_that_begin_again_with_another_seed(
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"prompt": "{n} + 1 = ?"}}\n' for n in range(150)))
     of_file = of_rows(server, rows).model_dump(exclude_unset=True)
-    # The seed draws the sets of both, and so which of them are duplicates.
+    # The seed draws the sets of both, and so which of them are duplicates and which the filter keeps.
     sources = [
         {"name": name, "source": of_file["source"], "fraction": share}
         for name, share in (("a", 0.2), ("b", 0.8))
