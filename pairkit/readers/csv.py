@@ -23,15 +23,9 @@ from pairkit.readers.blocks import (
     rebatch,
     refuse_duplicates,
 )
+from pairkit.readers.csv_ahead import ReadAhead, hide_undecodable_rows
 from pairkit.readers.csv_dialect import Dialect, dialect_of
-from pairkit.readers.csv_rows import (
-    CSV_BLOCK,
-    ReadAhead,
-    Watched,
-    header_row,
-    hide_undecodable_rows,
-    loose_rows,
-)
+from pairkit.readers.csv_rows import CSV_BLOCK, Watched, header_row, loose_rows
 from pairkit.readers.text import convert, open_text
 
 INDEX = "index"
@@ -66,9 +60,6 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
         watched = Watched(file, dialect.delimiter)
         # One thread, because only then does pyarrow number the bad rows.
         read = pacsv.ReadOptions(use_threads=False, block_size=CSV_BLOCK, skip_rows=dialect.skipped)
-        parse = pacsv.ParseOptions(
-            delimiter=dialect.delimiter, newlines_in_values=True, invalid_row_handler=skip
-        )
         try:
             header = _header(path, compression, dialect)
             names = _names(header)
@@ -80,9 +71,9 @@ def csv_blocks(path: Path, compression: str | None, rows: int) -> Generator[Bloc
                 null_values=[""],
                 quoted_strings_can_be_null=False,
             )
-            with ReadAhead(watched) as stream:
-                reader = pacsv.open_csv(stream, read, parse, convert)
-                read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in reader)
+            with ReadAhead(watched) as ahead:
+                batches = ahead.batches(skip, dialect.delimiter, read, convert)
+                read_tables = (pa.Table.from_batches([batch]).rename_columns(names) for batch in batches)
                 tables = rebatch(read_tables, rows, UNIT_BYTES)
                 blocks = _number_rows(_refuse_open_quote(tables, bad, path, compression), bad)
                 yield from _without_loose_rows(blocks, watched, path, compression, dialect)

@@ -4,72 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from itertools import islice
-from threading import Event, RLock
 from typing import Any, BinaryIO
 
 import numpy as np
 
 CSV_BLOCK = 16 << 20  # bytes; a CSV row has to fit in one, and the rows of one are in memory together
-_NAME = "csv_blocks.<locals>"
-
-
-def hide_undecodable_rows() -> None:
-    """Keep Python from printing a traceback for a bad row that is not UTF-8; pyarrow refuses the file anyway.
-
-    pyarrow calls the handler of bad rows where no exception can be raised, so that Python prints those.
-    """
-    earlier = sys.unraisablehook
-    if getattr(earlier, "hides_undecodable_rows", False):
-        return
-
-    def hook(unraisable: Any) -> None:
-        handler = getattr(unraisable.object, "__qualname__", "")
-        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and handler.startswith(_NAME)):
-            earlier(unraisable)
-
-    hook.hides_undecodable_rows = True  # type: ignore[attr-defined]  # so that it is put there once
-    sys.unraisablehook = hook
-
-
-class ReadAhead:
-    """A stream that pyarrow reads ahead in a thread of its own, and no longer than the block lasts.
-
-    A thread that is still in Python when Python ends would abort the process. So it must be the outermost
-    stream, and the end of the block waits until the thread has come back once more and found the end. It may
-    also have read as far ahead as it wants, and then it does not come: the wait is bounded.
-    """
-
-    closed = False
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        # The same thread may end the block while it reads, if the collector of garbage does.
-        self._reading = RLock()
-        self._ended = False
-        self._found_end = Event()
-
-    def __enter__(self) -> ReadAhead:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._reading:
-            self._ended = True
-        self._found_end.wait(RETURN_SECONDS)
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes of the stream, none after the block."""
-        with self._reading:
-            chunk = b"" if self._ended else bytes(self._stream.read(size))
-            if not chunk:
-                self._found_end.set()
-            return chunk
-
-
-RETURN_SECONDS = 0.2  # a thread that reads ahead is back at once, or waits for its consumer
 
 
 class Watched:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 
 from pairkit.errors import InputError
-from pairkit.readers import csv
-from pairkit.readers.csv_rows import ReadAhead, Watched
+from pairkit.readers import csv, csv_ahead
+from pairkit.readers.csv_ahead import ReadAhead
+from pairkit.readers.csv_rows import Watched
 from pairkit.readers.formats import blocks
 
 BLOCK = 1 << 14
@@ -91,7 +96,25 @@ def test_a_refused_file_is_read_no_further(tmp_path: Path, monkeypatch: pytest.M
     assert refused.tb is not None
 
 
-def test_a_thread_that_does_not_come_back_is_not_waited_for() -> None:
-    with ReadAhead(io.BytesIO(b"x" * 100)) as stream:
-        assert stream.read(1) == b"x"
-    assert stream.read(1) == b""
+@pytest.mark.parametrize("wanted", [1, None], ids=["a batch", "all"])
+def test_pyarrow_holds_neither_stream_nor_handler_afterwards(wanted: int | None) -> None:
+    # The row that is too short calls the handler; the quote that is never closed is an error.
+    content = ROW * BLOCK + b"p,a\n" + b'p,"' + ROW * BLOCK
+    read = pacsv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=["p", "a", "b"])
+    skipped: list[pacsv.InvalidRow] = []
+
+    def skip(row: pacsv.InvalidRow) -> str:
+        skipped.append(row)
+        return "skip"
+
+    started = time.monotonic()
+    fails = pytest.raises(pa.ArrowInvalid) if wanted is None else nullcontext()
+    with fails as refused, ReadAhead(io.BytesIO(content)) as ahead:
+        batches = ahead.batches(skip, ",", read, pacsv.ConvertOptions())
+        held = weakref.ref(ahead._stream)
+        assert [batch.num_columns for batch in islice(batches, wanted)] == [3]
+    assert held() is None
+    assert len(ahead._held) >= 3
+    assert not ahead.is_held()
+    assert time.monotonic() - started < csv_ahead._RELEASE_SECONDS
+    assert refused is None or (refused.tb is not None and len(skipped) == 1)
