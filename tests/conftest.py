@@ -24,6 +24,7 @@ from support.chromium import browser
 from support.forks import Server
 from support.hub_server import TOKEN, Hub, serving
 from support.moto import moto, s3, s3_gate  # noqa: F401  # fixtures
+from support.shares import in_share
 
 # The models of the tests have a few thousand parameters: a second thread would only slow the first down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -84,6 +85,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(
                     f"{name}: its mark `default` names {absent}, and it has {known[name]}"
                 )
+    if share := os.environ.get("PAIRKIT_FULL_SHARE"):
+        left = [x for x in items if x.get_closest_marker("full") and not in_share(x.nodeid, share)]
+        config.hook.pytest_deselected(items=left)
+        others = set(left)
+        items[:] = [item for item in items if item not in others]
 
 
 # One for all tests; if one of them needs it, it imports while the first ones run.
