@@ -106,6 +106,7 @@ def test_a_limit_of_rows_and_quarantined_rows_are_the_same(cluster: RaySettings,
     assert hashes(tmp_path / "ray") == hashes(tmp_path / "local")
 
 
+@pytest.mark.default("local")
 @pytest.mark.parametrize("first", ["local", "ray"])
 def test_a_build_that_stopped_is_continued_by_the_other_executor(
     first: str,

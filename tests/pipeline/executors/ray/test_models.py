@@ -85,6 +85,7 @@ def test_a_server_is_asked_from_two_nodes_and_nothing_twice(
     assert [event for event in events if event["event"] == "shard"][-1]["cached"] == 3 * PROMPTS
 
 
+@pytest.mark.default("budget0")
 @pytest.mark.parametrize("budget", [{"requests": 100}, {"tokens": 3000}])
 def test_the_sum_of_all_nodes_never_exceeds_the_budget(
     budget: dict[str, int], cluster: RaySettings, tmp_path: Path
@@ -121,6 +122,7 @@ def test_a_killed_process_asks_again_only_what_was_in_flight(
     assert 3 * PROMPTS <= server.stats()["tries"] - before <= 3 * PROMPTS + GIVEN
 
 
+@pytest.mark.default("9")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_driver_asks_again_only_what_was_in_flight(
     how: signal.Signals, server: Loopback, whole: Path, cluster: RaySettings, forks: Server, tmp_path: Path

@@ -69,6 +69,7 @@ def test_a_driver_that_is_killed_before_it_uploads_leaves_nothing_on_the_store(
     assert whole == local(copy, tmp_path / "local")
 
 
+@pytest.mark.default("local")
 @pytest.mark.parametrize("first", ["local", "ray"])
 def test_an_upload_that_is_killed_shows_no_dataset_and_is_continued_by_the_other_executor(
     first: str, s3_gate: Gate, s3: Moto, copy: Path, cluster: RaySettings, forks: Server, tmp_path: Path
