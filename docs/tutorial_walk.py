@@ -4,9 +4,9 @@
 
 It clones this repository's last commit, makes a new environment there, and runs every command of the page in
 order. DIR has the weights of SmolLM2-135M-Instruct, which a stranger would download; pip needs a package
-index. Every output is printed. Times, sizes and measured numbers differ from machine to machine, so that
-numbers are compared in their places only: those that differ from the page are listed. The exit code is 1 if
-a command fails, or prints other words than the page has.
+index. All that is printed is shown, progress first. Times, sizes and measured numbers differ from machine to
+machine, so that numbers are compared in their places only: those that differ from the page are listed. The
+exit code is 1 if a command fails, or prints other words than the page has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -101,9 +102,10 @@ def run(step: Step, folder: Path, environment: dict[str, str]) -> bool:
     begin = time.monotonic()
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", step.commands], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+        capture_output=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    print(done.stdout.rstrip())
+    # Progress, which is on standard error, is not on the page.
+    print(done.stderr.rstrip(), done.stdout.rstrip(), sep="\n")
     print(f"[{time.monotonic() - begin:.0f} s, exit code {done.returncode}]")
     if done.returncode or step.expected is None:
         return not done.returncode
@@ -124,8 +126,8 @@ def walk(folder: Path, model: Path) -> bool:
     first, *others = steps((checkout / "docs" / PAGE.name).read_text(encoding="utf-8"))
     good = run(first, checkout, inherited)
     work = checkout / "replies"
-    (work / MODEL).parent.mkdir(parents=True)
-    (work / MODEL).symlink_to(model.resolve())
+    # Not a link, whose target would be the model's name in what is printed.
+    shutil.copytree(model, work / MODEL)
     environment = checkout / ".venv"
     activated = {
         **inherited, "VIRTUAL_ENV": str(environment), "PATH": f"{environment / 'bin'}:{inherited['PATH']}",
