@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +65,21 @@ hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS"
 
 # Nor while libraries are imported and tests collected, of which hardly anything is garbage.
 gc.disable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Run all tests on all cores, a file on each, unless `-n` says otherwise; a part of them in this process."""
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
+    alone = option.collectonly or option.usepdb or hasattr(config, "workerinput")
+    if whole and not alone and getattr(option, "numprocesses", 0) is None:  # 0: without pytest-xdist
+        option.numprocesses = (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+        # The tests of a file share what they have built.
+        option.dist = "loadfile" if option.dist == "no" else option.dist
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
