@@ -69,7 +69,7 @@ gc.disable()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Run all tests on all cores, a file on each, unless `-n` says otherwise; a part of them in this process."""
+    """Run all tests on all cores, a file on each, unless `-n` says otherwise; a part in this process."""
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
     alone = option.collectonly or option.usepdb or hasattr(config, "workerinput")
