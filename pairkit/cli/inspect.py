@@ -50,10 +50,12 @@ def inspect(
       pairkit inspect 'rows/*.parquet' --layout single --limit 1000
       pairkit inspect org/name --split test
     """
+    from pairkit.arrow import without_pandas
     from pairkit.inspection import collect, text
     from pairkit.pipeline.recipe import BuildRecipe, load
     from pairkit.sources import SOURCES
 
+    without_pandas()
     name, path = _source(file, tuple(SOURCES))
     options: dict[str, Any] = {
         "path": path,

@@ -128,10 +128,13 @@ def online(
       pairkit online --recipe onmcpo-quickstart --segments 10 mix.earlier=0.5 --out runs/online/mixed
       pairkit online --recipe onmcpo-quickstart --dry-run
     """
+    from pairkit.arrow import without_pandas
     from pairkit.online import recipe as recipes
     from pairkit.recipes import merge
     from pairkit.trust import only_trusted
 
+    if not allow_code:  # functions of other modules may use pandas
+        without_pandas()
     source_flags = {
         "name": source, "path": path, "split": split, "limit": limit, "map": mapping(map_), "layout": layout
     }  # fmt: skip

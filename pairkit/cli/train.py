@@ -223,8 +223,11 @@ def train(
     if learning_rate is not None:
         content["optimizer"] = {"learning_rate": learning_rate}
     train_recipe = _resolve(recipe, content, context, allow_code or [], write=not dry_run)
+    from pairkit.arrow import without_pandas
     from pairkit.dataset.mixed import title_of
 
+    if not allow_code:  # functions of other modules may use pandas
+        without_pandas()
     name = re.sub(r"[^\w.+-]", "-", train_recipe.loss_name)  # the colons of a sum or of module:function
     folder = out or RUNS / f"{title_of(train_recipe.data)}-{name}"
     if dry_run:
