@@ -80,6 +80,18 @@ def differing(expected: Sequence[str], printed: Sequence[str]) -> str | None:
     return None if free or not rest else rest[0]
 
 
+def without_progress(expected: Sequence[str], progress: Sequence[str]) -> Sequence[str]:
+    """Return what is left of `expected` after the lines of `progress` that it begins with.
+
+    A page may show any of them, in their order.
+    """
+    shown = iter(map(plain, progress))
+    for number, line in enumerate(expected):
+        if plain(line) not in shown:  # which looks on from the last one that was found
+            return expected[number:]
+    return []
+
+
 def other_numbers(expected: Sequence[str], printed: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the lines, of the page and as printed, that differ in numbers alone."""
     by_form: dict[str, list[str]] = {}
@@ -104,15 +116,14 @@ def run(step: Step, folder: Path, environment: dict[str, str]) -> bool:
         ["bash", "-euo", "pipefail", "-c", step.commands], cwd=folder, env=environment, text=True,
         capture_output=True, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
-    # Progress, which is on standard error, is not on the page.
     print(done.stderr.rstrip(), done.stdout.rstrip(), sep="\n")
     print(f"[{time.monotonic() - begin:.0f} s, exit code {done.returncode}]")
     if done.returncode or step.expected is None:
         return not done.returncode
-    expected, printed = lines(step.expected), lines(done.stdout)
-    for ours, theirs in other_numbers(expected, printed):
+    expected, progress, printed = map(lines, (step.expected, done.stderr, done.stdout))
+    for ours, theirs in other_numbers(expected, [*progress, *printed]):
         print(f"[page]    {ours}\n[printed] {theirs}")
-    wrong = differing(expected, printed)
+    wrong = differing(without_progress(expected, progress), printed)
     print("[as on the page]" if wrong is None else f"[NOT AS ON THE PAGE] {wrong}", flush=True)
     return wrong is None
 

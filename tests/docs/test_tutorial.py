@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tutorial_walk
-from tutorial_walk import PAGE, differing, other_numbers, steps
+from tutorial_walk import PAGE, differing, other_numbers, steps, without_progress
 
 TABLE = ["┏━━┳━━━┓", "│ accuracy │ 3.33 [0.59, 16.67] % │", "note: 30 problems"]
 
@@ -37,3 +37,13 @@ def test_points_stand_for_any_lines() -> None:
 def test_numbers_that_differ_are_listed() -> None:
     assert list(other_numbers(["a 1", "b 2"], ["a 1", "b 3"])) == [("b 2", "b 3")]
     assert tutorial_walk.lines("\n a \n\nb\n") == [" a ", "", "b"]
+
+
+def test_a_page_may_show_progress_or_not() -> None:
+    progress = ["reading in 0.1 s", "bar", "training: 8 sets in 2.0 s", "bar"]
+    for shown in ([], progress[:1], ["training: 8 sets in 3.5 s"], [progress[0], progress[2]]):
+        assert list(without_progress([*shown, "model: m"], progress)) == ["model: m"]
+    assert list(without_progress(["training: 8 sets in 2.0 s"], progress)) == []
+    # Neither in another order, nor after what is not progress.
+    assert list(without_progress(["bar", "bar", "bar"], progress)) == ["bar"]
+    assert list(without_progress(["model: m", "bar"], progress)) == ["model: m", "bar"]
