@@ -105,6 +105,9 @@ def export(
         raise UsageError(
             f"--as is missing; choose a format: {', '.join(FORMATS)}; or model, for a training run"
         )
+    from pairkit.arrow import without_pandas
+
+    without_pandas()
     from pairkit.dataset.export import describe
     from pairkit.dataset.export import export as write
 

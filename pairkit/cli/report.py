@@ -57,9 +57,11 @@ def report(
       pairkit report runs/sweep/quickstart-dpo --out sweep.html --json sweep.json --csv sweep
       pairkit report runs/replication --out claims.html
     """
+    from pairkit.arrow import without_pandas
     from pairkit.run_report.page import is_drawn
     from pairkit.run_report.report import report as draw
 
+    without_pandas()
     figures = draw(runs, out, evaluated=eval or (), json=json, csv_folder=csv)
     numbers = sorted(figure.number for figure in figures if is_drawn(figure))
     say(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pairkit.dataset.card_settings import CardSettings, settings_of
 from pairkit.errors import HubError, InputError, Interrupted, RecipeError, unknown
 from pairkit.files import was_address
-from pairkit.hub import commit, model
+from pairkit.hub import commit
 from pairkit.hub.card_on_hub import HubCard
 from pairkit.hub.collection import check_collection
 from pairkit.hub.commit import Options
@@ -155,16 +155,17 @@ def _prepared(
         return
     if not (folder / RECORD).is_file():
         raise RecipeError(f"--merge: {folder} is not a training run (no {RECORD}); leave it out")
+    from pairkit.hub.model import trained_model
     from pairkit.training.export.model import export_model
 
     with TemporaryDirectory(prefix="pairkit-") as temporary:
         # Before the merge, because a changed file would no longer be noticed after it.
-        model.trained_model(folder, name, force=force)
+        trained_model(folder, name, force=force)
         model_folder = Path(temporary) / "model"
         merged_folder = export_model(
             folder, model_folder, merge=True, trust_remote_code=trust_remote_code
         ).folder
-        yield model.trained_model(folder, name, saved=merged_folder, settings=settings)
+        yield trained_model(folder, name, saved=merged_folder, settings=settings)
 
 
 def _content(folder: Path, name: str, quarantine: bool, force: bool, settings: CardSettings) -> Content:
@@ -183,7 +184,9 @@ def _content(folder: Path, name: str, quarantine: bool, force: bool, settings: C
             raise RecipeError(
                 f"--quarantine: {folder} holds a model, which has no quarantine; leave the flag out"
             )
-        return model.trained_model(folder, name, force=force, settings=settings)
+        from pairkit.hub.model import trained_model  # which imports torch: a dataset needs none
+
+        return trained_model(folder, name, force=force, settings=settings)
     if (folder / MANIFEST).is_file() or (folder / ".build").is_dir():
         return built_dataset(folder, quarantine=quarantine, force=force, settings=settings)
     if (folder.parent / RECORD).is_file():

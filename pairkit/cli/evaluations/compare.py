@@ -51,8 +51,10 @@ def compare(
       pairkit eval compare runs/eval/dpo/seed-* runs/eval/mcpo/seed-*
       pairkit eval compare runs/eval/dpo runs/eval/mcpo --allow-different judge
     """
+    from pairkit.arrow import without_pandas
     from pairkit.evaluation.compare.run import run_compare
 
+    without_pandas()
     differences = {str(what) for what in allow_different or ()}
     comparison = run_compare(runs, out, allowed=differences, seed=seed)
     _print(comparison)
