@@ -40,7 +40,7 @@ from pairkit.pipeline.publish import publish
 from pairkit.pipeline.recipe import BuildRecipe
 from pairkit.pipeline.shards import Contents, ShardWriter
 from pairkit.pipeline.stages import identified, screened
-from pairkit.pipeline.unit import FinishedUnit, Unit
+from pairkit.pipeline.unit import FinishedUnit, Unit, releasing
 from pairkit.progress import Advance, log, progress
 from pairkit.rankers.human.describe import is_about_others
 from pairkit.rankers.table import HumanRank
@@ -203,6 +203,7 @@ def _shards(
 ) -> Iterator[Contents]:
     """Write shards from number `number` on; a shard is closed when its texts reach `shard_mb`."""
     # One unit in advance, because a shard has to know whether it is the last when it is closed.
+    units = releasing(units)
     finished = next(units, None)
     while True:
         with ShardWriter(out.shard(number), next_unit, out.built) as writer:

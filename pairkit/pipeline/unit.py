@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from pairkit.dataset.histograms import Histograms
 from pairkit.schema import StageResult
+
+UNITS_PER_RELEASE = 8
 
 
 class Unit(NamedTuple):
@@ -39,3 +42,11 @@ class FinishedUnit(NamedTuple):
     tables: dict[str, pa.Table]
     histograms: Histograms
     bytes: int
+
+
+def releasing(units: Iterable[FinishedUnit]) -> Iterator[FinishedUnit]:
+    """Give back to the system, now and then, what units have freed and its allocator has kept."""
+    for number, unit in enumerate(units):
+        if number % UNITS_PER_RELEASE == 0:
+            pa.default_memory_pool().release_unused()
+        yield unit
