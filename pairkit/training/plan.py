@@ -128,8 +128,8 @@ class Plan:
         return new_ids(self.tokenizer, self.recipe.tokens)
 
     def truncation(self) -> dict[str, Truncation]:
-        """Return what was cut of each split, by the split's name; nothing where it is noted of the sets."""
-        if self.kind.pairs is not None:
+        """Return what was cut of each split, by the split's name; nothing where these lengths cut nothing."""
+        if not self.kind.cuts:
             return {}
         recipe = self.recipe
         splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
