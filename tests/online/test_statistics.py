@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support import online as runs
+from support.tiny import candidate_sets, completion
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.dataset import reader
@@ -61,6 +62,20 @@ def test_all_that_was_sampled_is_read(out: Path) -> None:
         ]  # fmt: skip
         # Otherwise there would be nothing to find again.
         assert sum(len(row["completions"]) for row in held) < 3 * len(held)
+
+
+def test_tokens_are_counted_by_the_text_where_a_server_does_not_tell(model: Path) -> None:
+    made = [
+        completion("12", finish_reason="stop"),  # and the token that ends it
+        completion("1234", finish_reason="length"),
+        completion("3", finish_reason="length", reasoning_content="1+2="),
+        completion("1+1", metadata='{"tokens": 7}'),
+    ]
+    batch = candidate_sets([("1", made)]).to_batches()[0]
+    counted = statistics._tokens(batch, samples.frame_of(batch), runs.recipe(model), str(model))
+    assert counted == (3 + 4 + 5 + 7) / 4
+    none = batch.slice(0, 0)
+    assert statistics._tokens(none, samples.frame_of(none), runs.recipe(model), str(model)) is None
 
 
 def test_scores_and_shares(out: Path) -> None:
