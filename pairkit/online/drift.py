@@ -56,7 +56,8 @@ def entropy_and_divergence(
     if policy == start:
         return measures | {"kl": 0.0, "kl_per_token": 0.0}
     first = _load(start, recipe)
-    if _vocabulary(first) != _vocabulary(writer):
+    # Padded vocabularies have as many rows before and after.
+    if recipe.tokens or _vocabulary(first) != _vocabulary(writer):
         return measures | {"kl": None, "kl_per_token": None}
     divergence = _per_completion(first, writer, tokens.sets, recipe)
     return measures | {"kl": float(divergence.mean()), "kl_per_token": float(divergence.sum() / total)}
@@ -81,7 +82,16 @@ def effective_candidates(
     # The tokenizer of the policy for both, because that of a first model may lack what training added.
     first = score_sets(policy, [sets], **options)
     revision = recipe.revision_of(reference)
-    second = score_sets(reference, [sets], tokenizer=policy, revision=revision, **options)
+    # With rows for tokens that training has added, as when it was the reference there.
+    second = score_sets(
+        reference,
+        [sets],
+        tokenizer=policy,
+        revision=revision,
+        tokens=recipe.tokens,
+        seed=recipe.seed,
+        **options,
+    )
     frame = pl.DataFrame(
         {
             "set": range(sets.num_rows),
