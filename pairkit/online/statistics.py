@@ -129,7 +129,11 @@ def _tokens(batch: pa.RecordBatch, frame: pl.DataFrame, recipe: OnlineRecipe, po
     tokens = frame["tokens"]
     if tokens.null_count():
         tokenizer = load_tokenizer(
-            policy, revision=None, trust_remote_code=recipe.train.trust_remote_code, texts=iter(())
+            policy,
+            revision=None,
+            trust_remote_code=recipe.train.trust_remote_code,
+            texts=iter(()),
+            needs_template=False,
         )
         flat = completions(batch)
         thoughts, texts = (pc.struct_field(flat, name) for name in ("reasoning_content", "text"))

@@ -17,6 +17,7 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
+from pairkit.models.chat.settings import uses_own
 from pairkit.models.load import empty_model, load_tokenizer
 from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
@@ -247,7 +248,7 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         texts=texts,
-        needs_template=recipe.template != "none" and recipe.template.file is None,
+        needs_template=uses_own(recipe.template),
     )
     if recipe.tokens:
         add_tokens(tokenizer, recipe.tokens)

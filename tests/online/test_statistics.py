@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -22,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pairkit.dataset import reader
 from pairkit.online import drift, samples, statistics
 from pairkit.online.run import online
+from pairkit.training.recipe import TrainRecipe
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +160,31 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
     found = drift.effective_candidates(str(policy), str(model), written, 3.0, recipe.train)
     assert found == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert 1 < found < 2
+
+
+def test_the_policy_is_measured_with_the_template_that_it_is_trained_with(
+    out: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model without a template of its own, next to the same weights with one."""
+    policy = out / "segment-1" / "run" / "model"
+    written = pa.Table.from_batches([samples.read(out / "segment-1" / "data")])
+    bare = [Path(shutil.copytree(folder, tmp_path / folder.parent.name)) for folder in (policy, model)]
+    for folder in bare:
+        shutil.move(folder / "chat_template.jinja", tmp_path / "template")
+    own = runs.recipe(model).train
+    given = runs.recipe(model, train={"template": {"file": str(tmp_path / "template")}}).train
+    raw = runs.recipe(model, train={"template": "none"}).train
+
+    def measured(models: Sequence[Path], train: TrainRecipe) -> list[Any]:
+        names = [str(each) for each in models]
+        drifted = drift.entropy_and_divergence(names[0], names[1], written, train)
+        return [*drifted.values(), drift.effective_candidates(names[0], names[1], written, 3.0, train)]
+
+    expected = measured((policy, model), own)
+    assert measured(bare, given) == expected
+    # Raw text needs no template, and uses none where there is one.
+    assert measured(bare, raw) == measured((policy, model), raw)
+    assert "no chat template" not in capsys.readouterr().err
 
 
 def test_prompts_that_are_all_right_are_told_from_those_that_are_all_wrong(
