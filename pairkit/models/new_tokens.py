@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from pairkit.errors import ModelError, RecipeError
+from pairkit.models.vocabulary import own_tokenizer
 from pairkit.recipes import Strict
 
 if TYPE_CHECKING:
@@ -58,6 +59,14 @@ def new_ids(tokenizer: PreTrainedTokenizerBase, settings: NewTokens | None) -> l
         return []
     ids = tokenizer.convert_tokens_to_ids(list(settings.add))
     return [ids] if isinstance(ids, int) else list(ids)
+
+
+def has_tokens(
+    name: str, ids: Sequence[int], settings: NewTokens, *, revision: str | None, trust_remote_code: bool
+) -> bool:
+    """Return whether a model was trained with the tokens: its own tokenizer has them, with these ids."""
+    own = own_tokenizer(name, revision=revision, trust_remote_code=trust_remote_code)
+    return own is not None and new_ids(own, settings) == list(ids)
 
 
 def fit_tokens(model: nn.Module, ids: Sequence[int], settings: NewTokens, seed: int) -> None:

@@ -33,12 +33,21 @@ def first_difference(
 ) -> tuple[int, str, str] | None:
     """Return the first id that means another token to `other`, and both tokens; None if there is none.
 
-    Special and added tokens are left out: they are renamed, and added, for a chat template.
+    Special and added tokens are left out: they are renamed, and added, for a chat template. A token that is
+    none of them and has another id in `other` is a difference whatever `other` has at its id.
     """
-    added_ids = tokenizer.added_tokens_decoder.keys() | other.added_tokens_decoder.keys()
-    ours = {number: token for token, number in tokenizer.get_vocab().items()}
-    theirs = {number: token for token, number in other.get_vocab().items()}
-    for number in sorted(ours.keys() & theirs.keys() - added_ids):
+    ids, other_ids = tokenizer.get_vocab(), other.get_vocab()
+    ours = {number: token for token, number in ids.items()}
+    theirs = {number: token for token, number in other_ids.items()}
+    plain = ours.keys() - tokenizer.added_tokens_decoder
+    other_plain = theirs.keys() - other.added_tokens_decoder
+    moved = {
+        number
+        for token in ids.keys() & other_ids.keys()
+        if ids[token] != other_ids[token] and ids[token] in plain and other_ids[token] in other_plain
+        for number in (ids[token], other_ids[token])
+    }
+    for number in sorted((plain & other_plain) | (moved & ours.keys() & theirs.keys())):
         if ours[number] != theirs[number]:
             return number, ours[number], theirs[number]
     return None

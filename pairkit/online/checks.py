@@ -40,6 +40,12 @@ def check(recipe: OnlineRecipe) -> None:
             "restart: optimizer begins each segment with the last policy as a whole model: set "
             "train.lora.merge=true, or remove restart, so that the adapters are trained on"
         )
+    if recipe.restart and recipe.train.tokens:
+        raise RecipeError(
+            "restart: optimizer begins each segment with the last policy, which has the tokens of "
+            "train.tokens.add already: remove restart, or add them in a training before this one, as with "
+            "pairkit train --loss sft"
+        )
     _check_tokenizer(recipe)
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 from torch import nn
 
+from pairkit.models.chat.settings import uses_own
 from pairkit.models.load import load_model, load_tokenizer
 from pairkit.training.distributed.processes import current_processes
 from pairkit.training.logprobs.forward import score_all
@@ -34,9 +35,13 @@ def entropy_and_divergence(
     a sample. Where they are one model the divergence is 0; it is None where training has added tokens,
     because distributions over two vocabularies do not compare.
     """
-    # The one that was saved with the policy: its template renders what was trained.
+    # That of the policy, because training may have added tokens.
     tokenizer = load_tokenizer(
-        policy, revision=None, trust_remote_code=recipe.trust_remote_code, texts=iter(())
+        policy,
+        revision=None,
+        trust_remote_code=recipe.trust_remote_code,
+        texts=iter(()),
+        needs_template=uses_own(recipe.template),
     )
     tokens = tokenize(
         [samples],
@@ -45,6 +50,7 @@ def entropy_and_divergence(
         max_prompt_length=recipe.prompt_limit,
         wanted="all",
         advance=lambda number: None,
+        template=recipe.template,
     )
     if not tokens.sets:
         return {"entropy": None, "kl": None, "kl_per_token": None}
@@ -56,7 +62,8 @@ def entropy_and_divergence(
     if policy == start:
         return measures | {"kl": 0.0, "kl_per_token": 0.0}
     first = _load(start, recipe)
-    if _vocabulary(first) != _vocabulary(writer):
+    # Padded vocabularies have as many rows before and after.
+    if recipe.tokens or _vocabulary(first) != _vocabulary(writer):
         return measures | {"kl": None, "kl_per_token": None}
     divergence = _per_completion(first, writer, tokens.sets, recipe)
     return measures | {"kl": float(divergence.mean()), "kl_per_token": float(divergence.sum() / total)}
@@ -71,17 +78,27 @@ def effective_candidates(
     the chosen one, normalized per set; the mean over sets. 1: the draw always takes the same one. None
     without a set.
     """
-    options = {
+    options: dict[str, Any] = {
         "count": sets.num_rows,
         "dtype": recipe.dtype,
         "max_length": recipe.max_length,
         "tokens_per_micro_batch": recipe.tokens_per_micro_batch,
         "trust_remote_code": recipe.trust_remote_code,
+        "template": recipe.template,
     }
     # The tokenizer of the policy for both, because that of a first model may lack what training added.
     first = score_sets(policy, [sets], **options)
     revision = recipe.revision_of(reference)
-    second = score_sets(reference, [sets], tokenizer=policy, revision=revision, **options)
+    # With rows for tokens that training has added, as when it was the reference there.
+    second = score_sets(
+        reference,
+        [sets],
+        tokenizer=policy,
+        revision=revision,
+        tokens=recipe.tokens,
+        seed=recipe.seed,
+        **options,
+    )
     frame = pl.DataFrame(
         {
             "set": range(sets.num_rows),

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pairkit.dataset import reader
 from pairkit.losses.building import build, sampler_settings
+from pairkit.models.load import load_tokenizer
 from pairkit.online import drift, samples
 from pairkit.online.recipe import OnlineRecipe, policy_before
 from pairkit.rankers.table import AnnotationsRank, name_of
+from pairkit.sets import completions
 
 # Prompts on which log-probs are measured: enough for two digits, and little next to what a segment trains on.
 MEASURED = 256
@@ -32,7 +35,8 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
     score          mean over prompts of the best, the mean and the worst score; null without scores.
     win_share      that a sample has a higher score than one of the segment before, ties half. Null in the
                    first segment, and where scores of two prompts do not compare.
-    tokens         mean per sample, null where the engine does not tell; `cut_share` ended at the limit.
+    tokens         mean per sample, those of its text and thought where the engine does not
+                   tell; `cut_share` ended at the limit.
     entropy, kl, kl_per_token   see `drift.entropy_and_divergence`; null without samples at temperature 1.
     effective_candidates        see `drift.effective_candidates`, of the policy that the segment trained and
                                 its reference; null where draws do not depend on the policy.
@@ -43,6 +47,7 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
     batch = samples.read(data)
     frame = samples.frame_of(batch)
     earlier = samples.frame_of(samples.read(before / "data")) if before else None
+    policy = policy_before(folder.parent, recipe, number)
     return {
         "prompts": counts["source"]["rows"],
         "usable_share": (train + test) / counts["source"]["rows"],
@@ -53,9 +58,9 @@ def of_segment(folder: Path, before: Path | None, recipe: OnlineRecipe, number: 
         "tied": _tied(frame, _order(recipe)),
         "score": _scores(frame),
         "win_share": _win_share(frame, earlier) if _comparable(_order(recipe)) else None,
-        "tokens": frame["tokens"].mean(),
+        "tokens": _tokens(batch, frame, recipe, policy),
         "cut_share": frame["cut"].mean(),
-        **_drift(batch, frame, recipe, policy_before(folder.parent, recipe, number)),
+        **_drift(batch, frame, recipe, policy),
         "effective_candidates": _effective(folder, recipe, number),
     }
 
@@ -117,6 +122,26 @@ def _win_share(frame: pl.DataFrame, earlier: pl.DataFrame | None) -> float | Non
         return None
     below, not_above = (np.searchsorted(old, new, side=side) for side in ("left", "right"))
     return float((below + not_above).mean() / (2 * len(old)))
+
+
+def _tokens(batch: pa.RecordBatch, frame: pl.DataFrame, recipe: OnlineRecipe, policy: str) -> float | None:
+    """Return the mean number of sampled tokens, those that end a turn included; None without a sample."""
+    tokens = frame["tokens"]
+    if tokens.null_count():
+        tokenizer = load_tokenizer(
+            policy,
+            revision=None,
+            trust_remote_code=recipe.train.trust_remote_code,
+            texts=iter(()),
+            needs_template=False,
+        )
+        flat = completions(batch)
+        thoughts, texts = (pc.struct_field(flat, name) for name in ("reasoning_content", "text"))
+        written = pc.binary_join_element_wise(pc.fill_null(thoughts, ""), texts, "")
+        ids = tokenizer(written.to_pylist(), add_special_tokens=False)["input_ids"]
+        ended = ~frame["cut"].fill_null(False)
+        tokens = tokens.fill_null(pl.Series(map(len, ids), dtype=pl.Int64) + ended.cast(pl.Int64))
+    return tokens.mean()  # type: ignore[return-value]
 
 
 def _drift(

@@ -10,7 +10,7 @@ from torch import nn
 
 from pairkit.errors import ModelError
 from pairkit.models.adapters import changes_one_use, merged, with_saved_adapters
-from pairkit.models.new_tokens import fit_tokens
+from pairkit.models.new_tokens import fit_tokens, has_tokens
 from pairkit.models.resolve import resolve
 from pairkit.progress import log
 from pairkit.schema import short_hash
@@ -214,11 +214,19 @@ def _load(
         device=processes.device if processes else None,
         last_adapters=last_adapters,
     )
-    if recipe.tokens and not name.endswith(".json"):
+    if recipe.tokens and not name.endswith(".json") and not _has_tokens(recipe, name, new_ids):
         # A reference too, by the same rule: it scores texts that have these tokens, and the first step then
         # starts from the log-probs of the policy.
         fit_tokens(model, new_ids, recipe.tokens, recipe.seed)
     return without_packing(model) if quantized else model
+
+
+def _has_tokens(recipe: TrainRecipe, name: str, new_ids: Sequence[int]) -> bool:
+    """Return whether a reference has trained rows for the new tokens, as one of an earlier training has."""
+    if recipe.tokens is None or name == recipe.model:
+        return False
+    revision, code = recipe.revision_of(name), recipe.trust_remote_code
+    return has_tokens(name, new_ids, recipe.tokens, revision=revision, trust_remote_code=code)
 
 
 def _placed(model: nn.Module, recipe: TrainRecipe, processes: Processes) -> nn.Module:

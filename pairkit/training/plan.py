@@ -17,6 +17,7 @@ from pairkit.losses import Loss, WeightedSum, build
 from pairkit.losses.building import sampler_settings
 from pairkit.models.chat.format import ChatFormat
 from pairkit.models.chat.saved import saved_template
+from pairkit.models.chat.settings import uses_own
 from pairkit.models.load import empty_model, load_tokenizer
 from pairkit.models.new_tokens import add_tokens, new_ids
 from pairkit.models.resolve import resolve
@@ -128,8 +129,8 @@ class Plan:
         return new_ids(self.tokenizer, self.recipe.tokens)
 
     def truncation(self) -> dict[str, Truncation]:
-        """Return what was cut of each split, by the split's name; nothing where it is noted of the sets."""
-        if self.kind.pairs is not None:
+        """Return what was cut of each split, by the split's name; nothing where these lengths cut nothing."""
+        if not self.kind.cuts:
             return {}
         recipe = self.recipe
         splits = {recipe.train_split: self.train, recipe.eval_split: self.held_out}
@@ -247,7 +248,7 @@ def chat_format(recipe: TrainRecipe, texts: Iterator[str]) -> ChatFormat:
         revision=recipe.revision,
         trust_remote_code=recipe.trust_remote_code,
         texts=texts,
-        needs_template=recipe.template != "none" and recipe.template.file is None,
+        needs_template=uses_own(recipe.template),
     )
     if recipe.tokens:
         add_tokens(tokenizer, recipe.tokens)

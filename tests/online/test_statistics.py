@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -16,11 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support import online as runs
+from support.tiny import candidate_sets, completion
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pairkit.dataset import reader
 from pairkit.online import drift, samples, statistics
 from pairkit.online.run import online
+from pairkit.training.recipe import TrainRecipe
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,20 @@ def test_all_that_was_sampled_is_read(out: Path) -> None:
         ]  # fmt: skip
         # Otherwise there would be nothing to find again.
         assert sum(len(row["completions"]) for row in held) < 3 * len(held)
+
+
+def test_tokens_are_counted_by_the_text_where_a_server_does_not_tell(model: Path) -> None:
+    made = [
+        completion("12", finish_reason="stop"),  # and the token that ends it
+        completion("1234", finish_reason="length"),
+        completion("3", finish_reason="length", reasoning_content="1+2="),
+        completion("1+1", metadata='{"tokens": 7}'),
+    ]
+    batch = candidate_sets([("1", made)]).to_batches()[0]
+    counted = statistics._tokens(batch, samples.frame_of(batch), runs.recipe(model), str(model))
+    assert counted == (3 + 4 + 5 + 7) / 4
+    none = batch.slice(0, 0)
+    assert statistics._tokens(none, samples.frame_of(none), runs.recipe(model), str(model)) is None
 
 
 def test_scores_and_shares(out: Path) -> None:
@@ -142,6 +160,31 @@ def test_effective_candidates_are_those_of_the_kernel(out: Path, model: Path) ->
     found = drift.effective_candidates(str(policy), str(model), written, 3.0, recipe.train)
     assert found == pytest.approx(sum(expected) / len(expected), rel=1e-3)
     assert 1 < found < 2
+
+
+def test_the_policy_is_measured_with_the_template_that_it_is_trained_with(
+    out: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model without a template of its own, next to the same weights with one."""
+    policy = out / "segment-1" / "run" / "model"
+    written = pa.Table.from_batches([samples.read(out / "segment-1" / "data")])
+    bare = [Path(shutil.copytree(folder, tmp_path / folder.parent.name)) for folder in (policy, model)]
+    for folder in bare:
+        shutil.move(folder / "chat_template.jinja", tmp_path / "template")
+    own = runs.recipe(model).train
+    given = runs.recipe(model, train={"template": {"file": str(tmp_path / "template")}}).train
+    raw = runs.recipe(model, train={"template": "none"}).train
+
+    def measured(models: Sequence[Path], train: TrainRecipe) -> list[Any]:
+        names = [str(each) for each in models]
+        drifted = drift.entropy_and_divergence(names[0], names[1], written, train)
+        return [*drifted.values(), drift.effective_candidates(names[0], names[1], written, 3.0, train)]
+
+    expected = measured((policy, model), own)
+    assert measured(bare, given) == expected
+    # Raw text needs no template, and uses none where there is one.
+    assert measured(bare, raw) == measured((policy, model), raw)
+    assert "no chat template" not in capsys.readouterr().err
 
 
 def test_prompts_that_are_all_right_are_told_from_those_that_are_all_wrong(

@@ -57,3 +57,8 @@ class TemplateSettings(Strict):
 
 # A recipe's value: settings, or "none" for raw text without any template.
 Template = TemplateSettings | Literal["none"]
+
+
+def uses_own(template: Template) -> bool:
+    """Return whether conversations are rendered by the tokenizer's own template."""
+    return template != "none" and template.file is None

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pairkit.models.chat.settings import Template, uses_own
 from pairkit.models.load import load_model, load_tokenizer, positions
+from pairkit.models.new_tokens import NewTokens, fit_tokens, has_tokens, new_ids
 from pairkit.progress import progress
 from pairkit.training.distributed.processes import current_processes
 from pairkit.training.logprobs.forward import score_all
@@ -40,6 +42,9 @@ def score_sets(
     max_length: int = 2048,
     tokens_per_micro_batch: int = 8192,
     trust_remote_code: bool = False,
+    template: Template | None = None,
+    tokens: NewTokens | None = None,
+    seed: int = 0,
 ) -> pa.Table:
     """Compute a `LOGPS` table: one row per set of `tables`, in their order.
 
@@ -49,12 +54,19 @@ def score_sets(
         count: the number of sets, for the progress bars.
         max_length: tokens of a prompt with its completion, at most the model's positions; as in training a
             longer prompt loses its beginning and a longer completion its end.
+        template: how conversations become text; None: by the tokenizer's own template.
+        tokens: those of `tokenizer` that training has added; a model without them gets rows from `seed`, as
+            a reference does in training.
 
     Raises:
         ModelError: a model or tokenizer that cannot be loaded.
     """
     encoder = load_tokenizer(
-        tokenizer or model, revision=revision, trust_remote_code=trust_remote_code, texts=iter(())
+        tokenizer or model,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        texts=iter(()),
+        needs_template=template is None or uses_own(template),
     )
     # At most the model's positions, because beyond them rotary ones give wrong numbers without an error.
     limit = min(max_length, positions(model, revision, trust_remote_code) or max_length)
@@ -66,16 +78,22 @@ def score_sets(
             max_prompt_length=max(1, limit * 7 // 8),  # the rest is left to the completion
             wanted="all",
             advance=advance,
+            template=template,
         )
+    added = new_ids(encoder, tokens)
     network = load_model(
         model,
         revision=revision,
         dtype=dtype,
         attention=None,
         trust_remote_code=trust_remote_code,
-        vocabulary=len(encoder) if model.endswith(".json") else 1 + tokenized.largest_id(),
+        vocabulary=len(encoder) if model.endswith(".json") else min([1 + tokenized.largest_id(), *added]),
         seed=0,  # of random weights only: nothing is sampled
     )
+    if tokens and not has_tokens(
+        model, added, tokens, revision=revision, trust_remote_code=trust_remote_code
+    ):
+        fit_tokens(network, added, tokens, seed)
     network = network.to(current_processes().device).eval()
     work = [SetSelection.all(tokens) for tokens in tokenized.sets]
     logps = [np.zeros(len(item.columns), np.float32) for item in work]  # per set [K], nats

@@ -37,12 +37,15 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     # Completions are sorted best first, so that the first one is the preferred one.
     if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
         return [best]
+    alone = len(completions) == 1
     if best["rank"] is None:
-        raise Unusable("unranked", f"its completions have no ranks; {_instead(wanted, 'none')}")
+        detail = "its only completion has no rank" if alone else "its completions have no ranks"
+        raise Unusable("unranked", f"{detail}; {_instead(wanted, completions, 'none')}")
     # Ties are left out, because a loss needs to know which of two is better; noise is below any.
     below = [c for c in completions[1:] if c["origin"] == "noise" or (c["rank"] or 0) > best["rank"]]
     if not below:
-        raise Unusable("no_choice", f"all completions rank equally; {_instead(wanted, 'one only')}")
+        detail = "it has one completion" if alone else "all completions rank equally"
+        raise Unusable("no_choice", f"{detail}; {_instead(wanted, completions, 'one only')}")
     if wanted in ORDERED:
         return _ordered(completions, scored=wanted == "ordered_scored")
     if wanted != "scored":
@@ -53,9 +56,15 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
     return [best, *negatives]
 
 
-def _instead(wanted: Wanted, requirement: str) -> str:
-    """Name a loss that trains the same kind of model and compares no completions."""
-    return "--loss reward_mse learns scores" if wanted in ORDERED else f"--loss sft needs {requirement}"
+def _instead(wanted: Wanted, completions: Sequence[Completion], requirement: str) -> str:
+    """Name a loss that compares no completions and can use these, or what a dataset for this one needs."""
+    if wanted not in ORDERED:
+        return f"--loss sft needs {requirement}"
+    if any(c["score"] is not None for c in completions):
+        return "--loss reward_mse learns scores"
+    if len(completions) == 1:
+        return "build sets of several completions, which the loss compares"
+    return "build the dataset with a ranker that tells them apart"
 
 
 def _rated(completions: Sequence[Completion]) -> list[Completion]:

@@ -212,15 +212,15 @@ CASES = [
     Case(
         "`--loss pairrm` and completions without ranks",
         f"{on(PAIRRM, 'bad')} --model pairrm",
-        "bad: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; --loss "
-        "reward_mse learns scores)",
+        "bad: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; build the "
+        "dataset with a ranker that tells them apart)",
         prepare=lambda: (pairrm(), data("bad", completion("y"), completion("z"))),
     ),
     Case(
         "`--loss pairrm` and sets of one completion",
         f"{on(PAIRRM, 'bad')} --model pairrm",
-        "bad: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; --loss "
-        "reward_mse learns scores)",
+        "bad: no set can be trained on: 1 sets no_choice (set …: it has one completion; build sets of "
+        "several completions, which the loss compares)",
         prepare=lambda: (pairrm(), data("bad", completion("y", 1))),
     ),
     Case(

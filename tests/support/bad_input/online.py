@@ -177,6 +177,14 @@ CASES = [
         "train.lora.merge=true, or remove restart, so that the adapters are trained on",
         prepare=with_template,
     ),
+    Case(
+        "tokens that a restart would add again",
+        f"{ON_MODEL} restart=optimizer train.tokens.add=[<x>]",
+        "restart: optimizer begins each segment with the last policy, which has the tokens of "
+        "train.tokens.add already: remove restart, or add them in a training before this one, as with "
+        "pairkit train --loss sft",
+        prepare=with_template,
+    ),
 ]
 
 # What is known only when a segment has begun; each has a test in tests/online/test_stops.py.

@@ -22,8 +22,8 @@ CASES = [
     Case(
         "no ranks for a reward model",
         f"{on(BT, 'unranked')}",
-        "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; "
-        "--loss reward_mse learns scores)",
+        "unranked: no set can be trained on: 1 sets unranked (set …: its completions have no ranks; build "
+        "the dataset with a ranker that tells them apart)",
         prepare=lambda: data("unranked", completion("a"), completion("b")),
     ),
     Case(
@@ -41,10 +41,17 @@ CASES = [
         prepare=lambda: data("unscored", completion("a", 1), completion("b", 2)),
     ),
     Case(
+        "ties with scores for a reward model",
+        f"{on(BT, 'tied')}",
+        "tied: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; --loss "
+        "reward_mse learns scores)",
+        prepare=lambda: data("tied", completion("a", 1, score=1.0), completion("b", 1, score=1.0)),
+    ),
+    Case(
         "sets of one completion for a reward model",
         f"{on(BT, 'single')}",
-        "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
-        "--loss reward_mse learns scores)",
+        "single: no set can be trained on: 1 sets no_choice (set …: it has one completion; build sets of "
+        "several completions, which the loss compares)",
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(

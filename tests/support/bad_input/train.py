@@ -97,8 +97,8 @@ CASES = [
     Case(
         "sets of one completion",
         f"{on(TRAIN, 'single')}",
-        "single: no set can be trained on: 1 sets no_choice (set …: all completions rank equally; "
-        "--loss sft needs one only)",
+        "single: no set can be trained on: 1 sets no_choice (set …: it has one completion; --loss sft needs "
+        "one only)",
         prepare=lambda: data("single", completion("a", 1)),
     ),
     Case(

@@ -118,6 +118,21 @@ def test_sets_that_cannot_be_used_are_counted_by_reason(tmp_path: Path, model: P
         assert len(read_metrics(out, "train")) == 1
 
 
+def test_a_prompt_that_nearly_fills_max_length_is_not_said_to_be_cut(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[Any] = [("cat " * 20, [completion("a", 1), completion("b", 2)])]
+    data = write_data(tmp_path / "sets", candidate_sets(rows))
+    longest = plan(recipe(data, model, "reward_bt", max_length=128)).longest
+    settings = recipe(data, model, "reward_bt", max_length=longest, max_steps=1, trackers=[])
+    (item,) = plan(settings).train.sets
+    assert isinstance(item, TokenSet)
+    assert len(item.prompt) > longest * 7 // 8
+    train(settings, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["truncation"] == {}
+    assert "cuts" not in capsys.readouterr().err
+
+
 def test_scores_are_needed_where_the_margin_reads_them(tmp_path: Path, model: Path) -> None:
     """Ranked completions without a score stay where it does not, and noise is below all others."""
     mixed = [completion("a", 1, score=2.0), completion("b", 2), completion("a b", 3, score=1.0)]
