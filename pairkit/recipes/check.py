@@ -48,8 +48,7 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         _check_numbers(content, recipe, "")
         return recipe
     except ValidationError as error:
-        # The first mistake only, because the others often follow from it.
-        first = error.errors()[0]
+        first = _first(error.errors())
         absent = first["type"] in ("missing", "extra_forbidden")
         place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
         if first["type"] == "union_tag_not_found":
@@ -74,6 +73,20 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         if isinstance(ours, ValueError):  # the message of a validator of the model itself
             raise RecipeError(str(ours)) from error
         raise RecipeError(f"recipe key {place!r}: {first['msg']} (got {first['input']!r})") from error
+
+
+def _first(mistakes: Sequence[Any]) -> Any:
+    """Return the mistake that is told: one only, because the others often follow from it.
+
+    An unknown key comes before the one that its block lacks, which it may be a misspelling of.
+    """
+    first = mistakes[0]
+    block = first["loc"][:-1]
+    if first["type"] == "missing":
+        for each in mistakes:
+            if each["type"] == "extra_forbidden" and each["loc"][:-1] == block:
+                return each
+    return first
 
 
 def _check_numbers(content: Any, parsed_content: Any, place: str) -> None:
