@@ -94,6 +94,18 @@ def outside_others(out: Path) -> None:
                 )
 
 
+def no_record(path: Path) -> None:
+    """Raise `OutputError` if a file that a user names would have the name of a record of `OUTPUTS`.
+
+    Its directory would be taken for the output of that command, in which no other one may write.
+    """
+    for names, what in OUTPUTS.items():
+        if path.name in names:
+            raise OutputError(
+                f"{path}: is the name by which a directory is known to hold {what}; give another one"
+            )
+
+
 def spare_annotations(folders: Iterable[Path]) -> None:
     """Raise `ExistingOutputError` if people have annotated a dataset in folders that are to be deleted."""
     for folder in folders:

@@ -54,7 +54,7 @@ def report(
       pairkit report runs/train/nectar-dpo runs/train/nectar-mcpo
       pairkit report runs/train/nectar-mcpo --eval runs/eval
       pairkit report runs/train/dpo/seed-* runs/train/mcpo/seed-* --out seeds.html
-      pairkit report runs/sweep/quickstart-dpo --out sweep.html --json sweep.json --csv sweep
+      pairkit report runs/sweep/quickstart-dpo --out sweep.html --json numbers.json --csv sweep
       pairkit report runs/replication --out claims.html
     """
     from pairkit.arrow import without_pandas

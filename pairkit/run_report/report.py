@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pairkit.errors import ExistingOutputError, OutputError, UsageError
 from pairkit.files import read_json, read_record, replacing, stoppable, undamaged, write_json, write_text
-from pairkit.ownership import outside_others, owned_name
+from pairkit.ownership import no_record, outside_others, owned_name
 from pairkit.progress import warn
 from pairkit.run_report.evaluations import find_evaluations
 from pairkit.run_report.find import Setting, find
@@ -62,7 +62,7 @@ def report(
         InputError: what `find` and `find_evaluations` refuse; a damaged file.
         ExistingOutputError: an output that exists and was not made by this command, or is inside the output
             of another one.
-        OutputError: an output that cannot be written.
+        OutputError: an output that cannot be written, or has the name of a record of another command.
     """
     _check_outputs(out, json, csv_folder)
     content = read(paths, evaluated)
@@ -188,6 +188,7 @@ def _check_outputs(out: Path, json: Path | None, csv_folder: Path | None) -> Non
         if path is None:
             continue
         outside_others(path)
+        no_record(path)
         if path.is_dir():
             raise OutputError(f"{path}: is a directory; give the name of a file")
         if path.exists() and not (path.is_file() and is_own(path)):

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from pairkit.cli import app
 from pairkit.errors import ExistingOutputError, InputError, OutputError, UsageError
 from pairkit.files import write_json
+from pairkit.ownership import OUTPUTS, outside_others
 from pairkit.replication.claims.table import REPLICATIONS
 from pairkit.replication.results import result
 from pairkit.replication.tasks.base import FULL
@@ -244,6 +245,17 @@ def test_outputs_that_a_report_cannot_have(recorded: dict[str, Path], tmp_path: 
     for name in ("pipe", "/dev/zero"):
         with pytest.raises(ExistingOutputError, match="exists and was not written by"):
             report([run], tmp_path / name)
+
+
+@pytest.mark.parametrize("name", sorted({name for names in OUTPUTS for name in names if "/" not in name}))
+def test_a_report_makes_its_directory_no_output_of_another_command(
+    name: str, recorded: dict[str, Path], tmp_path: Path
+) -> None:
+    for outputs in ({"out": tmp_path / name}, {"out": tmp_path / "page.html", "json": tmp_path / name}):
+        with pytest.raises(OutputError, match=rf"{name}: is the name by which a directory is known to hold"):
+            report([recorded["plain"]], **outputs)
+    assert not list(tmp_path.iterdir())
+    outside_others(tmp_path / "another")
 
 
 def test_files_of_a_long_run_have_every_step(tmp_path: Path) -> None:
