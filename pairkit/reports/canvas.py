@@ -59,6 +59,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,  # what all labels have in common would be written over the title
     "grid.color": LINE,
     "grid.linewidth": 0.8,
     "xtick.major.size": 0,

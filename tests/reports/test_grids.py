@@ -59,6 +59,13 @@ def test_a_curve_that_goes_beyond_the_limit_is_cut() -> None:
     assert 1.5 <= max(ticks) <= 2.0
 
 
+def test_numbers_of_an_axis_are_whole_where_they_hardly_differ() -> None:
+    near = Line([0, 1, 2], [5.98521, 5.98524, 5.98529], BLUE)
+    shown = written(grid("t", [[Curves("entropy", [near])]]))
+    assert "5.98524" in {text[:7] for text in shown}
+    assert not [text for text in shown if text.startswith("1e")]  # a factor, over the title
+
+
 def test_the_lowest_panel_of_a_column_has_the_labels_of_its_axis() -> None:
     curves = Curves("c", [Line([0, 7], [0.0, 1.0], BLUE)])
     (one, _), (ragged, narrow) = (
