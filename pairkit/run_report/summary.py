@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,7 +58,7 @@ SPEED = Last("train", "tokens_per_second", "tokens per second, median", lambda v
 def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: str) -> Html:
     """Show the settings, in what they differ, and their last numbers."""
     headers = ["setting", "loss", "learning rate", "steps", "sets per step", "seeds"]
-    flat = {setting.name: flat_keys(setting.first.recipe) for setting in settings}
+    flat = {setting.name: _used(setting) for setting in settings}
     rows = [
         [
             text(setting.name),
@@ -70,13 +70,16 @@ def overview(title: str, settings: Sequence[Setting], colors: Colors, anchor: st
         ]
         for setting in settings
     ]
+    # What somebody has set, and of the loss's defaults the one by which losses differ most.
+    keys = [key for setting in settings for key in flat_keys(setting.first.recipe)]
+    shown = dict.fromkeys([*keys, "loss.beta"])
     blocks = [
         list_colors([(setting.name, colors[setting.name], False) for setting in settings]),
         table(headers, rows, numeric=(2, 3, 4)),
         *_last(settings),
         *_not_policies(settings),
         *_warnings(settings),
-        _differences(flat),
+        _differences(flat, shown),
     ]
     return section(title, *blocks, anchor=anchor)
 
@@ -148,13 +151,18 @@ def _not_policies(settings: Sequence[Setting]) -> list[Html]:
     ]
 
 
-def _differences(flat: Mapping[str, Mapping[str, object]]) -> Html:
-    """Show the settings that differ, folded where they are many; of one run all that it has."""
+def _used(setting: Setting) -> dict[str, Any]:
+    """Return the settings of the recipe, and every keyword of the loss with the value that it had."""
+    return flat_keys(setting.first.recipe) | flat_keys({"loss": setting.loss})
+
+
+def _differences(flat: Mapping[str, Mapping[str, object]], shown: Iterable[str]) -> Html:
+    """Show which of some settings differ, folded where they are many; of one run all that it has."""
     if len(flat) == 1:
-        ((_, values),) = flat.items()
-        return details("All settings", list_settings({key: _text(value) for key, value in values.items()}))
-    keys = dict.fromkeys(key for recipe in flat.values() for key in recipe)
-    different = [key for key in keys if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
+        ((_, used),) = flat.items()
+        values = {key: _text(used[key]) for key in shown if key in used}
+        return details("All settings", list_settings(values))
+    different = [key for key in shown if len({str(recipe.get(key)) for recipe in flat.values()}) > 1]
     if not different:
         return paragraph("Their settings are the same.")
     cells = [[text(key), *(text(_text(recipe.get(key))) for recipe in flat.values())] for key in different]

@@ -288,6 +288,14 @@ def test_what_went_wrong_in_a_run_is_said_first(tmp_path: Path) -> None:
     assert "whole has taken" not in shown
 
 
+def test_settings_of_a_loss_are_those_that_it_had(recorded: dict[str, Path]) -> None:
+    """A run whose recipe leaves beta to the loss is not without one."""
+    content = read([recorded[name] for name in ("dpo/seed-0", "simpo", "plain")])
+    cells = Page(overview("Runs", content.settings, content.colors, "a")).text
+    values = [cell for cell in cells[cells.index("loss.beta") + 1 :] if cell.strip()]
+    assert values[:3] == ["0.5", "2.0", "0.1"]
+
+
 def test_a_text_that_is_missing_is_empty(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     for path in (run / "samples").iterdir():
