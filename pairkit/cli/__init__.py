@@ -125,7 +125,10 @@ def _missing_requirement(error: Exception) -> str | None:
     from importlib.metadata import requires
 
     names = {re.split(r"[^\w-]", each)[0] for each in requires("pairkit") or () if "extra ==" not in each}
-    return error.name if error.name in names else None
+    # Packages have hyphens where their modules have underscores, and one has another name.
+    module = (error.name or "").partition(".")[0]
+    package = {"yaml": "pyyaml"}.get(module, module.replace("_", "-"))
+    return package if package in {name.replace("_", "-").lower() for name in names} else None
 
 
 def _fail(message: str, code: int) -> NoReturn:

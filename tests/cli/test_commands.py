@@ -117,10 +117,23 @@ def test_flags_of_training_override_the_recipe_and_overrides_over_flags(here: Pa
     assert (recipe["trackers"], recipe["bf16"], recipe["lora"]) == (["tensorboard"], False, None)
 
 
-def test_a_command_without_a_library_of_the_core_names_it() -> None:
+@pytest.mark.parametrize(
+    ("module", "package", "words"),
+    [
+        ("torch", "torch", ["losses"]),
+        ("huggingface_hub", "huggingface-hub", ["push", "data", "me/data", "--dry-run"]),
+        ("yaml", "pyyaml", ["build", "--recipe", "sums.yaml", "--dry-run"]),
+    ],
+)
+def test_a_command_without_a_library_of_the_core_names_it(
+    module: str, package: str, words: list[str], here: Path
+) -> None:
     """On a machine that only prepares data, pairkit may be installed without torch (docs/installing.md)."""
-    without = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['losses']"
+    Path("sums.yaml").write_text("source: arithmetic\n")
+    without = f"import sys; sys.modules[{module!r}] = None; sys.argv[1:] = {words!r}"
     program = f"{without}; import pairkit.cli; pairkit.cli.main()"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert found.returncode == 1
-    assert found.stderr == "error: torch is not installed, and this command needs it: pip install torch\n"
+    assert found.stderr == (
+        f"error: {package} is not installed, and this command needs it: pip install {package}\n"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,21 @@ def test_weights_are_those_of_the_kernel(trained: tuple[Path, Path]):
             powers = [math.exp(0.5 * (each["logp"] - each["ref_logp"])) for each in others]
             expected = [power / sum(powers) for power in powers]
             assert [each["weight"] for each in others] == pytest.approx(expected)
+
+
+def test_without_torch_all_but_the_weights_is_shown(
+    trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """On a machine that only prepares data, pairkit may be installed without torch (docs/installing.md)."""
+    data, run = trained
+    whole = list(sets_of(data, run))
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for content, known in zip(sets_of(data, run), whole, strict=True):
+        if not known["run"]["steps"]:
+            continue
+        assert content["run"]["note"] == "weights need torch: pip install torch"
+        for step, before in zip(content["run"]["steps"], known["run"]["steps"], strict=True):
+            assert step["completions"] == [{**each, "weight": None} for each in before["completions"]]
 
 
 def test_a_set_without_a_record_says_why(trained: tuple[Path, Path], tmp_path: Path):

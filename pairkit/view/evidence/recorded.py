@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,8 +104,8 @@ def recorded(run: RecordedRun, set_id: str, split: str, completions: Sequence[Co
         `loss`, `negatives`, and `steps`: of each evaluation its number and the completions, each with its
         `position` in the set (null where it is not certain), log-probs (nats), how often it was `drawn` as a
         negative so far and `new` since the evaluation before, and the `weight` with which the sampler would
-        take it. `note` says why there is none, null if there is some; `refused` why the run did not train on
-        the set.
+        take it. `note` says why there is no step or no weight, null if there is nothing to say; `refused` why
+        the run did not train on the set.
 
     Raises `InputError` for damaged files.
     """
@@ -130,12 +131,14 @@ def recorded(run: RecordedRun, set_id: str, split: str, completions: Sequence[Co
         "loss": run.loss,
         "negatives": run.negatives,
         "steps": steps,
-        "note": None if steps else _note(run),
+        "note": _note(run, bool(steps)),
         "refused": _refused(run, set_id, split),
     }
 
 
-def _note(run: RecordedRun) -> str:
+def _note(run: RecordedRun, has_steps: bool) -> str | None:
+    if has_steps:
+        return None if not _has_weights(run) or _has_torch() else "weights need torch: pip install torch"
     if not run.steps:
         return "the run recorded no pairs: train with record.pairs=true"
     return "the run recorded other sets: it records all held-out ones, and record.report_sets training sets"
@@ -209,7 +212,7 @@ def _choices(completions: Sequence[Completion]) -> list[list[Completion]]:
 def _weights(run: RecordedRun, example: Sequence[Completion]) -> list[float | None]:
     """Return the probability with which one draw of MC-PO's kernel takes each completion."""
     nothing: list[float | None] = [None] * len(example)
-    if run.negatives.get("sampling") != "mc" or len(example) < 2:
+    if not _has_weights(run) or len(example) < 2 or not _has_torch():
         return nothing
     # Here, because nothing else of a collection needs torch.
     import torch
@@ -232,6 +235,15 @@ def _weights(run: RecordedRun, example: Sequence[Completion]) -> list[float | No
         include_chosen=bool(run.negatives["include_chosen"]),
     )
     return weights[0].tolist()
+
+
+def _has_weights(run: RecordedRun) -> bool:
+    return run.negatives.get("sampling") == "mc"
+
+
+def _has_torch() -> bool:
+    """Return whether torch is installed: a machine that only prepares data can do without."""
+    return find_spec("torch") is not None
 
 
 def _loss(run: RecordedRun) -> Any:
