@@ -131,6 +131,7 @@ function setFilter(name, filter) {
 }
 
 function showSorting() {
+  byId("sorting").hidden = state.list !== "sets"; // rows in quarantine have no numbers
   const by = state.sort?.by ?? "";
   const select = byId("sort");
   if (select) {

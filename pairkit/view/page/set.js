@@ -5,7 +5,7 @@ import { conversation } from "./conversation.js";
 import { make, say } from "./dom.js";
 import { plural, words } from "./format.js";
 import { createLabels } from "./labels.js";
-import { flat, orderOf, rankOf } from "./order.js";
+import { equal, flat, orderOf, rankOf } from "./order.js";
 import { runSection } from "./run.js";
 import { inline, visible, wanted } from "./text.js";
 import { verdictSection } from "./verdicts.js";
@@ -139,9 +139,12 @@ export function createSet(place, about, { onClose, onStep, onDiff, onLabel, onPr
       if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
     });
     if (active && list.contains(active)) active.focus({ preventScroll: true });
+    // Ranks of a dataset may have gaps, as where completions were dropped; those of an annotator are counted.
+    const before = orderOf(set.completions, null);
+    const unchanged = equal(order, before);
     for (const [position, { rank, article, completion: each }] of cards) {
-      const now = rankOf(order, position);
-      const own = set.label?.order && now !== each.rank;
+      const now = unchanged ? each.rank : rankOf(order, position);
+      const own = set.label?.order && rankOf(order, position) !== rankOf(before, position);
       rank.textContent = now === null ? "–" : String(now);
       rank.title = now === null ? "not ranked" : own ? `your rank; the dataset's is ${each.rank ?? "none"}` : "rank";
       rank.classList.toggle("own", Boolean(own));

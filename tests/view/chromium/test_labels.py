@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.chromium import Open, count_is, listed, one_is_listed, open_set, value
+from support.tiny import candidate_sets, completion
+from support.viewed import write_viewed
 
 from pairkit.view.server import Running
 from pairkit.view.viewing import viewing
@@ -67,6 +69,25 @@ def test_every_label_is_saved_at_once(labelled: Labelled, open_page: Open) -> No
     assert labelled.orders == [[[0], [1], [2]], [[0, 1, 2]], None, None]
     assert labelled.lines[2]["note"] == "rude <b>\u202e"
     assert {line["annotator"] for line in labelled.lines} == {"maria"}
+
+
+def test_ranks_are_those_of_the_dataset_until_they_are_changed(tmp_path: Path, open_page: Open) -> None:
+    """Ranks have gaps where completions were dropped, and a rank has to be the same in the whole page."""
+    texts = [completion(text, rank) for text, rank in (("a", 1), ("b", 4), ("c", 4), ("d", 6))]
+    folder = write_viewed(tmp_path / "gaps", candidate_sets([("q", texts)]))
+    with viewing(folder, annotate="maria") as running:
+        page = open_page(running.address)
+        open_set(page)
+        assert [rank for _, rank in ranks(page)] == ["1", "4", "4", "6"]
+        page.keyboard.press("a")
+        status(page, "Accepted as it is")
+        assert [rank for _, rank in ranks(page)] == ["1", "4", "4", "6"]
+        assert not page.locator(".rank.own").count()
+        page.keyboard.press("t")
+        status(page, "All tied")
+        assert [rank for _, rank in ranks(page)] == ["1", "1", "1", "1"]
+        # The first one has the rank that it had.
+        assert page.locator(".rank.own").count() == 3
 
 
 def test_completions_are_reordered_by_keys(labelled: Labelled, open_page: Open) -> None:

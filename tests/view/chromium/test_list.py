@@ -145,6 +145,7 @@ def test_the_quarantine_has_its_own_filters(running: Running, open_page: Open) -
     listed(page)
     page.get_by_role("button", name="Quarantine 2").click()
     count_is(page, "2 rows")
+    assert not page.get_by_label("Sort by").is_visible()  # by numbers, of which they have none
     value(page, "reason", "empty_prompt").check()
     count_is(page, "1 of 2 rows")
     page.locator("[role=option]").click()
