@@ -13,7 +13,7 @@ import { inline, visible } from "./text.js";
 import { askToken } from "./token.js";
 
 const TAB = Math.random().toString(36).slice(2); // searches of other tabs are others
-const POLL = 700; // milliseconds between questions while a search or the lengths are not done
+const POLL = 700; // milliseconds between questions while a search, the lengths or the verdicts are not done
 
 let about = null;
 let state = fresh();
@@ -78,7 +78,7 @@ async function refresh({ keep = false } = {}) {
   if (state.set !== null) list.find((row) => idOf(row) === state.set);
   filtersNow().update(answer.facets, state);
   showHead(answer);
-  const unfinished = [answer.search, answer.lengths].some((part) => part && !part.done);
+  const unfinished = [answer.search, answer.lengths, answer.verdicts].some((part) => part && !part.done);
   if (unfinished) timer = setTimeout(() => refresh({ keep: true }), POLL);
 }
 

@@ -155,6 +155,27 @@ def test_the_quarantine_has_its_own_filters(running: Running, open_page: Open) -
     page.get_by_role("heading", name="In quarantine").wait_for()
 
 
+@pytest.mark.parametrize("part", ["search", "lengths", "verdicts"])
+def test_filters_fill_up_while_what_they_count_is_read(part: str, running: Running, open_page: Open) -> None:
+    page = open_page(running.address)
+    listed(page)
+    answers = 0
+
+    def reading(route: Any) -> None:
+        nonlocal answers
+        answers += 1
+        response = route.fetch()
+        done = {"done": answers > 2, "scanned": 1, "read": 1, "of": 2}
+        whole = {"done": True, "scanned": 2, "read": 2, "of": 2}
+        parts = dict.fromkeys(("search", "lengths", "verdicts"), whole) | {part: done}
+        route.fulfill(response=response, json={**response.json(), **parts})
+
+    page.route("**/api/query", reading)
+    page.get_by_label("Search prompts").fill("q003")
+    page.wait_for_timeout(4000)
+    assert answers == 3  # and none more
+
+
 def test_back_and_forward_go_through_sets(running: Running, open_page: Open) -> None:
     page = open_page(running.address)
     listed(page)
