@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -116,11 +116,53 @@ def test_folders_show_ideas() -> None:
     }  # fmt: skip
 
 
-def test_every_folder_of_training_is_described() -> None:
+def undescribed(folders: Iterable[str], page: str) -> list[str]:
+    """Those of some folders, such as `view/files`, that the page names neither whole nor in their room."""
+    named = {name.strip("/") for name in re.findall(r"`([\w/]+/)`", page)}
+    # Rows of a room, and sections of one, name its folders alone.
+    own: dict[str, set[str]] = {}
+    for room, text in re.findall(r"^\| \d+ \| `(\w+)` \|(.*)", page, re.M):
+        own.setdefault(room, set()).update(re.findall(r"`(\w+)/`", text))
+    for room, text in re.findall(r"^## The rooms of `(\w+)`$(.*?)(?=^## )", page, re.M | re.S):
+        own.setdefault(room, set()).update(name.strip("/") for name in re.findall(r"`([\w/]+/)`", text))
+    return [
+        folder
+        for folder in folders
+        if folder not in named and folder.partition("/")[2] not in own.get(folder.partition("/")[0], set())
+    ]
+
+
+def test_every_folder_is_described() -> None:
+    folders = {
+        str(path.parent.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*/__init__.py")
+        if path.parent != PACKAGE
+    }
+    below = sorted(folder for folder in folders if "/" in folder)
+    commands = {path.stem for path in (PACKAGE / "cli" / "evaluations").glob("*.py")}
+    # "One folder per evaluation with a command."
+    evaluations = {f"evaluation/{name}" for name in commands}
     page = PAGE.read_text(encoding="utf-8")
-    for folder in (PACKAGE / "training").iterdir():
-        if (folder / "__init__.py").exists():
-            assert f"| `{folder.name}/` |" in page
+    assert evaluations & folders
+    assert not undescribed([folder for folder in below if folder not in evaluations], page)
+
+
+def test_every_folder_that_is_described_exists() -> None:
+    names = re.findall(r"`([\w/]+)/`", PAGE.read_text(encoding="utf-8"))
+    assert not [
+        name for name in names if not [*PACKAGE.glob(name), *PACKAGE.glob(f"*/{name}"), *ROOT.glob(name)]
+    ]
+
+
+def test_a_folder_that_is_not_described_is_found() -> None:
+    rows = (
+        "| 3 | `models` | a row with `chat/` |",
+        "## The rooms of `view`",
+        "| `view/files/` |",
+        "| `page/` |",
+    )
+    page = "\n".join([*rows, "## X"])
+    assert undescribed(["models/chat", "view/files", "view/page", "readers/chat"], page) == ["readers/chat"]
 
 
 def test_circles_and_hidden_imports_are_found(tmp_path: Path) -> None:
