@@ -115,8 +115,8 @@ def test_make_knows_the_targets_that_the_guide_and_the_release_name() -> None:
     assert {"check", "docs"} <= set(named) <= set(targets)
 
 
-def test_scripts_that_the_guide_names_exist() -> None:
+def test_the_guide_names_every_script_that_writes_what_is_not_edited() -> None:
     guide = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
-    scripts = re.findall(r"docs/\w+\.py", guide)
-    assert len(scripts) > 5
-    assert all((ROOT / script).is_file() for script in scripts)
+    commands = {path.stem for path in (ROOT / "docs").glob("*.py") if '"__main__"' in path.read_text()}
+    # `make docs`, and the walk through the tutorial, which writes nothing.
+    assert set(re.findall(r"docs/(\w+)\.py", guide)) == commands - {"site_pages", "tutorial_walk"}
