@@ -252,6 +252,32 @@ def test_rows_that_cannot_be_used_are_the_quarantine_of_files(tmp_path: Path):
         assert "rows.jsonl, row 7" in whole["detail"]
 
 
+@pytest.mark.parametrize("damage", ["cut", "spoiled"])
+def test_a_damaged_file_of_a_folder_of_pairs_is_named_and_the_others_are_shown(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    rows = pa.Table.from_pylist(PAIRS)
+    for name in ("a", "below/b", "c"):
+        (tmp_path / "pairs" / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, tmp_path / "pairs" / f"{name}.parquet")
+    damaged = tmp_path / "pairs" / "below" / "b.parquet"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:200] if damage == "cut" else content[:4] + b"\xff" * 60 + content[64:])
+    with opened(tmp_path / "pairs") as collection:
+        (problem,) = about(collection)["problems"]
+        assert problem["file"] == "below/b.parquet"
+        assert problem["message"].startswith(f"{damaged}: ")
+        assert (collection.index.listing.size, collection.title) == (10, "pairs")
+        assert collection.folder == Path(f"{tmp_path / 'pairs'}.annotations")
+    assert not list((tmp_path / "t").iterdir())
+    for name in ("a", "c"):
+        (tmp_path / "pairs" / f"{name}.parquet").write_bytes(content[:200])
+    with pytest.raises(InputError, match=r"a\.parquet: "), opened(tmp_path / "pairs"):
+        pass
+
+
 def test_columns_of_files_may_be_named(tmp_path: Path, folder: Path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"one": "q", "two": "a", "three": "b"}), encoding="utf-8")
