@@ -290,6 +290,7 @@ def asked_in_form() -> tuple[Header, list[Request]]:
     return header, [Request(prompt, (Sampling(1.0, 1.0, seed, 96),), structure=form) for seed in range(4)]
 
 
+@pytest.mark.default("vllm")
 @pytest.mark.parametrize("name", ["vllm", "openai"])
 def test_the_form_of_an_answer_is_enforced(writer: Path, name: str) -> None:
     """Token by token, so that a model with random weights writes a verdict too."""

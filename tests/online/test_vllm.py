@@ -158,6 +158,7 @@ def _words(process: psutil.Process) -> str:
 
 
 @pytest.mark.timeout(1500)
+@pytest.mark.full
 def test_kills_in_generation_leave_no_engine_and_the_same_command_continues(
     model: Path, tmp_path: Path
 ) -> None:
