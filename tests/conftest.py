@@ -72,11 +72,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     """Run all tests on all cores, a file on each, unless `-n` says otherwise; a part in this process."""
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.keyword
-    alone = option.collectonly or option.usepdb or hasattr(config, "workerinput")
+    alone = option.collectonly or hasattr(config, "workerinput")
     if whole and not alone and getattr(option, "numprocesses", 0) is None:  # 0: without pytest-xdist
-        option.numprocesses = (
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        option.numprocesses = "logical"  # which pytest-xdist counts, but with --pdb
         # The tests of a file share what they have built.
         option.dist = "loadfile" if option.dist == "no" else option.dist
     return (yield)

@@ -45,7 +45,7 @@ class FinishedUnit(NamedTuple):
 
 
 def releasing(units: Iterable[FinishedUnit]) -> Iterator[FinishedUnit]:
-    """Give back to the system, now and then, what units have freed and its allocator has kept."""
+    """Return freed memory to the system once per `UNITS_PER_RELEASE` units: the allocator would keep it."""
     for number, unit in enumerate(units):
         if number % UNITS_PER_RELEASE == 0:
             pa.default_memory_pool().release_unused()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-_RELEASE_SECONDS = 10.0
+_RELEASE_SECONDS = 2.0  # a thread whose read has ended is done in milliseconds
 _HANDLER = "_handler.<locals>.decide"
 
 

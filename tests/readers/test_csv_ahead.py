@@ -16,7 +16,7 @@ import pyarrow.csv as pacsv
 import pytest
 
 from pairkit.errors import InputError
-from pairkit.readers import csv, csv_ahead
+from pairkit.readers import csv
 from pairkit.readers.csv_ahead import ReadAhead
 from pairkit.readers.csv_rows import Watched
 from pairkit.readers.formats import blocks
@@ -107,7 +107,6 @@ def test_pyarrow_holds_neither_stream_nor_handler_afterwards(wanted: int | None)
         skipped.append(row)
         return "skip"
 
-    started = time.monotonic()
     fails = pytest.raises(pa.ArrowInvalid) if wanted is None else nullcontext()
     with fails as refused, ReadAhead(io.BytesIO(content)) as ahead:
         batches = ahead.batches(skip, ",", read, pacsv.ConvertOptions())
@@ -116,5 +115,4 @@ def test_pyarrow_holds_neither_stream_nor_handler_afterwards(wanted: int | None)
     assert held() is None
     assert len(ahead._held) >= 3
     assert not ahead.is_held()
-    assert time.monotonic() - started < csv_ahead._RELEASE_SECONDS
     assert refused is None or (refused.tb is not None and len(skipped) == 1)

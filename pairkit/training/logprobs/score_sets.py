@@ -95,7 +95,7 @@ def score_sets(
     ):
         fit_tokens(network, added, tokens, seed)
     network = network.to(current_processes().device).eval()
-    work = [SetSelection.all(tokens) for tokens in tokenized.sets]
+    work = [SetSelection.all(each) for each in tokenized.sets]
     logps = [np.zeros(len(item.columns), np.float32) for item in work]  # per set [K], nats
     with progress("log-probs", sum(map(len, logps)), unit="completions") as advance:
         for rows, scores in score_all(network, work, tokens_per_micro_batch):
