@@ -29,6 +29,8 @@ _QUIET = {
     # Of the driver's library; what fails is raised as well.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
+# Ray tries 20 times to reach a cluster, 40 s each. What `auto` finds may be what a killed one has left.
+_ONCE = {"RAY_gcs_server_port_wait_time_s": "1"}
 
 
 class Cluster(NamedTuple):
@@ -148,6 +150,8 @@ def _connect(ray: Any, settings: RaySettings, local_stages: int) -> None:
             "include_dashboard": settings.dashboard,
             "num_cpus": max(len(os.sched_getaffinity(0)), engines + 1),
         }
+    else:
+        os.environ.update(_ONCE)
     # Ray's own handler of SIGTERM would end the process where it is.
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import psutil
@@ -20,4 +21,15 @@ def test_auto_without_a_cluster_is_refused_and_nothing_is_written(tmp_path: Path
         pytest.skip("a Ray cluster runs on this machine")
     with pytest.raises(ClusterError, match="--ray-address auto: cannot join the cluster"):
         pairkit.build(RECIPE, tmp_path / "out", cluster={"address": "auto"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_auto_is_refused_where_the_cluster_that_is_named_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(ClusterError, match="--ray-address auto: cannot join the cluster"):
+            pairkit.build(RECIPE, tmp_path / "out", cluster={"address": "auto"})
     assert not (tmp_path / "out").exists()

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.ray
 
 PROMPTS = 120
 UNIT = 5
+CONCURRENCY = 8
 PATIENCE = 240  # seconds, for a cluster on a busy machine
 CALLS = 3 * PROMPTS
 # A node has a unit of each of two engines and one on its way to each, and two units that are being finished.
@@ -39,7 +40,7 @@ def server(tmp_path: Path) -> Iterator[Loopback]:
 
 
 def fields(**calls: Any) -> dict[str, Any]:
-    return {"unit_rows": UNIT, "calls": {"concurrency": 8, "timeout": 30, "attempts": 4, **calls}}
+    return {"unit_rows": UNIT, "calls": {"concurrency": CONCURRENCY, "timeout": 30, "attempts": 4, **calls}}
 
 
 def start(forks: Server, server: Loopback, out: Path, address: str, **calls: Any) -> Fork:
@@ -95,4 +96,5 @@ def test_a_lost_node_lifts_no_budget(server: Loopback, forks: Server, tmp_path: 
         _, errors = process.communicate()
     assert process.returncode == 1
     assert f"the budget of {budget} requests is spent" in errors
-    assert server.stats()["tries"] == budget
+    # What the lost node was about to send stays spent, though the server may never have had it.
+    assert budget - CONCURRENCY <= server.stats()["tries"] <= budget
