@@ -183,6 +183,22 @@ def test_many_sets_are_reduced_in_parts(tmp_path: Path):
         assert asked(collection, limit=1)["facets"]["model"]["values"] == [["a", count], ["b", count]]
 
 
+@pytest.mark.parametrize("row_group", [1, 2])
+def test_row_groups_have_other_models_and_names_of_scores(tmp_path: Path, row_group: int):
+    def described(collection: Collection) -> Any:
+        facets = asked(collection)["facets"]
+        spreads = [numbers(collection, name) for name in ("spread:x", "spread:y", "margin")]
+        return [facets[name] for name in ("model", "origin", "finish_reason", "source")], spreads
+
+    with (
+        opened(write_dataset(tmp_path / "whole", {"train": FIVE})) as whole,
+        opened(write_dataset(tmp_path / "divided", {"train": FIVE}, row_group=row_group)) as divided,
+    ):
+        assert divided.index.listing.shards[0].groups > 2
+        assert described(divided) == described(whole)
+        assert (divided.index.keys == whole.index.keys).all()
+
+
 def test_no_completion_is_chosen_of_sets_without_ranks():
     rank = np.array([np.nan, 2.0, 1.0, 1.0, 1.0])
     chosen, lowest = chosen_and_lowest(rank, ~np.isnan(rank), np.array([0, 1, 3, 3, 5]))
