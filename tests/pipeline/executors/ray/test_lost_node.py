@@ -86,6 +86,7 @@ def test_what_was_on_a_lost_node_is_asked_again_and_nothing_else(
     assert CALLS < asked <= CALLS + UNITS_THERE * 3 * UNIT
 
 
+@pytest.mark.full
 def test_a_lost_node_lifts_no_budget(server: Loopback, forks: Server, tmp_path: Path) -> None:
     out, budget = tmp_path / "out", 200
     with two_nodes() as cluster:
