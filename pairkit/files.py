@@ -166,13 +166,21 @@ def read_json_lines(path: Path, advice: str) -> list[Any]:
     """Read a record that has one JSON value per line; `undamaged` has the errors."""
     # By the file's own lines, because `splitlines` also cuts at characters that JSON leaves as they are.
     with undamaged(path, advice), path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        return [with_whole_characters(json.loads(line), line) for line in lines]
+
+
+def with_whole_characters(value: Any, text: str | bytes) -> Any:
+    """Return the value of a JSON text. Raises `ValueError` for half a surrogate, which no file holds."""
+    # Only an escape or other bytes than UTF-8 can be one.
+    if isinstance(text, bytes) or "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def parsed(text: str | bytes) -> Any:
     """Parse JSON of a file that anybody may have written. Raises `ValueError`, whatever is in it."""
     try:
-        value = json.loads(text)
+        value = with_whole_characters(json.loads(text), text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     level = [value]

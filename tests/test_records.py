@@ -51,11 +51,19 @@ def test_no_other_function_reads_a_file_of_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [DEEP, '{"a":' * 100_000, "[" * (DEPTH + 1) + "]" * (DEPTH + 1), "x", "9" * 5000]
+    "text",
+    [
+        *(DEEP, '{"a":' * 100_000, "[" * (DEPTH + 1) + "]" * (DEPTH + 1), "x", "9" * 5000),
+        *('{"a": ["\\ud800"]}', '{"\\uDFFF": 1}', b'"\xed\xa0\x80"'),
+    ],
 )
-def test_what_cannot_be_parsed_is_a_value_error(text: str) -> None:
+def test_what_cannot_be_parsed_or_written_again_is_a_value_error(text: str | bytes) -> None:
     with pytest.raises(ValueError):  # RecursionError is none
         parsed(text)
+
+
+def test_a_pair_of_surrogates_is_a_character() -> None:
+    assert parsed('"\\ud83d\\ude00 \\u00e9"') == "😀 é"
 
 
 def test_a_record_is_as_deep_as_a_recipe_may_be(tmp_path: Path) -> None:

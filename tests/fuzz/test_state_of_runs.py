@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_any_state_of_a_run(cases: int | None, state: State) -> None:
         seen[state.check(damage)] += 1
 
     fuzz(check, cases, seen, ends={"the same"})
+
+
+def test_a_record_with_half_a_character_is_one_line(state: State) -> None:
+    record = json.loads((state.folder / "stopped" / "run" / "run.json").read_text())
+    record["starts"][0]["versions"]["transformers"] = "\ud800"
+    damage = Damage("run/run.json", "write", json.dumps(record).encode())
+    assert state.check(damage) == "refused"
 
 
 @pytest.mark.default("run.json-3", "run.json-{}", "run.json-", "metrics.jsonl-content3")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairkit.files import undamaged
+from pairkit.files import undamaged, with_whole_characters
 from pairkit.training.output.layout import METRICS
 
 
@@ -27,7 +27,8 @@ def read_entries(
         lines = _lines(path)
         # At once, because then the names of the numbers are in memory once, and not once per line.
         try:
-            entries: list[dict[str, Any]] = json.loads(f"[{','.join(lines)}]")
+            together = f"[{','.join(lines)}]"
+            entries: list[dict[str, Any]] = with_whole_characters(json.loads(together), together)
         except ValueError as error:
             raise ValueError(_first_damaged(lines)) from error
         if len(entries) != len(lines):
@@ -46,7 +47,7 @@ def _first_damaged(lines: Sequence[str]) -> str:
     """Return the number of the first line that is not one JSON value, and what is wrong with it."""
     for number, line in enumerate(lines, 1):
         try:
-            json.loads(line)
+            with_whole_characters(json.loads(line), line)
         except ValueError as error:
             return f"line {number:,}: {error}"
     raise AssertionError("lines that are JSON each are JSON together")
