@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pairkit.errors import InputError
 from pairkit.masking import masked
 from pairkit.online.recipe import OnlineRecipe, too_many_segments
+from pairkit.training.recipe import TrainRecipe
 
 
 class Counts(NamedTuple):
@@ -48,12 +49,24 @@ def steps_of(recipe: OnlineRecipe, counts: Counts) -> int:
 def parts(recipe: OnlineRecipe, counts: Counts) -> list[Part]:
     """Divide steps and prompts among the segments; steps differ by one at most.
 
-    Raises `RecipeError` for more segments than steps, `InputError` for too few prompts.
+    Raises `RecipeError` for more segments than steps, `InputError` for too few prompts, or no held-out ones
+    where they are needed.
     """
     total, segments = steps_of(recipe, counts), recipe.segments
     if segments > total:
         raise too_many_segments(segments, total)
+    _check_held_out(recipe.train, counts)
     return list(_parts(recipe, counts, total))
+
+
+def _check_held_out(train: TrainRecipe, counts: Counts) -> None:
+    """Refuse what needs held-out sets where there can be none, before anything is generated."""
+    wanted = "train.keep_best" if train.keep_best else "train.record.samples.every"
+    if counts.train == counts.prompts and (train.keep_best or train.record.samples.every):
+        raise InputError(
+            f"{wanted} needs held-out prompts, and none of the {counts.prompts:,} is: raise "
+            "build.test_fraction, or leave the field out"
+        )
 
 
 def _parts(recipe: OnlineRecipe, counts: Counts, total: int) -> Iterator[Part]:

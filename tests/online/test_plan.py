@@ -53,6 +53,21 @@ def test_as_many_prompts_as_the_steps_need_besides_those_held_out() -> None:
         planned(Counts(8, 7, 8, 0), prompts_per_segment=9)
 
 
+@pytest.mark.parametrize(
+    ("field", "train"),
+    [
+        ("train.keep_best", {"keep_best": "loss", "eval_every": 1}),
+        ("train.record.samples.every", {"record": {"samples": {"every": 1}}}),
+    ],
+)
+def test_what_needs_held_out_prompts_is_refused_without_any(field: str, train: dict[str, Any]) -> None:
+    planned(train=train)
+    with pytest.raises(
+        InputError, match=f"{field} needs held-out prompts, and none of the 8 is: raise build"
+    ):
+        planned(Counts(8, 8, 8, 0), train=train)
+
+
 def test_epochs_are_passes_over_the_prompts_that_are_trained_on() -> None:
     recipe = runs.recipe(Path("model"), train={"max_steps": None, "epochs": 2})
     assert steps_of(recipe, COUNTS) == 2 * 900 / 6

@@ -252,7 +252,7 @@ def test_rows_that_cannot_be_used_are_the_quarantine_of_files(tmp_path: Path):
         assert "rows.jsonl, row 7" in whole["detail"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "spoiled"])
+@pytest.mark.parametrize("damage", ["cut", "spoiled", "empty"])
 def test_a_damaged_file_of_a_folder_of_pairs_is_named_and_the_others_are_shown(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -264,7 +264,8 @@ def test_a_damaged_file_of_a_folder_of_pairs_is_named_and_the_others_are_shown(
         pq.write_table(rows, tmp_path / "pairs" / f"{name}.parquet")
     damaged = tmp_path / "pairs" / "below" / "b.parquet"
     content = damaged.read_bytes()
-    damaged.write_bytes(content[:200] if damage == "cut" else content[:4] + b"\xff" * 60 + content[64:])
+    damages = {"cut": content[:200], "spoiled": content[:4] + b"\xff" * 60 + content[64:], "empty": b""}
+    damaged.write_bytes(damages[damage])
     with opened(tmp_path / "pairs") as collection:
         (problem,) = about(collection)["problems"]
         assert problem["file"] == "below/b.parquet"
@@ -274,7 +275,7 @@ def test_a_damaged_file_of_a_folder_of_pairs_is_named_and_the_others_are_shown(
     assert not list((tmp_path / "t").iterdir())
     for name in ("a", "c"):
         (tmp_path / "pairs" / f"{name}.parquet").write_bytes(content[:200])
-    with pytest.raises(InputError, match=r"a\.parquet: "), opened(tmp_path / "pairs"):
+    with pytest.raises(InputError, match=r"[ab]\.parquet: "), opened(tmp_path / "pairs"):
         pass
 
 

@@ -113,7 +113,10 @@ def _built(place: Place, about: dict[str, Any]) -> Iterator[tuple[pa.Table, pa.T
                 f"{place.data}: --{option} is for files, and this is a built dataset: leave it out"
             )
     split = place.split or "test"
-    data = reader.open_data(place.data, split)
+    data = reader.load(place.data)
+    if place.split is None and split not in data.splits:
+        raise InputError(f"{place.data}: no split {split!r}; name one with --split: {', '.join(data.splits)}")
+    data.require(split)
     about |= {
         "file": Path(place.data).resolve().name,
         "sha256": data.digest,

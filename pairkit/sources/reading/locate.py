@@ -45,6 +45,25 @@ def is_path(name: str) -> bool:
 
 
 def find_files(path: str, split: str | None, default_split: str) -> list[DataFile]:
+    """Return the files that `path` names, sorted; each can be read and has content.
+
+    Raises what `named_files` raises, and `InputError` for one that is empty or cannot be read.
+    """
+    files = named_files(path, split, default_split)
+    for file, _ in files:
+        if format_of(file)[0] == "arrow":
+            refuse_selection(file.parent)
+        try:
+            with file.open("rb") as handle:
+                # One byte, because only reading shows that a file may be read.
+                if not handle.read(1):
+                    raise InputError(f"{file}: is empty")
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+    return files
+
+
+def named_files(path: str, split: str | None, default_split: str) -> list[DataFile]:
     """Return the files that `path` names, sorted.
 
     From a folder, take the files of the split (its name is a word of the file's path); without `split`, take
@@ -68,14 +87,14 @@ def find_files(path: str, split: str | None, default_split: str) -> list[DataFil
     if split is not None:
         raise RecipeError(f"{path}: `split` applies to folders and hub datasets only; leave it out")
     if place.is_file():
-        return _checked([DataFile(place, place.name)])
+        return [DataFile(place, place.name)]
     files = matching(str(place))
     if not files:
         kind = "no file matches" if glob.has_magic(path) else "no such file or folder"
         raise InputError(f"{path}: {kind}")
     # Labels begin there, because they are part of the fingerprint and must be equal on every machine.
     root = _common_folder(files)
-    return _checked([DataFile(file, str(file.relative_to(root))) for file in files])
+    return _once([DataFile(file, str(file.relative_to(root))) for file in files])
 
 
 def _common_folder(files: Sequence[Path]) -> Path:
@@ -107,7 +126,7 @@ def _in_folder(folder: Path, split: str | None, default_split: str) -> list[Data
         raise InputError(
             f"{folder}: contains files of several formats ({', '.join(formats)}); select some with a glob"
         )
-    return _checked(files)
+    return _once(files)
 
 
 def _in_saved_splits(
@@ -124,7 +143,7 @@ def _in_saved_splits(
     ]
     if not files:
         raise InputError(f"{folder}: contains no rows")
-    return _checked(files)
+    return _once(files)
 
 
 def _saved_split(folder: Path) -> list[Path]:
@@ -139,20 +158,9 @@ def _instead(files: Sequence[Path]) -> str:
     return next((f"; {file.name}: {help_}" for file in files if (help_ := advice(file))), "")
 
 
-def _checked(files: list[DataFile]) -> list[DataFile]:
+def _once(files: list[DataFile]) -> list[DataFile]:
     # After the choice of a split, because a file may be in one under one of its names only.
-    files = once(files, lambda file: file.path)
-    for file, _ in files:
-        if format_of(file)[0] == "arrow":
-            refuse_selection(file.parent)
-        try:
-            with file.open("rb") as handle:
-                # One byte, because only reading shows that a file may be read.
-                if not handle.read(1):
-                    raise InputError(f"{file}: is empty")
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    return files
+    return once(files, lambda file: file.path)
 
 
 def refuse_own_output(path: str, out: Path) -> None:

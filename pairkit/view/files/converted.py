@@ -19,7 +19,7 @@ from pairkit.progress import progress
 from pairkit.recipes import validate
 from pairkit.schema import QUARANTINE, SETS, to_sets
 from pairkit.sources import SourceRecipe, find_source, open_source
-from pairkit.sources.reading.locate import DataFile, find_files
+from pairkit.sources.reading.locate import DataFile, named_files
 from pairkit.view.files.found import Found
 from pairkit.view.files.shards import open_shard
 
@@ -93,7 +93,7 @@ def _sorted_out(path: Path, columns: Mapping[str, Any]) -> tuple[list[DataFile],
     """Read each file of a folder alone; return those that can be read, and of the others why not."""
     good: list[DataFile] = []
     problems: list[dict[str, str]] = []
-    for file in find_files(str(path), None, find_source("files").splits[0]) if path.is_dir() else []:
+    for file in named_files(str(path), None, find_source("files").splits[0]) if path.is_dir() else []:
         try:
             for _ in open_source(_source(file.path, columns)).batches():
                 pass

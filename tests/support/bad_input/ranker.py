@@ -55,7 +55,13 @@ CASES = [
     Case(
         "ranker on a split that a dataset does not have",
         f"{EVAL} built --ranker length",
-        "built: no split 'test'; it has: train",
+        "built: no split 'test'; name one with --split: train",
+        prepare=lambda: data("built", completion("a", 1), completion("b", 2)),
+    ),
+    Case(
+        "ranker on another split that a dataset does not have",
+        f"{EVAL} built --split valid --ranker length",
+        "built: no split 'valid'; it has: train",
         prepare=lambda: data("built", completion("a", 1), completion("b", 2)),
     ),
     Case(
