@@ -20,7 +20,7 @@ LEAF = "completions.list.element."
 _NAME, _VALUE = (f"{LEAF}scores.list.element.{part}" for part in ("name", "value"))
 _OF_COMPLETIONS = ("model", "origin", "finish_reason")
 _ENCODED = ("source", *(f"{LEAF}{name}" for name in _OF_COMPLETIONS), _NAME)
-SCORES = (f"{LEAF}rank", f"{LEAF}score", _NAME, _VALUE)
+_OWN = ("rank", "score")
 COLUMNS = ("set_id", *_ENCODED, f"{LEAF}rank", f"{LEAF}score", _VALUE)
 Keys = npt.NDArray[np.uint64]
 Numbered = npt.NDArray[np.int32]
@@ -50,7 +50,7 @@ class Codes:
 
 
 class Columns(NamedTuple):
-    """The numbers of N completions of B sets; NaN is what is null or not finite.
+    """The numbers of N completions of B sets; NaN is what is null or not finite. What was not read is empty.
 
     Attributes:
         keys: a hash of each set's id, [B].
@@ -83,7 +83,7 @@ class Columns(NamedTuple):
                 yield name, np.ascontiguousarray(self.scores.reshape(-1, len(alike))[:, alike.index(number)])
                 continue
             mine = np.flatnonzero(self.names == number)
-            values = np.full(len(self.rank), np.nan)
+            values = np.full(int(self.cuts[-1]), np.nan)
             values[entries[mine]] = self.scores[mine]
             yield name, values
 
@@ -95,6 +95,13 @@ class Columns(NamedTuple):
             return []
         same = (self.sizes == count).all() and (self.names.reshape(-1, count) == self.names[:count]).all()
         return first if same else []
+
+
+def columns_of(scores: Iterable[str]) -> tuple[str, ...]:
+    """Return the leaf columns of some scores of completions: "rank", "score", and named ones."""
+    names = set(scores)
+    own = tuple(f"{LEAF}{name}" for name in _OWN if name in names)
+    return (*own, _NAME, _VALUE) if names - set(_OWN) else own
 
 
 def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = COLUMNS) -> Columns:
@@ -115,8 +122,11 @@ def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = C
         for name in _OF_COMPLETIONS:
             if f"{LEAF}{name}" in columns:
                 add(name, codes[name].of(pc.struct_field(flat, name)))
-        for name in ("rank", "score"):
-            add(name, numbers_of(pc.struct_field(flat, name)))
+        for name in _OWN:
+            if f"{LEAF}{name}" in columns:
+                add(name, numbers_of(pc.struct_field(flat, name)))
+        if _NAME not in columns:
+            continue
         score_cuts, entries = flatten(pc.struct_field(flat, "scores"))
         add("scores", np.diff(score_cuts))
         add("name", codes["name"].of(pc.struct_field(entries, "name")))

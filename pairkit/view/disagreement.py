@@ -9,7 +9,7 @@ import numpy as np
 
 from pairkit.errors import unknown
 from pairkit.intervals import Floats
-from pairkit.view.columns import SCORES, Columns, read_columns
+from pairkit.view.columns import Columns, columns_of, read_columns
 from pairkit.view.facets import Numbers
 from pairkit.view.files.shards import Shard, runs
 from pairkit.view.index import UNIT, Index
@@ -38,8 +38,10 @@ def disagreement(index: Index, first: str, second: str) -> Numbers:
         if name not in compared(index):
             raise unknown("score", name, compared(index))
 
+    needed = columns_of((first, second))
+
     def shares(unit: tuple[Shard, range]) -> Floats:
-        columns = read_columns(*unit, SCORES)
+        columns = read_columns(*unit, needed)
         return differing(_values(columns, first), _values(columns, second), columns.cuts)
 
     units = [unit for shard in index.listing.shards for unit in runs(shard, UNIT)]
@@ -81,4 +83,4 @@ def _values(columns: Columns, name: str) -> Floats:
     if name == "rank":
         return -columns.rank
     # A file may lack a name that others have.
-    return dict(columns.named()).get(name, np.full(len(columns.rank), np.nan))
+    return dict(columns.named()).get(name, np.full(int(columns.cuts[-1]), np.nan))
