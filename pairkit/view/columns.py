@@ -133,7 +133,9 @@ def read_columns(shard: Shard, groups: Iterable[int], columns: Sequence[str] = C
         add("value", numbers_of(pc.struct_field(entries, "value")))
 
     def joined(name: str, kind: type[Any]) -> npt.NDArray[Any]:
-        return np.concatenate(parts[name]) if name in parts else np.empty(0, kind)
+        found = parts.get(name, [])
+        # One part is not copied.
+        return found[0] if len(found) == 1 else np.concatenate([np.empty(0, kind), *found])
 
     return Columns(
         keys_of(pa.chunked_array(ids, pa.string())),
