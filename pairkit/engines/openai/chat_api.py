@@ -19,7 +19,7 @@ from pairkit.engines.openai.dialect import FORM, LIMIT, NEW_LIMIT, PLAIN, Dialec
 from pairkit.engines.openai.errors import ServerError, error_within
 from pairkit.engines.openai.messages import Received, received, sent
 from pairkit.engines.openai.secrets import NO_SECRETS, Secrets
-from pairkit.engines.openai.usage import Usage, fewest_tokens, usage_of
+from pairkit.engines.openai.usage import Possible, Usage, tokens_of_prompt, usage_of
 from pairkit.engines.openai.wire import Unreadable, decoded, loads
 from pairkit.engines.recipe import EngineRecipe
 from pairkit.errors import RecipeError
@@ -126,7 +126,7 @@ def parse_object(
     `fewest`: the fewest tokens of the request's prompt, whose messages `body` need not have.
     """
     try:
-        return _parsed(answer, body, fewest, secrets)
+        return _parsed(answer, body, lambda count: count >= fewest, secrets)
     except Unreadable as error:
         return Fault(str(error))
 
@@ -139,11 +139,11 @@ def _parse(content: bytes, body: Mapping[str, Any], secrets: Secrets) -> Parsed 
         return Fault("the answer is not JSON" if content else "the answer is empty")
     if streamed and answer is None:
         return Fault("the stream broke off")
-    return _parsed(answer, body, fewest_tokens(body), secrets)
+    return _parsed(answer, body, tokens_of_prompt(body), secrets)
 
 
 def _parsed(
-    answer: Any, body: Mapping[str, Any], fewest: int, secrets: Secrets
+    answer: Any, body: Mapping[str, Any], prompt: Possible, secrets: Secrets
 ) -> Parsed | ServerError | Fault:
     answer = answer if isinstance(answer, Mapping) else {}
     if error := error_within(answer, secrets):
@@ -156,7 +156,7 @@ def _parsed(
     messages = [message for choice in _ordered(choices) if (message := received(choice)) is not None]
     if len(messages) < len(choices):
         return Fault("the answer holds a choice without a whole message")
-    usage = usage_of(answer.get("usage"), fewest, messages)
+    usage = usage_of(answer.get("usage"), prompt, messages)
     # Servers count the tokens of all choices together, so those of one are known only if it is alone.
     tokens = usage.completion if len(choices) == 1 else None
     limit = sampling_of(body).max_tokens

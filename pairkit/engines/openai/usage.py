@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ _SHORT = 500  # characters; arrays take longer for fewer
 # The last white space of Unicode: beyond it, characters are no entries of `_kinds`.
 _LAST_SPACE = 0x3000
 _WORD, _MARK, _SPACE = range(3)
+Possible = Callable[[int], bool]
 
 
 class Usage(NamedTuple):
@@ -32,26 +33,40 @@ class Usage(NamedTuple):
 
 def fewest_tokens(body: Mapping[str, Any]) -> int:
     """Return the fewest tokens that the prompt of a request can be."""
-    return _fewest([message.get("content") for message in body.get("messages", ())])
+    return _fewest(_prompts(body))
 
 
-def usage_of(usage: Any, fewest: int, messages: Sequence[Received]) -> Usage:
-    """Return the counts of an answer's `usage` that are possible for the answer, and for a request whose
-    prompt has `fewest` tokens or more."""
+def tokens_of_prompt(body: Mapping[str, Any]) -> Possible:
+    """Return whether the prompt of a request can have so many tokens, as a function of the number."""
+    return partial(_can_have, _prompts(body))
+
+
+def usage_of(usage: Any, prompt: Possible, messages: Sequence[Received]) -> Usage:
+    """Return the counts of an answer's `usage` that are possible for the request's prompt and the answer."""
     if not isinstance(usage, Mapping):
         return Usage(None, None)
     received = [text for message in messages for text in (message.text, message.thought, message.tool_calls)]
     return Usage(
-        _possible(usage.get("prompt_tokens"), fewest),
-        _possible(usage.get("completion_tokens"), _fewest(received)),
+        _believed(usage.get("prompt_tokens"), prompt),
+        _believed(usage.get("completion_tokens"), partial(_can_have, received)),
     )
 
 
-def _possible(count: Any, fewest: int) -> int | None:
+def _prompts(body: Mapping[str, Any]) -> list[Any]:
+    return [message.get("content") for message in body.get("messages", ())]
+
+
+def _believed(count: Any, possible: Possible) -> int | None:
     # A truth value is an integer in Python.
-    if isinstance(count, bool) or not isinstance(count, int) or not fewest <= count <= _MOST:
+    if isinstance(count, bool) or not isinstance(count, int) or count > _MOST or not possible(count):
         return None
     return count
+
+
+def _can_have(texts: Sequence[Any], count: int) -> bool:
+    # Nearly always their length is enough to know, which costs nothing.
+    characters = sum(len(text) for text in texts if isinstance(text, str))
+    return count * _LONGEST_TOKEN >= characters or count >= _fewest(texts)
 
 
 def _fewest(texts: Sequence[Any]) -> int:
