@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from pairkit.errors import ExistingOutputError, InputError, Interrupted, OutputError, PairkitError
+from pairkit.errors import (
+    ExistingOutputError,
+    InputError,
+    Interrupted,
+    OutputError,
+    PairkitError,
+    shortened,
+)
 
 # In an output directory while a process owns it (ownership.py).
 LOCK = ".pairkit.lock"
@@ -104,7 +112,17 @@ def stoppable(out: Path, interrupted: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise Interrupted(interrupted()) from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise name_too_long(error) from error
         raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
+
+
+def name_too_long(error: OSError) -> InputError:
+    """Make the error for a name that no file can have, of a system error that says so."""
+    name = str(error.filename)
+    return InputError(
+        f"{shortened(name)}: {len(name):,} characters are too long for a path; give a shorter one"
+    )
 
 
 @contextmanager

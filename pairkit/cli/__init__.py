@@ -6,6 +6,7 @@ that every `--help` answers at once.
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from typing import Any, NoReturn
@@ -106,6 +107,10 @@ def main() -> None:
     except Exception as error:
         if package := _missing_requirement(error):
             _fail(f"{package} is not installed, and this command needs it: pip install {package}", 1)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            from pairkit.files import name_too_long
+
+            _fail(str(name_too_long(error)), 1)
         if not signals.came():
             raise
         # Some libraries turn the exception of a signal into their own: a failed import, as a rule.

@@ -82,6 +82,17 @@ def title_of(data: Any) -> str:
     return "+".join(part.title for part in parts)
 
 
+def parts_of(data: Any) -> dict[str, MixedPart]:
+    """Return the datasets of the plain value of a recipe's field `data`, by title.
+
+    Raises `ValueError` or `TypeError` for another value.
+    """
+    if not isinstance(data, (str, list, tuple)):
+        raise TypeError(f"{type(data).__name__} is no dataset, and no list of some")
+    parts = map(MixedPart.model_validate, [data] if isinstance(data, str) else data)
+    return {part.title: part for part in parts}
+
+
 def mixture_differences(before: Any, now: Any) -> list[str]:
     """Describe how the plain value of a recipe's field `data` differs from an earlier one; one is a list.
 
@@ -89,13 +100,7 @@ def mixture_differences(before: Any, now: Any) -> list[str]:
     """
     if isinstance(before, str) and isinstance(now, str):
         return []
-    theirs, ours = (
-        {
-            part.title: part
-            for part in map(MixedPart.model_validate, [data] if isinstance(data, str) else data)
-        }
-        for data in (before, now)
-    )
+    theirs, ours = map(parts_of, (before, now))
     lines = [f"data: {name} is not one of the datasets any more" for name in theirs if name not in ours]
     lines += [f"data: {name} was not one of the datasets" for name in ours if name not in theirs]
     for name, part in ours.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -202,4 +203,4 @@ def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:
 
 def adapter_files(name: str) -> list[Path]:
     """List the files of adapters in a directory; none for a hub id."""
-    return sorted(Path(name).glob("adapter_*")) if Path(name).is_dir() else []
+    return sorted(Path(name).glob("adapter_*")) if os.path.isdir(name) else []

@@ -9,6 +9,7 @@ over too.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -67,7 +68,7 @@ def original_of(base: str, revision: str | None) -> Original | None:
     """Open the checkpoint of a directory or a hub id; None for a configuration file."""
     if base.endswith(".json"):
         return None
-    if Path(base).is_dir():
+    if os.path.isdir(base):
         return Original(Path(base))
     paths = [_cached(base, name, revision) for name in ("config.json", *PROCESSORS)]
     return Original(paths[0].parent) if paths[0] else None

@@ -6,6 +6,7 @@ what its own classes tried. A person first has to know what is where the name po
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ def cannot_load(
     where = f"the {what} {name!r} cannot be loaded"
     # A tokenizer is in the directory of the configuration.
     place = Path(name).parent if what == "tokenizer" and name.endswith(".json") else Path(name)
-    if not Path(name).exists():
+    if not os.path.exists(name):
         # Told apart by form, because transformers would look for a missing path on the hub.
         if is_path(name):
             return ModelError(f"{where}: no such file or directory{hint}")
@@ -56,7 +57,7 @@ def _reason(error: Exception) -> str:
 
 def is_local(name: str) -> bool:
     """Whether a name is a path, by its form or because it exists."""
-    return is_path(name) or Path(name).exists()
+    return is_path(name) or os.path.exists(name)
 
 
 def public_name(model: str, *, local: bool | None = None) -> str:
@@ -65,7 +66,7 @@ def public_name(model: str, *, local: bool | None = None) -> str:
     `local` is whether the name is a path; None: if it is a directory. A server's name for a model may look
     like a path without being one.
     """
-    local = Path(model).is_dir() if local is None else local
+    local = os.path.isdir(model) if local is None else local
     return "/".join(Path(model).resolve().parts[-2:]) if local else model
 
 

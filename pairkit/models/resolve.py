@@ -14,6 +14,7 @@ no torch, and looks at files only, so that a dry run can afford it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +66,7 @@ class Place:
 
     def folders(self) -> Iterator[Path]:
         """Yield the directories that are loaded, without what comes from the hub."""
-        yield from (Path(name) for name in (self.base, *self.adapters) if Path(name).is_dir())
+        yield from (Path(name) for name in (self.base, *self.adapters) if os.path.isdir(name))
 
 
 def resolve(name: str, revision: str | None = None, *, ask_hub: bool = True) -> Place:
@@ -127,19 +128,20 @@ def reads_only(name: str, kind: str) -> ModelError:
 def is_adapter(name: str) -> bool:
     """Return whether a directory holds adapters and no model of its own."""
     folder = Path(name)
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+    return os.path.isfile(folder / ADAPTER_CONFIG) and not os.path.isfile(folder / "config.json")
 
 
 def is_training_output(path: Path) -> bool:
     """Return whether a path is a run, one of its checkpoints, or a directory of adapters."""
-    return (path / RUN_RECORD).is_file() or (path / CHECKPOINT_RECORD).is_file() or is_adapter(str(path))
+    records = (path / RUN_RECORD, path / CHECKPOINT_RECORD)
+    return any(map(os.path.isfile, records)) or is_adapter(str(path))
 
 
 def _resolve(name: str, revision: str | None, above: tuple[str, ...], ask_hub: bool) -> Place:
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):
         _check_file(path)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         if (path / RUN_RECORD).is_file():
             name = str(_run_model(path))
         _check_folder(Path(name))
@@ -152,7 +154,7 @@ def _resolve(name: str, revision: str | None, above: tuple[str, ...], ask_hub: b
             f"the adapters {name!r} name no base model: write its hub id or its directory to "
             f"base_model_name_or_path in their {ADAPTER_CONFIG}"
         )
-    if is_path(base) and not Path(base).exists():
+    if is_path(base) and not os.path.exists(base):
         raise ModelError(
             f"the adapters {name!r} were trained on {base!r}, which does not exist here; write where that "
             f"model is to base_model_name_or_path in their {ADAPTER_CONFIG}"
@@ -227,7 +229,7 @@ def _export(checkpoint: Path) -> str:
 
 def _adapter_config(name: str, revision: str | None, ask_hub: bool) -> dict[str, Any] | None:
     """Read the adapter_config.json of a directory or a hub id; None where there is a model, or nothing."""
-    if Path(name).exists():
+    if os.path.exists(name):
         path = Path(name) / ADAPTER_CONFIG if is_adapter(name) else None
     else:
         path = _hub_file(name, revision) if ask_hub and not is_path(name) else None

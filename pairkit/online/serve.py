@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -73,7 +74,7 @@ def serving(serve: Serve, generate: Any, model: str, file: Path) -> Iterator[str
     Raises `EngineError` for a server that ends, or does not answer in time, or an address at which another
     one answers.
     """
-    key, name = key_of(generate), str(Path(model).resolve()) if Path(model).exists() else model
+    key, name = key_of(generate), str(Path(model).resolve()) if os.path.exists(model) else model
     command = _command(serve, name)
     with ExitStack() as stack:
         descriptors = stack.enter_context(reserved(serve.url))

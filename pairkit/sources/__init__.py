@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from pairkit.errors import RecipeError, unknown
 from pairkit.progress import shell_quoted
@@ -194,7 +194,7 @@ def find_source(name: str) -> Source:
     if name in SOURCES:
         return SOURCES[name]
     if is_path(name) and not any(source.hub_id == name for source in _TABLE):
-        what = "is a file or folder" if Path(name).exists() else "looks like a file, and does not exist"
+        what = "is a file or folder" if os.path.exists(name) else "looks like a file, and does not exist"
         raise RecipeError(f"source {name!r} {what}; write --source files --path {shell_quoted(name)}")
     if "/" in name:
         # A dataset with a source of its own is read by that source, whichever name is used.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -75,9 +78,20 @@ def test_any_state_of_a_run(cases: int | None, state: State) -> None:
     fuzz(check, cases, seen, ends={"the same"})
 
 
-def test_a_record_with_half_a_character_is_one_line(state: State) -> None:
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("starts.0.versions", "\ud800"),
+        ("recipe.data", None),
+        ("recipe.data", [None]),
+        ("recipe.data", {}),
+        ("recipe.data", [{"data": 3}]),
+    ],
+)
+def test_a_record_with_a_value_of_another_kind_is_one_line(place: str, value: Any, state: State) -> None:
     record = json.loads((state.folder / "stopped" / "run" / "run.json").read_text())
-    record["starts"][0]["versions"]["transformers"] = "\ud800"
+    *above, last = (int(key) if key.isdigit() else key for key in place.split("."))
+    reduce(getitem, above, record)[last] = value
     damage = Damage("run/run.json", "write", json.dumps(record).encode())
     assert state.check(damage) == "refused"
 

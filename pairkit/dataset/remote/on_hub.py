@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def hub_id(name: str) -> tuple[str, str | None] | None:
     """Return the id and the revision of `org/name` or `org/name@revision`; None for a path."""
     match = _ID.fullmatch(name)
     # `runs/new` is a directory that is missing where there is a directory `runs`.
-    if match is None or Path(name).exists() or Path(name.split("/")[0]).is_dir():
+    if match is None or os.path.exists(name) or os.path.isdir(name.split("/")[0]):
         return None
     return match["name"], match["revision"]
 

@@ -14,6 +14,7 @@ model was trained with.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,7 +124,7 @@ def check_encoder(name: str, config: Mapping[str, Any]) -> None:
 
 def _find(name: str, file: str, revision: str | None) -> Path | None:
     """Return the path of a file in a directory or in a model on the hub, or None if it does not exist."""
-    if Path(name).exists():
+    if os.path.exists(name):
         path = Path(name) / file
         return path if path.is_file() else None
     from huggingface_hub import hf_hub_download

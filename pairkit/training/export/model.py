@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -235,10 +236,10 @@ def _digest(source: Path) -> str:
         code = _recipe(source.parent).trust_remote_code
     place = resolve(name, revision)
     files = [path for folder in place.folders() for path in _files(folder)]
-    if Path(place.base).is_file():
+    if os.path.isfile(place.base):
         files.append(Path(place.base))
     # The commit, because on the hub a name stays the same when its weights change.
-    commit = None if Path(place.base).exists() else hub_commit(place.base, place.revision, code)
+    commit = None if os.path.exists(place.base) else hub_commit(place.base, place.revision, code)
     # The content, because a file that is written again in place may keep its size, and a copy its time.
     return short_hash([record, commit, *((path.name, sha256(path)) for path in files)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -133,7 +134,7 @@ def _files(recipe: TrainRecipe) -> dict[str, dict[str, Path]]:
 def _weights(name: str, revision: str | None) -> dict[str, Path]:
     """Return the files on disk that decide what a model computes, by names that are equal in any place."""
     place = resolve(name, revision)
-    if Path(place.base).is_file():
+    if os.path.isfile(place.base):
         return {Path(place.base).name: Path(place.base)}
     files = _in_folder(Path(place.base), WEIGHTS)
     for number, adapters in enumerate(place.adapters, 1):
@@ -150,7 +151,7 @@ def _commits(name: str, revision: str | None, trust_remote_code: bool) -> dict[s
     """Return the commits of what comes from the hub: a name and a branch stay, a commit names a content."""
     place = resolve(name, revision)
     commits = {}
-    if not Path(place.base).exists():
+    if not os.path.exists(place.base):
         commits[_COMMIT] = hub_commit(name, revision, trust_remote_code)
     for number, adapters in enumerate(place.adapters, 1):
         if not Path(adapters).exists():
@@ -168,7 +169,7 @@ def _tokenizer(recipe: TrainRecipe) -> dict[str, Path]:
 
 def _tokenizer_commit(recipe: TrainRecipe) -> dict[str, str]:
     name, revision = _tokenizer_place(recipe)
-    if Path(name).exists() or name.startswith("bpe:"):
+    if os.path.exists(name) or name.startswith("bpe:"):
         return {}
     commit = _cached_commit(name, FILES["tokenizer"], revision)
     return {} if commit is None else {_COMMIT: commit}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pairkit.dataset.card_settings import settings_of
-from pairkit.dataset.mixed import mixture_differences
+from pairkit.dataset.mixed import mixture_differences, parts_of
 from pairkit.engines.table import library_versions
 from pairkit.errors import ExistingOutputError, Interrupted, PairkitError, TrainingError
 from pairkit.files import (
@@ -202,6 +202,7 @@ def _read_record(record: Path) -> dict[str, Any]:
     try:
         before = read_json(record)
         int(before["plan"]["steps"])  # not returned, but whoever continues the run reads it
+        parts_of(before["recipe"]["data"])  # and what compares it
         read = {"recipe": dict(before["recipe"]), "data": before["data"], "starts": list(before["starts"])}
         # None in the record of a version that did not hash them.
         content = before.get(CONTENT)
