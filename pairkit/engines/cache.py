@@ -27,6 +27,8 @@ from pairkit.schema import canonical_json
 # four fields of a completion, and those of formats 1 and 2 no hash. They are read too, and their files become
 # files of this format.
 _VERSION = 3
+# Python cannot decode the message in which SQLite quotes a name of a damaged file.
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _SCHEMA = (
     # `failed` is a column, so that `retry_failed` needs no parsing. Keys are hashes, which an index next to
     # the rowid would store twice.
@@ -115,16 +117,19 @@ class Cache:
             return self._open.execute(statement, values).fetchall()
         except sqlite3.OperationalError as error:  # a full disk too, which must not look like a failed engine
             raise OutputError(f"{self.path}: the response cache failed: {error}") from error
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             raise OutputError(f"{self.path}: {_damage(error)}") from error
 
 
 def rows_of(path: Path) -> Iterator[list[Row]]:
     """Yield the rows of a file that nobody writes to, some at a time. Raises `sqlite3.Error`."""
-    with closing(sqlite3.connect(path)) as connection:
-        cursor = connection.execute("SELECT key, failed, results, hash FROM calls ORDER BY key")
-        while rows := cursor.fetchmany(_ROWS):
-            yield rows
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            cursor = connection.execute("SELECT key, failed, results, hash FROM calls ORDER BY key")
+            while rows := cursor.fetchmany(_ROWS):
+                yield rows
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(_reason(error)) from error
 
 
 def call_key(identity: Mapping[str, Any], call: Call) -> bytes:
@@ -163,7 +168,7 @@ def _connect(path: Path) -> sqlite3.Connection:
                 connection.execute(_ADD_HASH)
         # After the table, so that a file with the version always has it.
         connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *_DAMAGE) as error:
         raise _unusable(path, connection, error) from error
     return connection
 
@@ -180,7 +185,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         if "hash" not in _columns(connection):
             # Of an old file, whose column cannot be added here.
             connection.execute("CREATE TEMP VIEW calls AS SELECT *, NULL AS hash FROM main.calls")
-    except sqlite3.Error as error:
+    except _DAMAGE as error:
         raise _unusable(path, connection, error) from error
     return connection
 
@@ -205,13 +210,17 @@ def _unusable(path: Path, connection: sqlite3.Connection | None, error: Exceptio
     if connection is not None:
         connection.close()
     return OutputError(
-        f"{path}: cannot be used as the response cache: {error}; move the file away, or choose another "
-        "--cache"
+        f"{path}: cannot be used as the response cache: {_reason(error)}; move the file away, or choose "
+        "another --cache"
     )
 
 
-def _damage(error: sqlite3.Error) -> str:
-    return f"the response cache is damaged ({error}); remove the file, or choose another --cache"
+def _damage(error: Exception) -> str:
+    return f"the response cache is damaged ({_reason(error)}); remove the file, or choose another --cache"
+
+
+def _reason(error: Exception) -> str:
+    return "a name in it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _row(key: bytes, results: Sequence[Result]) -> Row:

@@ -99,7 +99,11 @@ def read_contents(shard: Path) -> Contents:
     if content.pop(_SEAL, None) not in (None, _seal(content)):
         raise ValueError("its content was changed")
     totals = histograms.from_json(content.pop("histograms"))
-    return Contents(counts=Counter(content.pop("counts")), histograms=totals, **content)
+    counts = content.pop("counts")
+    numbers = (content["next_unit"], *counts.values())
+    if not all(type(number) is int for number in numbers):
+        raise TypeError("a count is no number")
+    return Contents(counts=Counter(counts), histograms=totals, **content)
 
 
 def _seal(content: Mapping[str, Any]) -> str:

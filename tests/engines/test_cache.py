@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from pairkit.engines.base import Call, Completion, Problem, Request, Sampling
-from pairkit.engines.cache import Cache, call_key
+from pairkit.engines.cache import Cache, call_key, rows_of
 from pairkit.errors import OutputError
 
 SAMPLING = Sampling(0.5, 1.0, 3, 9)
@@ -147,6 +147,19 @@ def test_a_file_that_was_cut_is_one_line(
     outcome = read_damaged(path, full[1])
     # To SQLite, a file of a byte is an empty one.
     assert outcome["missing"] == 100 if size < 2 else outcome["refused"] == 1
+
+
+def test_a_damaged_name_that_is_no_text_is_one_line(
+    full: tuple[Path, dict[bytes, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "calls.sqlite"
+    content = full[0].read_bytes()
+    spoiled = content.replace(b"calls", b"c\x82lls").replace(b"CREATE TABLE", b"CREATE TAXLE")
+    path.write_bytes(spoiled)
+    with pytest.raises(OutputError, match="a name in it is no text; move the file away"):
+        Cache(path)
+    with pytest.raises(sqlite3.DatabaseError, match="a name in it is no text"):
+        list(rows_of(path))
 
 
 def test_tools_and_arguments_of_the_template_are_part_of_a_key() -> None:

@@ -45,6 +45,17 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(("name", "value"), [("counts", {"mine.sets_in": {}}), ("next_unit", "1")])
+def test_a_number_of_a_shard_that_is_none(name: str, value: object, stopped: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(stopped / "out", tmp_path / "out"))
+    path = next((out / ".build").rglob("shard.json"))
+    # Without the hash, as a version wrote it that had none.
+    content = {key: part for key, part in json.loads(path.read_text()).items() if key != "sha256"}
+    path.write_text(json.dumps(content | {name: value}))
+    with pytest.raises(PairkitError, match=r"shard\.json"):
+        pipeline.build(recipe(stopped), out)
+
+
 @pytest.mark.default("0-shard.json", "1-state.json")
 @pytest.mark.parametrize("name", ["state.json", "shard.json"])
 @pytest.mark.parametrize(
