@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from pairkit.engines.table import ENGINES
+from pairkit.rankers.table import RANKERS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pairkit"
 PAGE = ROOT / "docs" / "architecture.md"
@@ -153,11 +156,15 @@ def test_every_folder_is_described() -> None:
     }
     below = sorted(folder for folder in folders if "/" in folder)
     commands = {path.stem for path in (PACKAGE / "cli" / "evaluations").glob("*.py")}
-    # "One folder per evaluation with a command."
-    evaluations = {f"evaluation/{name}" for name in commands}
+    # "One folder per evaluation with a command"; of an engine or a ranker, its row has a line of help.
+    rows = {
+        *(f"evaluation/{name}" for name in commands),
+        *(f"engines/{name}" for name in ENGINES),
+        *(f"rankers/{name}" for name in RANKERS),
+    }
     page = PAGE.read_text(encoding="utf-8")
-    assert evaluations & folders
-    assert not undescribed([folder for folder in below if folder not in evaluations], page)
+    assert rows & folders
+    assert not undescribed([folder for folder in below if folder not in rows], page)
 
 
 def test_every_folder_that_is_described_exists() -> None:
