@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import InputError, UsageError
-from pairkit.files import flat_keys
 from pairkit.online.layout import RECORD as ONLINE
+from pairkit.recipes.differences import flat_keys
 from pairkit.run_report.online import is_online, read_online
 from pairkit.run_report.run import Run, read_run
 from pairkit.training.output.layout import METRICS, RECORD
