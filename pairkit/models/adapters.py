@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -198,8 +197,3 @@ def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:
     }
     if rows and rows != {embedding.weight.shape[0]}:
         network.resize_token_embeddings(max(rows), mean_resizing=False)
-
-
-def adapter_files(name: str) -> list[Path]:
-    """List the files of adapters in a directory; none for a hub id."""
-    return sorted(Path(name).glob("adapter_*")) if Path(name).is_dir() else []
