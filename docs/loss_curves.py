@@ -65,7 +65,7 @@ class Curve:
         loss: [points].
         chosen, rejected: [points], gradient of the loss with respect to scale x the unit of the chosen and of
             the rejected completion.
-        centre: mean log-prob of both at margin 0, for losses that read it.
+        center: mean log-prob of both at margin 0, for losses that read it.
         least: margin of the minimum, if it is inside the range.
     """
 
@@ -75,7 +75,7 @@ class Curve:
     loss: list[float]
     chosen: list[float]
     rejected: list[float]
-    centre: float | None
+    center: float | None
     least: float | None
 
     @property
@@ -104,9 +104,9 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
     fine = 1 if name in ALONE else FINE
     margin = torch.linspace(low, high, DRAWN * fine + 1, dtype=torch.float64)
     lengths = torch.tensor(LENGTHS, dtype=torch.float64)
-    centre = NEAREST_TO_ZERO - max(-low, high) / (2 * scale)
+    center = NEAREST_TO_ZERO - max(-low, high) / (2 * scale)
     number = {"reward": "reward", "pairrm": "logit"}.get(LOSSES[name].trains)  # of what is no policy
-    base = centre * lengths if mean else torch.full_like(lengths, 0.0 if number else SUM)
+    base = center * lengths if mean else torch.full_like(lengths, 0.0 if number else SUM)
     base = base.expand(len(margin), 2)
     tokens = lengths if mean else torch.ones_like(lengths)
     sums = (base + torch.stack([margin, -margin], dim=1) / (2 * scale) * tokens).requires_grad_()
@@ -123,7 +123,7 @@ def curve(name: str, window: tuple[float, float] | None = None, **hyperparameter
         _rounded(values.detach()[plotted]),
         _rounded(pushes[plotted, 0]),
         _rounded(pushes[plotted, 1]),
-        _round(centre) if mean and not ratio else None,
+        _round(center) if mean and not ratio else None,
         _least(margin, values.detach()),
     )
 
@@ -156,7 +156,7 @@ def pair_plot(name: str) -> dict[str, Any]:
         "rejected": main.rejected,
         "dpo": dpo if with_dpo else None,
         "least": main.least,
-        "centre": main.centre,
+        "center": main.center,
     }
 
 

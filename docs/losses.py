@@ -249,8 +249,8 @@ def caption(name: str, data: dict[str, Any], spec: LossSpec) -> str:
         sentences.append("The log-ratio of a completion is spread evenly over its tokens.")
     if "kl_baseline" in spec.needs:
         sentences.append("The reference point is 0.")
-    if data["centre"] is not None:
-        sentences.append(f"Both completions start at a mean log-prob of {data['centre']:g} nats per token.")
+    if data["center"] is not None:
+        sentences.append(f"Both completions start at a mean log-prob of {data['center']:g} nats per token.")
     if name in VARIANTS:
         keyword = VARIANTS[name]
         sentences.append(f"Left: every {keyword}; right: {spec.parameters[keyword].default}.")

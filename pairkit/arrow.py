@@ -130,7 +130,7 @@ def cast_or_null(values: pa.Array, kind: pa.DataType) -> pa.Array:
         return pa.nulls(len(values), kind)
 
 
-def list_indices(cuts: Offsets) -> npt.NDArray[np.int64]:
+def list_indices(cuts: Offsets | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the index of the list that each value of lists is in, `[cuts[-1]]`.
 
     >>> list_indices(np.array([0, 2, 2, 3])).tolist()

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -313,13 +313,3 @@ def was_address(path: Path) -> bool:
     """
     # One of its two slashes is lost in a path.
     return path.parts[:1] in _ADDRESSES and not Path(path.parts[0]).exists()
-
-
-def flat_keys(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return every value of nested mappings by its key on the command line: `key.sub`."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}{key}"
-        # An empty mapping has no keys, so it equals one that is missing.
-        flat |= flat_keys(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat

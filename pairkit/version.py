@@ -1,3 +1,3 @@
-"""The version of pairkit, which the manifest of every artefact has."""
+"""The version of pairkit, which the manifest of every artifact has."""
 
 __version__ = "0.1.0"

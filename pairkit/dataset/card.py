@@ -58,7 +58,7 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
             held=_held(manifest),
             stages=_stages(manifest["counts"]),
             source_link=_link(source, manifest),
-            licence=source.licence,
+            license=source.license,
             citation=source.citation,
             writers=_writers(histograms),
             model_link=_model_link(manifest),
@@ -82,9 +82,9 @@ def render(folder: Path, manifest: Mapping[str, Any], source: Source, histograms
 
 def front_matter(manifest: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """Make what the hub and `datasets` read: configurations, columns, sizes, license, tags."""
-    licence = source.licence.lower().replace(" ", "-")
+    license = source.license.lower().replace(" ", "-")
     other = {"license": "other", "license_name": "see-the-card"}
-    license_field = {"license": licence} if licence in LICENSES else other
+    license_field = {"license": license} if license in LICENSES else other
     configs, infos = [], []
     pairs = views.CHAT_PAIRS if any(_held(manifest).values()) else views.PAIRS
     schemas = {"candidates": SETS, "pairs": pairs, "verdicts": VERDICTS, "dropped": DROPPED}

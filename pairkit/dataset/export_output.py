@@ -17,6 +17,7 @@ from pairkit.dataset.layout import EXPORT
 from pairkit.errors import ExistingOutputError, OutputError, RecipeError
 from pairkit.files import LOCK, OnExisting, admit, names_in, read_json, sha256, write_json
 from pairkit.ownership import none_empty, outside_others, owned, owned_name
+from pairkit.recipes.differences import changed_values
 from pairkit.schema import MANIFEST
 from pairkit.version import __version__
 
@@ -161,8 +162,7 @@ def output(out: Path, name: str, split: str) -> Output:
 
 def _differences(old: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     # Without the digest of the dataset: a hash tells nothing, so it is put in words below.
-    keys = [key for key in settings if key != "dataset" and old.get(key) != settings[key]]
-    changes = [f"{key} {old.get(key)!r} -> {settings[key]!r}" for key in keys]
+    changes = changed_values(old, settings, lambda key: key == "dataset" or key.split(".")[0] not in settings)
     return changes + (["the dataset was built again"] if old.get("dataset") != settings["dataset"] else [])
 
 

@@ -43,7 +43,7 @@ _TEXTS = [("tools", pa.string()), ("chat_template_kwargs", pa.string())]
 FULL_PAIRS = pa.schema([*((side, PROMPT) for side in _SIDES), *_SCORES, *_TEXTS])
 _FULL_UNPAIRED = pa.schema([("prompt", PROMPT), ("completion", PROMPT), ("label", pa.bool_()), *_TEXTS])
 # A completion that is its set's only one and has a label as its score, as in training with --loss kto.
-LABELLED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
+LABELED = (pl.len().over("set") == 1) & pl.col("score").is_in([0.0, 1.0])
 
 
 def pairs(
@@ -104,9 +104,9 @@ def unpaired(sets: pa.Table, *, chat: bool | None = None) -> pa.Table:
     def view(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
         frame = with_best(best_first(numbers(batch, flat)), RANKED)
-        frame = frame.filter(LABELLED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
+        frame = frame.filter(LABELED | ((RANKED | NEGATIVE) & NEGATIVE.any().over("set")))
         # One label per completion that is in the view, not per set.
-        label = pl.when(LABELLED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
+        label = pl.when(LABELED).then(pl.col("score") == 1).otherwise(~NEGATIVE)
         owners = frame["set"].to_arrow()
         return pa.record_batch(
             [
@@ -179,7 +179,7 @@ def without_pair(batch: pa.RecordBatch, *, labels: bool = False) -> pa.Array:
     # One entry per set. Each line overwrites the one before: unranked, then a tie, then a pair.
     reasons = np.full(batch.num_rows, "unranked", object)
     reasons[frame.filter(RANKED)["set"].to_numpy()] = "no_choice"
-    reasons[frame.filter(NEGATIVE | LABELLED if labels else NEGATIVE)["set"].to_numpy()] = None
+    reasons[frame.filter(NEGATIVE | LABELED if labels else NEGATIVE)["set"].to_numpy()] = None
     return pa.array(reasons, pa.string())
 
 

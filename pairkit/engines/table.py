@@ -17,15 +17,16 @@ class EngineRow:
     Attributes:
         help: one line.
         opens: the function `module:name` that opens the engine of a block, called with the block, the
-            `CallSettings` and the published name of the model. A path, because the engines read their
-            settings from blocks that this table describes, and because it is imported only when it is used.
+            `CallSettings` and the published name of the model, and, where it is not `local`, the `Account`
+            that pays (None: one of its own). A path, because the engines read their settings from blocks
+            that this table describes, and because it is imported only when it is used.
         unloaded: the function `module:name` that returns, for a block, the `Unloaded` engine: what a dry run
             needs to find calls in the cache.
         reads: the fields of `EngineRecipe` that not all engines read.
         libraries: the libraries that determine its answers, each with the packages that may contain it.
         extra: what `pip install 'pairkit[EXTRA]'` installs for it.
         structured: whether it can enforce the form of an answer (`Request.structure`).
-        local: whether it loads the model itself, so that the model's files identify a build.
+        local: whether it loads the model itself, so that the model's files identify a build and nobody pays.
         batches: the function `module:name` that opens it for batches (`calls.batch`), if it has any; called
             with what `opens` is called with, and the cache.
         plans: the function that opens it for a dry run, to count; called with the block, the `CallSettings`

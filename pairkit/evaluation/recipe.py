@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from pairkit.engines.recipe import CallSettings, DirectCalls, EngineRecipe
+from pairkit.errors import RecipeError
 from pairkit.evaluation.answers import Decoding, Question
 from pairkit.models.names import is_local, public_name
 from pairkit.rankers.thoughts import Thoughts
@@ -63,3 +65,18 @@ class BenchmarkRecipe(EngineRecipe):
     def shown_name(self) -> str:
         """The name of the model in results; "" if neither name nor model was given."""
         return self.name or (public_name(self.model, local=is_local(self.model)) if self.model else "")
+
+
+def check_given(recipe: BenchmarkRecipe, answers: Path | None, annotations: Path | None, until: str) -> None:
+    """Raise `RecipeError` if a step has nothing that it could be made from, or verdicts have two sources.
+
+    Args:
+        answers, annotations: files of stored answers and verdicts.
+        until: the last step, one of answers, verdicts and scores.
+    """
+    if not (recipe.model or answers or annotations):
+        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
+    if recipe.judge and annotations:
+        raise RecipeError("two sources of verdicts: give --judge or --annotations; --agreement compares two")
+    if until != "answers" and not (recipe.judge or annotations):
+        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")

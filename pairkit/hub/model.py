@@ -218,7 +218,7 @@ def _about(folder: Path, record: Mapping[str, Any], files: Mapping[str, File]) -
         "recipe": recipe,
         # A directory has no page to link to.
         "base_model": None if base is None else {"name": public_name(base, local=local), "local": local},
-        "licence": _license(Path(base)) if base is not None and local else None,
+        "license": _license(Path(base)) if base is not None and local else None,
         "data": {"manifest_sha256": record["data"], **_data(record["recipe"]["data"], record["data"])},
         "plan": {key: value for key, value in plan.items() if key not in ("data", "model")},
         "starts": record["starts"],
@@ -241,7 +241,7 @@ def _data(data: Any, digest: str) -> dict[str, Any]:
     folder = Path(data) if isinstance(data, str) else Path()
     manifest = folder / MANIFEST
     if not isinstance(data, str) or not manifest.is_file() or sha256(manifest) != digest:
-        return {"source": None, "recipe_hash": None, "licence": None}
+        return {"source": None, "recipe_hash": None, "license": None}
     content = read_record(manifest, "build the dataset again")
     with undamaged(manifest, "build the dataset again"):
         recipe = dict(content.get("recipe", {}))
@@ -250,7 +250,7 @@ def _data(data: Any, digest: str) -> dict[str, Any]:
     return {
         "source": " + ".join(names) or source.get("name"),
         "recipe_hash": content.get("recipe_hash"),
-        "licence": _license(folder),
+        "license": _license(folder),
     }
 
 

@@ -60,7 +60,7 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
 
 def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
     """Make what the hub reads: library, task, base model, license, tags."""
-    base, licence = about["base_model"], about["licence"]
+    base, license = about["base_model"], about["license"]
     loss = about["plan"]["loss"]
     # A loss of several parts has a mapping for each of them.
     parts = [key for key, value in loss.items() if isinstance(value, Mapping)] or [loss["name"]]
@@ -72,7 +72,7 @@ def front_matter(about: Mapping[str, Any], *, adapters: bool) -> dict[str, Any]:
         "library_name": library,
         "pipeline_tag": _TASKS[trains],
         # No license rather than a guessed one.
-        **({"license": licence} if licence else {}),
+        **({"license": license} if license else {}),
         **({"base_model": base["name"]} if base and not base["local"] else {}),
         "tags": [
             *losses,

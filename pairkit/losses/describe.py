@@ -23,7 +23,7 @@ TAKES = {
     "compared": "pairs of completions of different rank, all of a set, each in both orders",
     "set": "sets of two or more completions: all of them, unless negatives.KEY is set",
     "sampled": "sets of two or more completions: the preferred one, and negatives sampled by its keywords",
-    "labelled": "pairs, or single completions labeled desirable or undesirable",
+    "labeled": "pairs, or single completions labeled desirable or undesirable",
 }
 NEEDS = {
     "reference": "a reference model, whose log-probs are computed once and cached",

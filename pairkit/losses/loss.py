@@ -134,7 +134,7 @@ class Loss:
 
     @property
     def completions(self) -> str:
-        """The completions of a set that the loss takes: "first", "pair", "set" or "labelled"."""
+        """The completions of a set that the loss takes: "first", "pair", "set" or "labeled"."""
         return self.spec.completions
 
     @property
@@ -212,7 +212,7 @@ class WeightedSum:
     def completions(self) -> str:
         """The completions that the most demanding part takes."""
         kinds = {part.completions for _, part in self.parts}
-        return next(kind for kind in ("set", "labelled", "pair", "first") if kind in kinds)
+        return next(kind for kind in ("set", "labeled", "pair", "first") if kind in kinds)
 
     @property
     def trains(self) -> Trained:

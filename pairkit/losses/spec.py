@@ -53,7 +53,7 @@ class LossSpec:
         paper: publication, with the equation.
         parameters: the function's own keywords.
         sampler: keywords of `sample_negatives` that the loss accepts as its own, with its defaults.
-        completions: "first" reads column 0 only, "pair" takes two columns, "set" any number, "labelled" two
+        completions: "first" reads column 0 only, "pair" takes two columns, "set" any number, "labeled" two
             columns, or one with a label.
         needs: required inputs: "reference", "scores", "token_kl", "alignment", "head_sum", "kl_baseline", or
             alternatives of them ("scores|ranks").
@@ -72,7 +72,7 @@ class LossSpec:
     paper: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     sampler: Mapping[str, Parameter] = field(default_factory=dict)
-    completions: Literal["first", "pair", "set", "labelled"] = "pair"
+    completions: Literal["first", "pair", "set", "labeled"] = "pair"
     needs: frozenset[str] = frozenset()
     needs_with: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     exclusive: tuple[tuple[str, str], ...] = ()
@@ -120,7 +120,7 @@ def spec_of(where: str, candidate: Any) -> LossSpec:
         elif name in INPUTS:
             raise RecipeError(
                 f"{where}: {name} is not available to a bare function, only {', '.join(FROM_OUTSIDE)}. Use a "
-                'LossSpec: completions="labelled" for labels, Statistics for values of the whole batch'
+                'LossSpec: completions="labeled" for labels, Statistics for values of the whole batch'
             )
         elif argument.kind is argument.KEYWORD_ONLY:
             parameters[name] = _parameter(f"{where}, keyword {name}", argument.default, hints.get(name))

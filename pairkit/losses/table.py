@@ -206,7 +206,7 @@ LOSSES: dict[str, LossSpec] = {
             "desirable_weight": not_negative(1.0),
             "undesirable_weight": not_negative(1.0),
         },
-        completions="labelled",
+        completions="labeled",
         needs=frozenset({"reference", "kl_baseline"}),
         statistics=Statistics(observe_kl, {"kl_baseline": 0.0}, of="mismatched"),
     ),

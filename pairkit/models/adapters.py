@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -199,8 +197,3 @@ def _fit_embeddings(network: Any, weights: dict[str, torch.Tensor]) -> None:
     }
     if rows and rows != {embedding.weight.shape[0]}:
         network.resize_token_embeddings(max(rows), mean_resizing=False)
-
-
-def adapter_files(name: str) -> list[Path]:
-    """List the files of adapters in a directory; none for a hub id."""
-    return sorted(Path(name).glob("adapter_*")) if os.path.isdir(name) else []

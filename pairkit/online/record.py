@@ -18,7 +18,6 @@ from pairkit.errors import Interrupted, PairkitError
 from pairkit.files import (
     OnExisting,
     admit,
-    flat_keys,
     link_or_copy,
     names_in,
     partial,
@@ -38,6 +37,7 @@ from pairkit.online.recipe import OnlineRecipe
 from pairkit.online.segment import AS_SAVED, CACHE
 from pairkit.ownership import spare_annotations
 from pairkit.pipeline.identity import identify_build
+from pairkit.recipes.differences import changed_values, flat_keys
 from pairkit.sources import Opened
 from pairkit.training.output.layout import HASHES, METRICS, MODEL, RECIPE
 from pairkit.training.output.resumable import RESUMABLE_FIELDS
@@ -89,12 +89,7 @@ def claim(out: Path, record: Mapping[str, Any], on_existing: OnExisting) -> None
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
-    lines = [
-        f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
-        for key in {**ours, **theirs}
-        if theirs.get(key) != ours.get(key) and not _is_free(key)
-    ]
+    lines = changed_values(before["recipe"], now["recipe"], _is_free)
     # As JSON has them, because a record has been written and read.
     theirs = flat_keys(before["content"])
     ours = flat_keys(json.loads(json.dumps(now["content"])))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
-from pairkit.files import flat_keys
+from pairkit.recipes.differences import flat_keys
 from pairkit.schema import short_hash
 
 # What determines the bytes of a build: see `identity.identify_build`.

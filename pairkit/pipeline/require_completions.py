@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pairkit.errors import InputError, RecipeError
 from pairkit.pipeline import readings
 from pairkit.pipeline.recipe import BuildRecipe
+from pairkit.rankers import verifier
 from pairkit.rankers.table import VerifierRank, name_of
 from pairkit.sources import Opened
 from pairkit.sources.layouts.suggest import suggest, written
@@ -32,6 +33,8 @@ def check(recipe: BuildRecipe, opened: Opened) -> None:
     """
     _check_answers(recipe, opened)
     if recipe.generate is not None:
+        # Before a model is asked, because no completion of it could be checked.
+        _check_some_answer(recipe, opened)
         return
     layouts = [LAYOUTS[reading.layout].shape for reading in opened.readings.values() if reading.layout]
     prompts = bool(layouts) and set(layouts) == {PROMPTS}
@@ -62,6 +65,27 @@ def _check_answers(recipe: BuildRecipe, opened: Opened) -> None:
                     f"rank: the verifier compares completions with {name!r}, but that column of {file} is "
                     f"read as a completion: --map {mapped}{renamed} keeps it as the answer{hint}"
                 )
+
+
+def _check_some_answer(recipe: BuildRecipe, opened: Opened) -> None:
+    """Raise `RecipeError` where no set has what a verifier's check reads."""
+    for block in recipe.rankings:
+        if isinstance(block, VerifierRank) and block.field and not _can_check(recipe, opened, block):
+            raise RecipeError(
+                f"rank: no row of {_name(opened)} has the field {block.field!r}, which the verifier's check "
+                f"{block.check!r} reads: name the one with the answer in rank.answer"
+            )
+
+
+def _can_check(recipe: BuildRecipe, opened: Opened, block: VerifierRank) -> bool:
+    """Read until a set can be checked, usually the first; input without any set is no error of the block."""
+    checkable = None
+    for batch in opened.batches(rows=recipe.unit_rows):
+        if batch.sets.num_rows:
+            checkable = pc.any(verifier.checkable(batch.sets["metadata"], block)).as_py()
+        if checkable:
+            break
+    return checkable is not False
 
 
 def on_purpose(recipe: BuildRecipe, opened: Opened) -> bool:

@@ -54,6 +54,7 @@ from pairkit.quickstart.settings import (
     sft_recipe,
 )
 from pairkit.rankers.verifier import VerifierRecipe
+from pairkit.recipes.differences import changed_values
 from pairkit.schema import identify
 from pairkit.sources import arithmetic
 from pairkit.training.run import train
@@ -200,8 +201,8 @@ def _claim(out: Path, settings: Settings, on_existing: OnExisting) -> None:
 
     def differences() -> list[str]:
         before = read_record(record, "use --on-existing delete")
-        now = asdict(settings)
-        return [f"{key} {before.get(key)!r} -> {now[key]!r}" for key in now if before.get(key) != now[key]]
+        # The version that began it may be another one.
+        return changed_values(before, asdict(settings), lambda key: key == "pairkit")
 
     holds = "a quickstart" if SETTINGS in names else None
     if admit(out, on_existing, holds=holds, differences=differences) == "resume":

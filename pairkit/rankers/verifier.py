@@ -54,6 +54,11 @@ class VerifierRecipe(Strict):
         """Whether completions are compared with the answer, and not given to a function."""
         return self.check in _CHECKS
 
+    @property
+    def field(self) -> str | None:
+        """The field of metadata that the check reads; None for a function, which reads what it likes."""
+        return ifeval.KINDS if self.check == IFEVAL else self.answer if self.compares else None
+
 
 def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     """Set `score` and the named score `verifier` of all completions except noise: 1 if right, 0 if wrong.
@@ -67,8 +72,8 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
     for `ifeval` without lm-eval.
     """
     check = None if recipe.compares else load_function(recipe.check)
-    checkable = _checkable(sets["metadata"], recipe)
-    without_answer = sets.filter(pc.invert(checkable))
+    has_answer = checkable(sets["metadata"], recipe)
+    without_answer = sets.filter(pc.invert(has_answer))
 
     def score(batch: pa.RecordBatch) -> pa.RecordBatch:
         flat = completions(batch)
@@ -84,7 +89,7 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
         scored_completions = with_score(flat, NAME, values)
         return assemble(batch, scored_completions, owner.to_numpy(), np.arange(len(flat)))
 
-    scored_sets = map_batches(sets.filter(checkable), score)
+    scored_sets = map_batches(sets.filter(has_answer), score)
     flat = pc.list_flatten(scored_sets["completions"]).combine_chunks()
     values = pc.struct_field(flat, "score")
     counts = {
@@ -92,8 +97,7 @@ def verify(sets: pa.Table, recipe: VerifierRecipe) -> StageResult:
         "right": pc.sum(_right(values, recipe.check)).as_py() or 0,
         **thought_counts(flat, recipe.thoughts),
     }
-    field = ifeval.KINDS if recipe.check == IFEVAL else recipe.answer
-    detail = f"metadata has no {field!r} that {recipe.check!r} can check"
+    detail = f"metadata has no {recipe.field or recipe.answer!r} that {recipe.check!r} can check"
     count = without_answer.num_rows
     quarantine = quarantine_rows("rank", without_answer, ["no_answer"] * count, [detail] * count)
     return StageResult(scored_sets, quarantine, counts=counts)
@@ -180,7 +184,7 @@ def load_function(path: str) -> Check:
     return function  # type: ignore[no-any-return]
 
 
-def _checkable(metadata: pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array | pa.ChunkedArray:
+def checkable(metadata: pa.ChunkedArray, recipe: VerifierRecipe) -> pa.Array | pa.ChunkedArray:
     """Tell which sets have what the check needs in their metadata."""
     if recipe.compares:
         return pc.is_valid(_answers(metadata, recipe))

@@ -14,8 +14,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, write_json
+from pairkit.files import OnExisting, admit, names_in, partial, read_record, write_json
 from pairkit.ownership import spare_annotations
+from pairkit.recipes.differences import changed_values
 from pairkit.replication.design import Replication
 from pairkit.replication.tasks.base import Size
 from pairkit.version import __version__
@@ -53,10 +54,7 @@ def claim_design(out: Path, row: Replication, size: Size, on_existing: OnExistin
     now: dict[str, Any] = json.loads(json.dumps(row.described(size)))
 
     def differences() -> list[str]:
-        before = flat_keys(read_record(folder / DESIGN, _AGAIN))
-        ours = flat_keys(now)
-        keys = [key for key in {**ours, **before} if before.get(key) != ours.get(key)]
-        return [f"{key} {before.get(key)!r} -> {ours.get(key)!r}" for key in keys]
+        return changed_values(read_record(folder / DESIGN, _AGAIN), now)
 
     holds = f"runs of {row.id}" if (folder / DESIGN).exists() else None
     if holds is not None:

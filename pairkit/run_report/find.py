@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import InputError, UsageError
-from pairkit.files import flat_keys
+from pairkit.evaluation.names import told_apart
 from pairkit.online.layout import RECORD as ONLINE
+from pairkit.recipes.differences import flat_keys
 from pairkit.run_report.online import is_online, read_online
 from pairkit.run_report.run import Run, read_run
 from pairkit.training.output.layout import METRICS, RECORD
@@ -81,7 +82,7 @@ def find(paths: Sequence[Path]) -> Found:
     by_home: dict[Path, list[Run]] = {}
     for path in runs:
         by_home.setdefault(_home(path.resolve()), []).append(_read(path))
-    names = _names(list(by_home))
+    names = told_apart({home: home.name for home in by_home})
     return Found([_setting(names[home], each) for home, each in by_home.items()], replications)
 
 
@@ -125,14 +126,6 @@ def _home(folder: Path) -> Path:
     """Return what the seeds of a setting have in common: a directory, or a name without its seed."""
     parts = [part for part in folder.name.split(",") if not SEED.fullmatch(part)]
     return folder.with_name(",".join(parts)) if parts else folder.parent
-
-
-def _names(homes: Sequence[Path]) -> dict[Path, str]:
-    names = {home: home.name for home in homes}
-    for longer in (lambda home: f"{home.parent.name}/{home.name}", str):
-        counts = Counter(names.values())
-        names = {home: longer(home) if counts[name] > 1 else name for home, name in names.items()}
-    return names
 
 
 def _setting(name: str, runs: Sequence[Run]) -> Setting:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pairkit.files import flat_keys
+from pairkit.recipes.differences import flat_keys
 from pairkit.reports.canvas import list_colors
 from pairkit.reports.html import Html, badge, details, paragraph, section, table, text, tiles
 from pairkit.reports.html import settings as list_settings

@@ -220,6 +220,6 @@ class Source:
     hub_id: str | None = None
     config: str | None = None
     splits: tuple[str, ...] = ("train",)  # the first is the default
-    licence: str = "see the dataset"
+    license: str = "see the dataset"
     homepage: str = ""
     citation: str = ""

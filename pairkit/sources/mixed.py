@@ -116,14 +116,14 @@ def _check_some(source: _Counted) -> None:
 def _together(every: Sequence[tuple[str, Opened]]) -> Source:
     """Describe all sources as one, for the card and for messages."""
     sources = [each.source for _, each in every]
-    licences = list(dict.fromkeys(source.licence for source in sources))
-    licence_notes = [f"{name}: {each.source.licence}" for name, each in every]
+    licenses = list(dict.fromkeys(source.license for source in sources))
+    license_notes = [f"{name}: {each.source.license}" for name, each in every]
     return Source(
         name=listed((name for name, _ in every), separator=" + "),
         summary="several sources",
         open=sources[0].open,
         prompts=all(source.prompts for source in sources),
-        licence=licences[0] if len(licences) == 1 else "; ".join(licence_notes),
+        license=licenses[0] if len(licenses) == 1 else "; ".join(license_notes),
         citation="\n".join(dict.fromkeys(source.citation for source in sources if source.citation)),
     )
 

@@ -17,11 +17,12 @@ from typing import Any
 from pairkit.dataset.mixed import open_data
 from pairkit.errors import TrainingError
 from pairkit.evaluation.during_training import benchmark_of
-from pairkit.files import OnExisting, admit, flat_keys, names_in, partial, read_record, stoppable, write_json
+from pairkit.files import OnExisting, admit, names_in, partial, read_record, stoppable, write_json
 from pairkit.masking import masked
 from pairkit.ownership import none_empty, outside_others, owned
 from pairkit.progress import log, warn
 from pairkit.recipes import merge, validate
+from pairkit.recipes.differences import changed_values
 from pairkit.sweep.grid import Axis, Point, points
 from pairkit.sweep.parallel import Job, in_parallel
 from pairkit.sweep.results import Run, check_metric, measured
@@ -151,13 +152,7 @@ def _claim(out: Path, made: Mapping[str, Any], on_existing: OnExisting) -> None:
     names = names_in(out)
 
     def differences() -> list[str]:
-        before = flat_keys(read_record(out / SWEEP, _AGAIN))
-        now = flat_keys(made)
-        return [
-            f"{key} {before.get(key)!r} -> {now.get(key)!r}"
-            for key in {**now, **before}
-            if before.get(key) != now.get(key) and not _is_free(key)
-        ]
+        return changed_values(read_record(out / SWEEP, _AGAIN), made, _is_free)
 
     holds = "a sweep" if SWEEP in names else None
     if names - {partial(out / SWEEP).name} or holds:

@@ -122,7 +122,7 @@ def _wanted_by_policy(loss: Loss | WeightedSum) -> Wanted:
         return "scored"
     if loss.completions == "first":
         return "first"
-    return "labelled" if loss.completions == "labelled" else "ranked"
+    return "labeled" if loss.completions == "labeled" else "ranked"
 
 
 def _wanted_by_reward(loss: Loss | WeightedSum) -> Wanted:

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pairkit.arrow import list_indices
 from pairkit.errors import unknown
 from pairkit.intervals import Floats
 from pairkit.view.columns import Columns, columns_of, read_columns
 from pairkit.view.facets import Numbers
 from pairkit.view.files.shards import Shard, runs
 from pairkit.view.index import UNIT, Index
-from pairkit.view.lists import Positions, list_of
+from pairkit.view.lists import Positions
 
 FACET = "disagreement"
 OWN = ("score", "rank")  # of every completion, besides its named scores
@@ -59,7 +60,7 @@ def differing(first: Floats, second: Floats, cuts: Positions) -> Floats:
         cuts: where the completions of each set begin, [sets + 1].
     """
     size = len(cuts) - 1
-    owners = list_of(cuts)
+    owners = list_indices(cuts)
     # How many completions of its set come after each one.
     following = np.repeat(cuts[1:], np.diff(cuts)) - np.arange(len(first)) - 1
     ordered, different = np.zeros(size), np.zeros(size)

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pairkit.arrow import list_indices
 from pairkit.errors import InputError
 from pairkit.intervals import Floats
 from pairkit.view.columns import Columns, Keys, read_columns
 from pairkit.view.facets import Grouped, Numbers, grouped, joined_values
 from pairkit.view.files.shards import Shard, runs
 from pairkit.view.listing import Listing, begins_of, shared_facets
-from pairkit.view.lists import Mask, Positions, at, first, last, list_of, reduced
+from pairkit.view.lists import Mask, Positions, at, first, last, reduced
 
 NAMES = 24  # named scores that become facets, the most frequent ones
 UNIT = 16_384  # sets that are reduced at once: little memory, and arrays that stay in a processor's cache
@@ -131,7 +132,7 @@ def chosen_and_lowest(rank: Floats, ranked: Mask, cuts: Positions) -> tuple[Posi
 
     Indices of `rank`; -1 where a set has no ranked completion, or none below the best.
     """
-    owners = list_of(cuts)
+    owners = list_indices(cuts)
     best = reduced(np.minimum, np.where(ranked, rank, np.inf), cuts, np.inf)
     lowest = reduced(np.maximum, np.where(ranked, rank, -np.inf), cuts, -np.inf)
     lowest[lowest <= best] = np.nan  # a tie, of which none is rejected
@@ -165,7 +166,7 @@ def _part(columns: Columns, unit: _Unit, whole: _Whole) -> _Part:
         names[name] = int((~np.isnan(values)).sum())
         high, low = _extremes(values, cuts)
         spreads[name] = (high - low).astype(np.float32)
-    owners = list_of(cuts)
+    owners = list_indices(cuts)
     of_sets = {
         name: grouped(
             list(columns.codes[name].numbers), codes, np.arange(size) if name == "source" else owners

@@ -11,11 +11,6 @@ Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def list_of(cuts: Positions) -> Positions:
-    """Return the index of the list that each value is in, `[cuts[-1]]`."""
-    return np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
-
-
 def reduced(ufunc: np.ufunc, values: npt.NDArray[np.generic], cuts: Positions, empty: float) -> Floats:
     """Reduce the values of each list, `values[cuts[i]:cuts[i + 1]]`; an empty list gives `empty`."""
     result = np.full(len(cuts) - 1, empty)

@@ -77,7 +77,7 @@ def test_card_names_writers_and_judges(built: Path) -> None:
     manifest["judge_prompts"] = {"pairwise.txt": "0123abcd"}
     counts["model"]["noise:word_swap"] = 9
     text = card.render(built, manifest, source, counts)
-    assert "the licence of [org/m](https://huggingface.co/org/m) at v1, which completed them" in text
+    assert "the license of [org/m](https://huggingface.co/org/m) at v1, which completed them" in text
     assert "They were scored by judge&#124;&#60;b&#62; (judge)." in text
     assert "| pairwise.txt | `0123abcd` |" in text
     assert "noise" not in text.split("Completions were written by ")[1].split("\n")[0]
@@ -85,7 +85,7 @@ def test_card_names_writers_and_judges(built: Path) -> None:
 
     manifest["recipe"]["generate"] |= {"engine": "openai", "revision": None}
     text = card.render(built, manifest, source, counts)
-    assert "the licence of org/m, which completed them" in text  # a name of that server, not of the hub
+    assert "the license of org/m, which completed them" in text  # a name of that server, not of the hub
 
     assert "source_datasets" not in card.front_matter(manifest, source)  # a file, wherever it is from
     manifest["recipe"]["source"]["path"] = None

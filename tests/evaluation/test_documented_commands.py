@@ -24,6 +24,9 @@ from pairkit.cli.eval import app
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluating.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+# Numbered per evaluation, so that a command of another one renames no case.
+NAMES = [command.split()[2] for command in COMMANDS]
+IDS = [f"{name}-{NAMES[: place + 1].count(name)}" for place, name in enumerate(NAMES)]
 BENCHMARKS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -65,10 +68,9 @@ def _asked(problem: dict[str, Any]) -> str:
 
 
 @pytest.mark.default(
-    "command10", "command12", "command9", "command11", "command6", "command8", "command16",
-    "pairkit eval gsm8k --questions gsm8k_test.parquet --answers runs/eval/gsm8k-dpo/answers.jsonl"
-)  # fmt: skip
-@pytest.mark.parametrize("command", COMMANDS)
+    "matrix-1", "matrix-2", "arena_hard-1", "tasks-1", "alpaca_eval-2", "ranker-1", "ranker-3", "gsm8k-1"
+)
+@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
 def test_a_command_of_the_page_runs(
     command: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [build_shards(tmp_path_factory.mktemp("larger"), rows) for rows in (80, 100)]
 
 
-ABOUT = "## Licence and attribution\n"
+ABOUT = "## License and attribution\n"
 
 
 @pytest.mark.full

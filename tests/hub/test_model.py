@@ -222,7 +222,7 @@ def test_a_base_model_of_the_hub(run: Path, hub: Hub) -> None:
     front, text = card(hub)
     assert front["base_model"] == "Qwen/Qwen3-0.6B"
     assert "[Qwen/Qwen3-0.6B](https://huggingface.co/Qwen/Qwen3-0.6B) at v1&#124;&#60;b&#62;" in text
-    assert "Its licence is not known here" in text
+    assert "Its license is not known here" in text
 
 
 def test_known_licenses_are_in_the_card(run: Path, data: Path, model: Path, hub: Hub, tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_known_licenses_are_in_the_card(run: Path, data: Path, model: Path, hub:
     push(run, NAME)
     front, text = card(hub)
     assert front["license"] == "apache-2.0"
-    assert "Its licence: apache-2.0" in text
-    assert "the licence of the data (cc-by-4.0)" in text
+    assert "Its license: apache-2.0" in text
+    assert "the license of the data (cc-by-4.0)" in text
     (mine / "pairkit.json").write_text("{}")  # another dataset by now: the card must not mention it
     push(run, NAME)
     assert "cc-by-4.0" not in card(hub)[1]

@@ -14,20 +14,20 @@ from pairkit.losses import Loss, build
 
 
 def settled(loss: Loss, start: Models) -> tuple[float, float, float]:
-    """(a, b, loss) where an optimiser comes to rest, from log-ratios that are far from it."""
+    """(a, b, loss) where an optimizer comes to rest, from log-ratios that are far from it."""
     policy, reference = start
     sums = policy.sum.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [sums], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-15, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = loss(replace(policy, sum=sums), reference).losses.sum()
         value.backward()
         return value
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     a, b = (sums.detach() - reference.sum)[0].tolist()
     return a, b, loss(replace(policy, sum=sums.detach()), reference).losses.item()
 

@@ -176,7 +176,7 @@ def test_a_spec_of_labeled_completions_from_outside(write: Write) -> None:
             values = torch.where(labels, policy.sum[:, 0], kl_baseline)
             return output(set_mean(values), rewards=policy.sum)
 
-        SPEC = LossSpec(own, "s", "p", completions="labelled", needs=frozenset({"reference", "kl_baseline"}),
+        SPEC = LossSpec(own, "s", "p", completions="labeled", needs=frozenset({"reference", "kl_baseline"}),
                         statistics=Statistics(observe_kl, {"kl_baseline": 0.25}, of="mismatched"))
         """
     )

@@ -71,7 +71,7 @@ def test_a_sum_takes_what_its_parts_take() -> None:
     assert build("sft+dpo").beta == 0.1
     assert build("sft+dpo").sampler == {}
     assert build("sft+dpo").completions == "pair"
-    assert build("dpo+kto").completions == "labelled"
+    assert build("dpo+kto").completions == "labeled"
     assert build("sft:2").completions == "first"
     assert build("sft:2").beta == 1.0
 

@@ -10,7 +10,7 @@ from pairkit.mining.draws import below, draw, keys, stream, uniform
 
 
 def test_the_numbers_are_those_of_the_first_release():
-    """Data sets are made again from their recipes: a change here changes every seeded data set."""
+    """Datasets are made again from their recipes: a change here changes every seeded dataset."""
     assert keys(0, "rejected", ["0123456789abcdef", "é"]).tolist() == [
         0x1BA87A15B9F56E00,
         0xD7A699694B3F758C,

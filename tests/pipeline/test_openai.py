@@ -1,4 +1,4 @@
-"""Builds that ask a server: every prompt is in the data set or in quarantine, whatever the server does."""
+"""Builds that ask a server: every prompt is in the dataset or in quarantine, whatever the server does."""
 
 from __future__ import annotations
 

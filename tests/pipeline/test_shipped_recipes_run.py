@@ -47,7 +47,7 @@ def test_every_recipe_is_run_here() -> None:
 
 
 def left_to_the_loop(found: Built) -> None:
-    """Pairs hold the best and a drawn completion, the same ones if the data set is built again."""
+    """Pairs hold the best and a drawn completion, the same ones if the dataset is built again."""
     assert found.manifest["recipe"]["mine"]["rejected"] == "policy"
     ranks = Counter()
     for (chosen, rejected), row in zip(found.sides(), found.sets, strict=True):

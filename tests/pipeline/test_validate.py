@@ -52,6 +52,7 @@ def recipe(**fields: Any) -> BuildRecipe:
         ({"rank": {"ranker": "verifier", "check": "final_number"}}, "'final_number': .* number, ifeval, or"),
         ({"rank": {"ranker": "verifier", "check": "no_module:f"}}, "'no_module:f' cannot be imported"),
         ({"rank": {"ranker": "verifier", "check": "numpy:linalg"}}, "'numpy:linalg' is not a function"),
+        ({"rank": {"ranker": "verifier", "answer": "solution"}}, "no row of arithmetic has .* 'solution'"),
         ({"rank": [{"ranker": "annotations"}, JUDGE | {"prompt": "mcpoo"}]}, "judge prompt 'mcpoo'.*'mcpo'"),
         ({"rank": JUDGE | {"prompt": "./no.txt"}}, "no such file"),
         ({"rank": JUDGE | {"prompt": "nectar"}}, "'nectar' is listwise"),

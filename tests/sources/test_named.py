@@ -289,7 +289,7 @@ def test_metamath_keeps_the_last_question(tmp_path: Path, prompt: str) -> None:
 
 ALONE = {
     "plain": "And\nnow: 3?",
-    "labelled": "Question: And\nnow: 3?\nAnswer:",
+    "labeled": "Question: And\nnow: 3?\nAnswer:",
     "label only": "### Problem: And\nnow: 3?\n",
     "alpaca": "Below is an instruction that describes a task.\n\n### Instruction:\nAnd\nnow: 3?\n\n"
     "### Response:\n",

@@ -20,7 +20,7 @@ def test_every_source_is_described(name: str) -> None:
     assert source.name == name
     assert source.summary
     assert "\n" not in source.summary
-    assert source.licence
+    assert source.license
     assert source.splits
     assert source.hub_id is None or source.homepage.endswith(source.hub_id)
     assert f"`{name}`" in DOCS.read_text(encoding="utf-8") or name == "hub"

@@ -207,8 +207,8 @@ class Handler(Answering):
         try:
             front = yaml.safe_load(card["content"].split("---\n")[1])
             wrong = [] if isinstance(front, dict) else ["is no mapping"]
-            licence = front.get("license")
-            if licence is not None and not re.fullmatch(r"[a-z0-9.-]+", licence):
+            license = front.get("license")
+            if license is not None and not re.fullmatch(r"[a-z0-9.-]+", license):
                 wrong.append('"license" must be one of the known ones')
         except (yaml.YAMLError, IndexError):
             wrong = ["cannot be read"]

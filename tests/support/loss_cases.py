@@ -14,7 +14,7 @@ from torch import Tensor
 from pairkit.losses import LOSSES, Extras, Logps, Loss, LossOutput, WeightedSum, build
 from pairkit.losses.parameters import Choice, Flag
 
-COLUMNS = {"first": 2, "pair": 2, "labelled": 2, "set": 4}
+COLUMNS = {"first": 2, "pair": 2, "labeled": 2, "set": 4}
 OF_THE_POLICY = ("token_kl", "alignment", "head_sum")  # fields of Logps that only some losses need
 TABLE = sorted(LOSSES)
 OF_POLICIES = [name for name in LOSSES if LOSSES[name].trains == "policy"]

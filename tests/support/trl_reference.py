@@ -188,7 +188,7 @@ def unpaired(setting: Setting, config: Mapping[str, Any], desirable: int = BATCH
     from trl import KTOConfig, KTOTrainer
 
     rows = _columns("prompt", "chosen", "rejected")
-    labelled = [
+    labeled = [
         {"prompt": row["prompt"], "completion": row[name], "label": offset + i < desirable}
         for start in range(0, PAIRS, BATCH)
         for offset, name in ((0, "chosen"), (BATCH, "rejected"))
@@ -198,7 +198,7 @@ def unpaired(setting: Setting, config: Mapping[str, Any], desirable: int = BATCH
         model=copy.deepcopy(setting.policy),
         ref_model=copy.deepcopy(setting.reference),
         args=KTOConfig(**_arguments(setting) | {"per_device_train_batch_size": 2 * BATCH}, **config),
-        train_dataset=Dataset.from_list(labelled),
+        train_dataset=Dataset.from_list(labeled),
         processing_class=setting.tokenizer,
     )
     for inputs in trainer.get_train_dataloader():

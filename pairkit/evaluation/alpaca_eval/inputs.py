@@ -18,6 +18,7 @@ from pairkit.evaluation.alpaca_eval.questions import QUESTIONS, Reference, read_
 from pairkit.evaluation.alpaca_eval.recipe import AlpacaEvalRecipe
 from pairkit.evaluation.answers import Answer, Answers, only_text
 from pairkit.evaluation.prompts import Prompt
+from pairkit.evaluation.recipe import check_given
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.versions import check_version
 from pairkit.rankers.thoughts import Thoughts
@@ -72,7 +73,7 @@ def read_inputs(
     unless `other_version`, `RecipeError` for a model or judge that is needed and missing, `HubError` for a
     file that only the Hub has.
     """
-    _check_given(recipe, files, until)
+    check_given(recipe, files.answers, files.annotations, until)
     # Annotations hold the reference's answers, so that they alone are enough.
     source = files.reference or files.annotations or hub_file(REFERENCE_FILE)
     whole = read_reference(source)
@@ -104,15 +105,6 @@ def read_inputs(
         raise RecipeError("the answers do not name their model: give --name")
     prompt = read_prompt(recipe.judge_prompt)
     return Inputs(model, reference, gamed, prompt, answers, annotations, other_judge, weights, thoughts, data)
-
-
-def _check_given(recipe: AlpacaEvalRecipe, files: Files, until: Until) -> None:
-    if not (recipe.model or files.answers or files.annotations):
-        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
-    if recipe.judge and files.annotations:
-        raise RecipeError("two sources of verdicts: give --judge or --annotations; --agreement compares two")
-    if until != "answers" and not (recipe.judge or files.annotations):
-        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
 
 
 def _judged_answers(annotations: Annotations, reference: Reference) -> Answers:

@@ -19,6 +19,7 @@ from pairkit.evaluation.arena_hard.style import CountTokens
 from pairkit.evaluation.arena_hard.tokens import token_counter
 from pairkit.evaluation.arena_hard.versions import BENCHMARKS
 from pairkit.evaluation.prompts import Prompt
+from pairkit.evaluation.recipe import check_given
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.versions import check_version
 
@@ -139,12 +140,7 @@ def _check_same(other: Judgments, models: Collection[str], references: Mapping[s
 
 
 def _check_given(recipe: ArenaHardRecipe, files: Files, until: Until) -> None:
-    if not (recipe.model or files.answers or files.annotations):
-        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
-    if recipe.judge and files.annotations:
-        raise RecipeError("two sources of verdicts: give --judge or --annotations; --agreement compares two")
-    if until != "answers" and not (recipe.judge or files.annotations):
-        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")
+    check_given(recipe, files.answers, files.annotations, until)
     if until != "answers" and recipe.judge and not files.references:
         raise RecipeError("no reference to compare with: give its answers with --reference FILE")
     if files.pool and recipe.style_control != "pool":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError, UsageError
+from pairkit.evaluation.names import told_apart
 from pairkit.evaluation.results import RESULTS, Run, read_run
 
 _SEED = "seed-"
@@ -69,9 +70,7 @@ def _names(by_home: dict[Path, list[Run]]) -> dict[Path, str]:
     names = {
         home: home.name if len(runs) > 1 else str(runs[0].results["model"]) for home, runs in by_home.items()
     }
-    for choose in (lambda home: home.name, lambda home: f"{home.parent.name}/{home.name}", str):
-        counts = Counter(names.values())
-        names = {home: choose(home) if counts[name] > 1 else name for home, name in names.items()}
+    names = told_apart(names)
     if len(set(names.values())) < len(names):
         raise InputError(f"two settings have the same name: {', '.join(names.values())}")
     return names

@@ -20,6 +20,7 @@ from pairkit.evaluation.mt_bench.questions import (
     read_references,
 )
 from pairkit.evaluation.mt_bench.recipe import MtBenchRecipe
+from pairkit.evaluation.recipe import check_given
 from pairkit.evaluation.rows import DataFile
 from pairkit.evaluation.versions import check_version
 
@@ -110,9 +111,6 @@ def _check_model(judgments: Judgments | None, model: str) -> None:
 
 
 def _check_given(recipe: MtBenchRecipe, files: Files, until: Until) -> None:
-    if not (recipe.model or files.answers or files.annotations):
-        raise RecipeError("no answers: give --model, or stored answers with --answers FILE")
+    check_given(recipe, files.answers, files.annotations, until)
     if until == "answers" and not (recipe.model or files.answers):
         raise RecipeError("no answers, which --until answers is about: give --model or --answers FILE")
-    if until != "answers" and not (recipe.judge or files.annotations):
-        raise RecipeError("no verdicts: give --judge, stored verdicts with --annotations, or --until answers")

@@ -98,12 +98,6 @@ class ChatFormat:
         """Return the ids of a prompt: `prompt`, then `encode_prompts`."""
         return self.encode_prompts([self.prompt(messages, tools=tools, kwargs=kwargs)])[0]
 
-    def prompt_text(
-        self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
-    ) -> str:
-        """Return the text of a prompt, for what takes no ids: it cannot tell a token from its spelling."""
-        return self.prompt(messages, tools=tools, kwargs=kwargs).plain
-
     def prompt(
         self, messages: Messages, *, tools: str | None = None, kwargs: Arguments | None = None
     ) -> Rendered:
@@ -245,17 +239,6 @@ class ChatFormat:
         return self._turns[key]
 
     # Messages that have no text form
-
-    def message_text(
-        self,
-        prompt: Messages,
-        message: Message,
-        *,
-        tools: str | None = None,
-        kwargs: Arguments | None = None,
-    ) -> str:
-        """Return the text of `answer`."""
-        return self.answer(prompt, message, tools=tools, kwargs=kwargs).text.plain
 
     def answer(
         self,

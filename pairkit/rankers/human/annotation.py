@@ -116,7 +116,9 @@ def read_line(line: bytes) -> Annotation:
     """Read a line of a file, which may hold anything. Raises `ValueError` with the reason."""
     try:
         content = parsed(line)
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half a character (a lone surrogate)") from error
+    except ValueError as error:
         raise ValueError("is not whole JSON") from error
     if not isinstance(content, Mapping):
         raise ValueError("is not a JSON object")

@@ -13,7 +13,7 @@ from typing import Literal
 
 import polars as pl
 
-from pairkit.rankers.panel.agreement import KINDS
+from pairkit.rankers.panel.agreement import count_kinds
 
 Combine = Literal["mean", "majority"]
 _DECIMALS = 9  # equal records must tie, and rounding errors must not decide
@@ -72,8 +72,5 @@ def agreement_counts(orders: pl.DataFrame) -> dict[str, int]:
     both = pairs.join(pairs, on=["set", "hash", "other"], suffix="_second").filter(
         pl.col("annotator") < pl.col("annotator_second")
     )
-    product = pl.col("sign") * pl.col("sign_second")
-    level = (pl.col("sign") == 0) & (pl.col("sign_second") == 0)
-    kinds = (product == 1, level, (product == 0) & ~level, product == -1)
-    numbers = both.select(kind.sum().alias(name) for name, kind in zip(KINDS, kinds, strict=True)).row(0)
-    return {f"annotators_{name}": int(number) for name, number in zip(KINDS, numbers, strict=True)}
+    numbers = count_kinds(both, "sign", "sign_second")
+    return {f"annotators_{name}": number for name, number in numbers.items()}

@@ -6,7 +6,7 @@ side, so that their comparisons together fill the batches.
 
     all         every pair; the mean margin, as llm-blender's `rank`           n(n-1)/2 pairs
     bubble      the winner stays, as llm-blender's `get_best_of_n`             n-1 pairs, one after another
-    tournament  knock-out, neighbours first                                    n-1 pairs in log2(n) rounds
+    tournament  knock-out, neighbors first                                    n-1 pairs in log2(n) rounds
 
 The last two compare less and know less. `bubble` knows only which completion won all of its comparisons: 1
 for that one, 0 for the others. The score of a `tournament` is the number of rounds that a completion

@@ -31,12 +31,18 @@ def count_agreement(signs: pl.DataFrame) -> dict[str, int]:
     """Count what each two rankers make of pairs: `signs` has a row per pair, and 1, 0 or -1 per ranker."""
     counts = {PAIRS: signs.height}
     for first, second in combinations(signs.columns, 2):
-        product = pl.col(first) * pl.col(second)
-        level = (pl.col(first) == 0) & (pl.col(second) == 0)
-        kinds = (product == 1, level, (product == 0) & ~level, product == -1)
-        numbers = signs.select(kind.sum().alias(name) for name, kind in zip(KINDS, kinds, strict=True)).row(0)
-        counts |= {key(first, second, kind): int(number) for kind, number in zip(KINDS, numbers, strict=True)}
+        numbers = count_kinds(signs, first, second)
+        counts |= {key(first, second, kind): number for kind, number in numbers.items()}
     return counts
+
+
+def count_kinds(pairs: pl.DataFrame, first: str, second: str) -> dict[str, int]:
+    """Count the pairs of each of `KINDS`: two columns have 1, 0 or -1 per pair."""
+    product = pl.col(first) * pl.col(second)
+    level = (pl.col(first) == 0) & (pl.col(second) == 0)
+    kinds = (product == 1, level, (product == 0) & ~level, product == -1)
+    numbers = pairs.select(kind.sum().alias(name) for name, kind in zip(KINDS, kinds, strict=True)).row(0)
+    return {name: int(number) for name, number in zip(KINDS, numbers, strict=True)}
 
 
 def panel_alpha(names: Sequence[str], counts: Mapping[str, int]) -> float:

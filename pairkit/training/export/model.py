@@ -23,6 +23,7 @@ from pairkit.models.load import hub_commit, load_for_generation, load_tokenizer
 from pairkit.models.new_tokens import new_ids
 from pairkit.models.resolve import CHECKPOINT_RECORD, is_adapter, resolve
 from pairkit.ownership import none_empty, outside_others, owned_name
+from pairkit.recipes.differences import changed_values
 from pairkit.schema import short_hash
 from pairkit.training.export.source import find_source
 from pairkit.training.kinds import KINDS
@@ -270,10 +271,6 @@ def _complete(target: Path, settings: Mapping[str, Any], on_existing: OnExisting
 
     def differences() -> list[str]:
         before = read_record(record, "use --on-existing delete")
-        return [
-            f"{key} {before.get(key)!r} -> {value!r}"
-            for key, value in settings.items()
-            if before.get(key) != value
-        ]
+        return changed_values(before, settings, lambda key: key.split(".")[0] not in settings)
 
     return admit(target, on_existing, holds=holds, differences=differences) == "resume"

@@ -40,14 +40,14 @@ def signs(first: Numbers, now: Numbers) -> Iterator[Sign]:
         yield Sign(
             "displacement",
             "the chosen completions have become less likely together with the rejected ones: "
-            f"{_both(chosen)} and {_both(rejected)} nats a token, reward margin {_both(margin)}; "
+            f"{_both(chosen)} and {_both(rejected)} nats per token, reward margin {_both(margin)}; "
             "a lower learning rate, a larger beta or a share of sft (dpo+sft:0.1) holds them up",
         )
     if entropy[1] < LOW * entropy[0] and _fall(chosen) > CHANGE:
         yield Sign(
             "entropy_fell",
             f"the policy has become sure of other texts than the chosen ones: entropy {_both(entropy)} nats, "
-            f"chosen {_both(chosen)} nats a token; its samples may repeat themselves",
+            f"chosen {_both(chosen)} nats per token; its samples may repeat themselves",
         )
     if entropy[1] > max(HIGH * entropy[0], entropy[0] + CHANGE):
         yield Sign(

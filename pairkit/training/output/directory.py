@@ -20,7 +20,6 @@ from pairkit.files import (
     LOCK,
     OnExisting,
     admit,
-    flat_keys,
     names_in,
     partial,
     read_json,
@@ -31,6 +30,7 @@ from pairkit.files import (
 from pairkit.masking import masked
 from pairkit.ownership import owned
 from pairkit.progress import log, warn
+from pairkit.recipes.differences import changed_values, flat_keys
 from pairkit.training.distributed.processes import ALONE, Processes, device_name
 from pairkit.training.output.checkpoint import CHECKPOINTS, checkpoints
 from pairkit.training.output.content import Content, differences
@@ -222,14 +222,9 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     # Flat, so that a difference is named as the command line spells it: `optimizer.learning_rate`.
     theirs, ours = flat_keys(before["recipe"]), flat_keys(now["recipe"])
     mixed = mixture_differences(theirs.get("data"), ours.get("data"))
-    different = mixed + [
-        f"{key} {theirs.get(key)!r} -> {ours.get(key)!r}"
-        # The recipe's own fields in its order, then those that only another version of pairkit has.
-        for key in {**ours, **theirs}
-        # Fields that do not affect the result may change from start to start; the length of a run too.
-        if key.split(".")[0] not in RESUMABLE_FIELDS | LENGTH_FIELDS and theirs.get(key) != ours.get(key)
-        if key != "data" or not mixed
-    ]
+    # Fields that do not affect the result may change from start to start; the length of a run too.
+    free = RESUMABLE_FIELDS | LENGTH_FIELDS | ({"data"} if mixed else set())
+    different = mixed + changed_values(before["recipe"], now["recipe"], lambda key: key.split(".")[0] in free)
     recipe_fields = {key.split(".")[0] for key in theirs | ours if theirs.get(key) != ours.get(key)}
     # Others that are named are other ones anyway.
     if before["data"] != now["data"] and "data" not in recipe_fields:

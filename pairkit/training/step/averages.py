@@ -39,7 +39,7 @@ class Averages:
             self.add(f"chosen_{name}", values[:, 0][tensors.labels])
             if below.any():
                 self.add(f"rejected_{name}", values[below])
-        for name, rewards in outcome.labelled.items():
+        for name, rewards in outcome.labeled.items():
             self.add(name, rewards)
         if len(outcome.margins):
             margins = outcome.margins

@@ -74,7 +74,7 @@ class Applied(NamedTuple):
     Attributes:
         margins: reward margins of all (chosen, negative) pairs, `[pairs]`.
         tie: the margin up to which a pair counts as tied.
-        labelled: rewards of labeled single completions, by their label, `[completions]` each.
+        labeled: rewards of labeled single completions, by their label, `[completions]` each.
         metrics: those of each part, one number per row of its view (`[R]`), so that rows weigh alike in a
             mean.
         contrasts: what the loss compares of each pair, in its own unit, before scale and margins, `[pairs]`.
@@ -83,7 +83,7 @@ class Applied(NamedTuple):
     terms: list[Term]
     margins: Tensor
     tie: float
-    labelled: dict[str, Tensor]
+    labeled: dict[str, Tensor]
     metrics: dict[str, Tensor]
     contrasts: Tensor
 
@@ -138,7 +138,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observations: Observed | No
             key = _key(part.completions, columns)  # [R]
             statistics = {name: grid[owner, key] for name, grid in grids.items()}  # [R] each
         # No kl_baseline: it would replace the running value that kto keeps from step to step.
-        extras = Extras(view.ranks, view.labels if part.completions == "labelled" else None, None, statistics)
+        extras = Extras(view.ranks, view.labels if part.completions == "labeled" else None, None, statistics)
         result = part(view.policy, view.reference, view.scores, extras=extras)
         # A weight scales the whole term; its denominator is applied in `total`.
         terms += [term._replace(coefficient=weight * term.coefficient) for term in result.terms]
@@ -151,7 +151,7 @@ def apply(loss: Loss | WeightedSum, tensors: Inputs, observations: Observed | No
             below = view.policy.mask[:, 1:]  # [R, C - 1]: the negatives that there are
             margins = _margins(view, result.rewards, part.beta)[below]  # [pairs], nats
             contrasts = margins / part.beta if result.contrast is None else result.contrast[below[:, 0]]
-        if part.completions == "labelled":
+        if part.completions == "labeled":
             # A completion of a pair has a margin instead; a single one has its label alone.
             alone = view.policy.mask.sum(dim=1) == 1
             for name, side in (("desirable_reward", view.labels), ("undesirable_reward", ~view.labels)):
@@ -258,7 +258,7 @@ def _view(completions: str, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
     # One row per (chosen, negative) pair, [R, 2]; of a single labeled completion the partner is masked.
     alone = mask.sum(dim=1) == 1  # [B]
     pair_mask = mask.clone()  # [B, K]: the second completion of each row
-    pair_mask[:, 0] = alone if completions == "labelled" else False
+    pair_mask[:, 0] = alone if completions == "labeled" else False
     owner, other = pair_mask.nonzero(as_tuple=True)  # [R] each, in the order of sets and completions
     # The other is 0 only for a single labeled completion, which has no partner.
     columns = torch.stack([torch.zeros_like(other), torch.where(other == 0, -1, other)], dim=1)
@@ -269,5 +269,5 @@ def _key(completions: str, columns: Tensor) -> Tensor:
     """Return the completion that a row's observation belongs to, `[R]`."""
     return (
         # By the negative, because all pairs of a set share completion 0.
-        columns[:, 1].clamp(min=0) if completions in ("pair", "labelled") else torch.zeros_like(columns[:, 0])
+        columns[:, 1].clamp(min=0) if completions in ("pair", "labeled") else torch.zeros_like(columns[:, 0])
     )

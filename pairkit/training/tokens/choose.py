@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Completion = Mapping[str, Any]  # a row of `schema.COMPLETION`
-Wanted = Literal["all", "first", "ranked", "scored", "labelled", "ordered", "ordered_scored", "rated"]
+Wanted = Literal["all", "first", "ranked", "scored", "labeled", "ordered", "ordered_scored", "rated"]
 ORDERED = ("ordered", "ordered_scored")
 
 
@@ -35,7 +35,7 @@ def choose(completions: Sequence[Completion], wanted: Wanted) -> list[Completion
         raise Unusable("no_completion", "it has no completion but noise")
     best = completions[0]
     # Completions are sorted best first, so that the first one is the preferred one.
-    if wanted == "first" or (wanted == "labelled" and label(completions) is not None):
+    if wanted == "first" or (wanted == "labeled" and label(completions) is not None):
         return [best]
     alone = len(completions) == 1
     if best["rank"] is None:

@@ -84,7 +84,7 @@ def token_batches(
         wanted: which completions of a set. "all": every one, ranked or not. "first": its first one. "ranked":
             its best one and those that rank below it (a tie gives no pair; noise ranks below all); a set
             without ranks (`unranked`) or in which all tie (`no_choice`) is refused. "scored": of those, the
-            ones that have a score; a set with fewer than two is refused (`unscored`). "labelled": as
+            ones that have a score; a set with fewer than two is refused (`unscored`). "labeled": as
             "ranked", or the only completion, where its score is the label 1 or 0.
         advance: called with the number of sets done.
         thoughts: whether thoughts are scored, masked (part of the column, but not scored) or removed.
@@ -220,7 +220,7 @@ class _Limits:
         positions = _kept(prompt.ids, bos, self.max_prompt_length)
         room = self.max_length - len(positions)  # tokens
         token_columns = tuple(_column(column, completion, room) for completion, column in columns)
-        set_label = label([c for c, _ in columns]) if self.wanted == "labelled" else None
+        set_label = label([c for c, _ in columns]) if self.wanted == "labeled" else None
         ids = np.asarray(prompt.ids, np.int32)[positions]
         row = checked(TokenSet(set_id, ids, token_columns, set_label, _turns(prompt, positions)))
         if isinstance(row, Refused):

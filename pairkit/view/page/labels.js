@@ -1,4 +1,4 @@
-// Labelling a set: accept its order, change it, tie, flag with a note, clear. Every change is saved at once.
+// Labeling a set: accept its order, change it, tie, flag with a note, clear. Every change is saved at once.
 import { post } from "./api.js";
 import { make, say } from "./dom.js";
 import { draggable } from "./drag.js";
@@ -50,7 +50,7 @@ export function createLabels({ onOrder, onSaved, onProblem }) {
     flag: button("flag", "Flag", "f"),
     clear: button("clear", "Clear", "x"),
   };
-  const element = make("div", { class: "labelling", role: "group", "aria-label": "Your label" }, Object.values(buttons), status, flagForm);
+  const element = make("div", { class: "labeling", role: "group", "aria-label": "Your label" }, Object.values(buttons), status, flagForm);
 
   function open(next, first) {
     [set, order] = [next, first];
@@ -64,7 +64,7 @@ export function createLabels({ onOrder, onSaved, onProblem }) {
       if (action !== "clear") each.setAttribute("aria-pressed", label?.kind === action ? "true" : "false");
     }
     buttons.clear.disabled = !label;
-    const parts = label ? [SAID[label.kind] ?? label.kind, label.note ? [": ", inline(label.note)] : null] : ["Not labelled yet"];
+    const parts = label ? [SAID[label.kind] ?? label.kind, label.note ? [": ", inline(label.note)] : null] : ["Not labeled yet"];
     status.replaceChildren(...parts.flat().filter(Boolean));
   }
 

@@ -227,7 +227,7 @@ async function openAgreement() {
   }
 }
 
-function labelled(set, label) {
+function labeled(set, label) {
   list.change((row) => row.row === set.row, { label });
   showAgreementShort().catch(problem);
 }
@@ -287,7 +287,7 @@ function build() {
     onClose: close,
     onStep: (step) => list.move(step),
     onDiff: (diff) => go({ diff }),
-    onLabel: labelled,
+    onLabel: labeled,
     onProblem: problem,
   });
   buildTabs();

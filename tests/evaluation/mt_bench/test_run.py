@@ -223,6 +223,8 @@ def test_what_is_missing_is_reported_before_anything_is_asked(engines: Engines) 
     opened = engines(judge=rates_by_length)
     assert "no answers: give --model" in command("--judge", "judge", code=1)
     assert "no verdicts: give --judge" in command("--answers", "mine.jsonl", code=1)
+    words = ("--annotations", "j.jsonl", "--judge", "judge")
+    assert "two sources of verdicts: give --judge or --annotations" in command(*words, code=1)
     assert "which --until answers is about" in command("--annotations", "j", "--until", "answers", code=1)
     save(Path("gpt-4.jsonl"), reference_rows()[:2])
     assert "no reference answers of 2 turns to 1 of 2" in command(

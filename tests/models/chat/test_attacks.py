@@ -152,7 +152,7 @@ def test_no_template_makes_a_control_token_of_a_content(writes: str, content: st
 @pytest.mark.parametrize("writes", ["{{ m.content }}", "{{ m.content | trim | replace('q', '') }}"])
 def test_other_contents_are_taken(writes: str, content: str) -> None:
     chat = of(byte_level(None), TEMPLATE.replace("{{ m.content }}", writes), normalized=False)
-    text = chat.prompt_text([{"role": "user", "content": content}])
+    text = chat.prompt([{"role": "user", "content": content}]).plain
     assert text == f"<s>user\n{content}</s><s>assistant\n"
 
 

@@ -39,12 +39,12 @@ def small(template: Any, settings: Template | None = None, **special: str) -> Ch
 
 def test_a_system_turn_is_kept_folded_or_dropped() -> None:
     kept, folded, dropped = (
-        of("qwen2_5", system=system).prompt_text(PROMPT) for system in ("keep", "fold", "drop")
+        of("qwen2_5", system=system).prompt(PROMPT).plain for system in ("keep", "fold", "drop")
     )
     assert kept.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat is 2 + 2?")
     assert "<|im_start|>user\nBe brief.\n\nWhat is 2 + 2?<|im_end|>" in folded
     assert "Be brief." not in dropped
-    assert of("gemma", system="fold").prompt_text(PROMPT) == (
+    assert of("gemma", system="fold").prompt(PROMPT).plain == (
         "<s><start_of_turn>user\nBe brief.\n\nWhat is 2 + 2?<end_of_turn>\n<start_of_turn>model\n"
     )
 
@@ -57,7 +57,7 @@ def test_a_template_that_drops_a_system_turn_is_refused() -> None:
         small(drops).prompt(PROMPT)
     assert told.value.reason == "system_dropped"
     assert (
-        small(drops, TemplateSettings(system="fold")).prompt_text(PROMPT) == "[Be brief.\n\nWhat is 2 + 2?]"
+        small(drops, TemplateSettings(system="fold")).prompt(PROMPT).plain == "[Be brief.\n\nWhat is 2 + 2?]"
     )
 
 
@@ -71,9 +71,9 @@ def test_a_system_turn_alone_cannot_be_folded() -> None:
 
 def test_the_arguments_of_a_set_override_those_of_the_recipe() -> None:
     think = of("qwen3", kwargs={"enable_thinking": False})
-    assert think.prompt_text([USER]).endswith("assistant\n<think>\n\n</think>\n\n")
-    assert think.prompt_text([USER], kwargs={"enable_thinking": True}).endswith("assistant\n")
-    assert think.prompt_ids([USER]) == encoded(think.prompt_text([USER]))
+    assert think.prompt([USER]).plain.endswith("assistant\n<think>\n\n</think>\n\n")
+    assert think.prompt([USER], kwargs={"enable_thinking": True}).plain.endswith("assistant\n")
+    assert think.prompt_ids([USER]) == encoded(think.prompt([USER]).plain)
 
 
 def test_an_argument_that_a_template_cannot_have_is_refused() -> None:
@@ -120,7 +120,7 @@ def test_control_tokens_in_the_arguments_of_a_set_are_text() -> None:
 def test_a_template_file_replaces_the_tokenizer_s_own(tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text("[{{ messages[0].content }}]", encoding="utf-8")
-    assert small("{{ 1 }}", TemplateSettings(file=str(file))).prompt_text([USER]) == "[What is 2 + 2?]"
+    assert small("{{ 1 }}", TemplateSettings(file=str(file))).prompt([USER]).plain == "[What is 2 + 2?]"
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_a_tokenizer_without_a_template_needs_one_or_none() -> None:
 
 def test_of_several_templates_the_one_for_tools_is_used_with_tools() -> None:
     several = {"default": "[{{ messages[0].content }}]", "tool_use": "{{ tools[0].function.name }}"}
-    assert small(several).prompt_text([USER]) == "[What is 2 + 2?]"
-    assert small(several).prompt_text([USER], tools=json.dumps(TOOLS)) == "get_weather"
+    assert small(several).prompt([USER]).plain == "[What is 2 + 2?]"
+    assert small(several).prompt([USER], tools=json.dumps(TOOLS)).plain == "get_weather"
 
 
 # Raw text
@@ -159,7 +159,7 @@ def test_of_several_templates_the_one_for_tools_is_used_with_tools() -> None:
 def test_raw_text_is_the_contents_and_the_completion_and_eos() -> None:
     raw = small(None, "none")
     dialogue = [SYSTEM, USER, {"role": "assistant", "content": "4"}, {"role": "user", "content": "</s>"}]
-    assert raw.prompt_text(dialogue) == "Be brief.\n\nWhat is 2 + 2?\n\n4\n\n</s>"
+    assert raw.prompt(dialogue).plain == "Be brief.\n\nWhat is 2 + 2?\n\n4\n\n</s>"
     eos = raw.tokenizer.eos_token_id
     assert eos not in raw.prompt_ids(dialogue)
     assert raw.end_ids() == [eos]
@@ -222,7 +222,7 @@ def test_a_call_is_written_with_every_argument_and_control_tokens_in_it_are_text
     end = tokenizer().convert_tokens_to_ids("<|im_end|>")
     assert end not in ids
     assert tokenizer().decode(ids) == expected
-    assert format.message_text([USER], call(city="Rome")).endswith('{"city": "Rome"}}\n</tool_call>')
+    assert format.answer([USER], call(city="Rome")).text.plain.endswith('{"city": "Rome"}}\n</tool_call>')
 
 
 def test_a_template_that_leaves_out_an_argument_is_refused() -> None:
@@ -230,11 +230,11 @@ def test_a_template_that_leaves_out_an_argument_is_refused() -> None:
         "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}"
         " city={{ c.function.arguments.city }}{% endfor %}</s>{% endfor %}"
     )
-    assert small(template).message_text([USER], call(city="Rome")) == "get_weather city=Rome"
+    assert small(template).answer([USER], call(city="Rome")).text.plain == "get_weather city=Rome"
     with pytest.raises(
         PromptRefused, match=r"does not write 'days' of a tool call .*; set template\.file"
     ) as told:
-        small(template).message_text([USER], call(city="Rome", days=3))
+        small(template).answer([USER], call(city="Rome", days=3))
     assert told.value.reason == "template_changes_text"
     # In a prompt too, where nothing else would show it.
     asked = [USER, call(city="Rome", days=3), {"role": "tool", "content": "22"}]

@@ -36,7 +36,7 @@ def test_a_tool_whose_name_the_user_writes_is_missed() -> None:
         with pytest.raises(PromptRefused, match=r'leaves the tool "search" out') as refused:
             of(name).prompt([USER], tools=json.dumps([SEARCH]))
         assert refused.value.reason == "tools_dropped"
-    assert '"search"' in of("qwen3").prompt_text([USER], tools=json.dumps([SEARCH]))
+    assert '"search"' in of("qwen3").prompt([USER], tools=json.dumps([SEARCH])).plain
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_what_a_template_writes_is_not_missed(name: str, arguments: Any) -> None
     call = {**CALL, "function": {"name": "search", "arguments": arguments}}
     calling = {**CALLING, "tool_calls": json.dumps([call])}
     offered = None if name == "deepseekv3" else json.dumps([SEARCH])  # which writes calls, but no tools
-    assert "search" in of(name).prompt_text([USER, calling, RESULT], tools=offered)
+    assert "search" in of(name).prompt([USER, calling, RESULT], tools=offered).plain
     if offered:
-        assert "search" in of(name).message_text([USER], calling, tools=offered)
+        assert "search" in of(name).answer([USER], calling, tools=offered).text.plain

@@ -64,7 +64,7 @@ def test_a_saved_template_renders_by_itself_what_the_settings_render(
         rendered = tokenizer().apply_chat_template(
             given, chat_template=saved, tokenize=False, add_generation_prompt=True
         )
-        assert rendered == format.prompt_text(messages)
+        assert rendered == format.prompt(messages).plain
 
 
 def test_arguments_override_those_of_a_saved_template() -> None:
@@ -104,8 +104,8 @@ def test_the_next_stage_does_not_add_the_prefill_again(name: str) -> None:
     for _ in range(2):  # the second stage, and a third
         model.chat_template = saved_template(first)
         following = ChatFormat(model, settings)
-        assert following.prompt_text(PROMPT) == first.prompt_text(PROMPT)
-        assert following.prompt_text(PROMPT).endswith("<think>\n")
+        assert following.prompt(PROMPT).plain == first.prompt(PROMPT).plain
+        assert following.prompt(PROMPT).plain.endswith("<think>\n")
         assert [line for line in notes(following, {}) if "already" in line] == [
             "the template ends every prompt in '<think>\\n' already: template.prefill is not added again"
         ]
@@ -113,12 +113,12 @@ def test_the_next_stage_does_not_add_the_prefill_again(name: str) -> None:
 
 
 def test_a_prefill_of_white_space_is_always_added() -> None:
-    plain = of("qwen3").prompt_text([USER])
-    assert of("qwen3", prefill="\n").prompt_text([USER]) == plain + "\n"
+    plain = of("qwen3").prompt([USER]).plain
+    assert of("qwen3", prefill="\n").prompt([USER]).plain == plain + "\n"
 
 
 def test_a_user_s_text_that_ends_in_the_prefill_is_not_the_prefill(tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text("{{ messages[0].content }}", encoding="utf-8")
     format = ChatFormat(tokenizer(), TemplateSettings(file=str(file), prefill="So:"))
-    assert format.prompt_text([{"role": "user", "content": "So:"}]) == "So:So:"
+    assert format.prompt([{"role": "user", "content": "So:"}]).plain == "So:So:"

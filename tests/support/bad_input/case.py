@@ -70,7 +70,7 @@ TRAIN = "train --loss dpo --data data --model model --max-steps 2 max_length=96"
 ASK = "build --source arithmetic --limit 3"
 SERVER = "generate.engine=openai generate.base_url=http://127.0.0.1:9/v1"
 JUDGE = "eval judge --data own.jsonl --model model"
-LABELLED = lines({"prompt": "Question?", "first": "good", "second": "bad", "label": 1})
+LABELED = lines({"prompt": "Question?", "first": "good", "second": "bad", "label": 1})
 JUDGE_PROMPT = (
     b"version: 1\nkind: pairwise\n--- user ---\n%s\nWrite <verdict>A</verdict> or <verdict>B</verdict>."
 )

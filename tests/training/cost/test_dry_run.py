@@ -225,7 +225,7 @@ def saved_bytes(network: torch.nn.Module, work: list[SetSelection]) -> int:
 def test_activations_are_near_those_that_a_pass_saves(
     data: Path, tmp_path: Path, kind: Any, dtype: str
 ) -> None:
-    """Within a quarter, because tensors saved twice, masks and rounded copies are not modelled."""
+    """Within a quarter, because tensors saved twice, masks and rounded copies are not modeled."""
     config = kind(
         hidden_size=64, intermediate_size=160, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, vocab_size=300,

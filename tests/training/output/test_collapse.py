@@ -62,7 +62,7 @@ def test_doubling_a_tiny_entropy_is_no_sign() -> None:
 
 def test_a_sign_contains_its_numbers() -> None:
     (warning,) = signs(evaluation(-1.2, -1.4, 1.0, -1e-9), evaluation(-3.25, -4.5, 1.0, 0.125))
-    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats a token, reward margin 0 -> 0.125" in warning.message
+    assert "-1.2 -> -3.25 and -1.4 -> -4.5 nats per token, reward margin 0 -> 0.125" in warning.message
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def test_the_saved_tokenizer_renders_conversations_as_they_were_trained(
     rendered = saved.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert rendered == "[user]Be brief.\n\nthe cat</s>[assistant]<think>\n\n</think>"
     trained = ChatFormat(AutoTokenizer.from_pretrained(thinking), run_of.template)
-    assert rendered == trained.prompt_text(messages)
+    assert rendered == trained.prompt(messages).plain
     written = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert written["recipe"]["template"]["kwargs"] == {"enable_thinking": False}
 

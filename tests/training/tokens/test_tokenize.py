@@ -223,6 +223,6 @@ def test_ties_with_the_chosen_are_dropped_and_noise_is_a_negative() -> None:
 def test_a_label_is_the_score_of_a_set_s_only_completion() -> None:
     rows = [("old", [completion("a", 1, score=score)]) for score in (1.0, 0.0)]
     pair = ("new", [completion("a", 1, score=0.0), completion("b", 2, score=-1.0)])
-    assert [item.label for item in run(bpe(None), *rows, pair, wanted="labelled").sets] == [True, False, None]
+    assert [item.label for item in run(bpe(None), *rows, pair, wanted="labeled").sets] == [True, False, None]
     assert [item.label for item in run(bpe(None), *rows, pair, wanted="first").sets] == [None] * 3
-    assert run(bpe(None), ("old", [completion("a", 1, score=0.5)]), wanted="labelled").counts()["used"] == 0
+    assert run(bpe(None), ("old", [completion("a", 1, score=0.5)]), wanted="labeled").counts()["used"] == 0

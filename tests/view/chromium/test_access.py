@@ -42,7 +42,7 @@ def test_axe_finds_nothing(width: int, scheme: str, annotated: Running, axe: str
     accessible(page, axe, "flag")
     page.keyboard.press("Escape")
     page.keyboard.press("x")
-    page.get_by_text("Not labelled yet").wait_for()
+    page.get_by_text("Not labeled yet").wait_for()
     for button, name in (("Keyboard and help", "Keyboard"), ("ordered", "Agreement")):
         page.get_by_role("button", name=button).click()
         page.get_by_role("dialog", name=name).wait_for()

@@ -1,4 +1,4 @@
-"""Labelling in a real Chromium: every way to order, saved at once, compared, there again after a reload."""
+"""Labeling in a real Chromium: every way to order, saved at once, compared, there again after a reload."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pairkit.view.viewing import viewing
 pytestmark = pytest.mark.chromium
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     running: Running
     file: Path
 
@@ -34,10 +34,10 @@ class Labelled(NamedTuple):
 
 
 @pytest.fixture
-def labelled(plain: Path, tmp_path: Path) -> Iterator[Labelled]:
+def labeled(plain: Path, tmp_path: Path) -> Iterator[Labeled]:
     folder = shutil.copytree(plain, tmp_path / "data")
     with viewing(folder, annotate="maria") as running:
-        yield Labelled(running, folder / "annotations" / "maria.jsonl")
+        yield Labeled(running, folder / "annotations" / "maria.jsonl")
 
 
 def ranks(page: Any) -> list[tuple[str, str]]:
@@ -51,8 +51,8 @@ def status(page: Any, text: str) -> None:
     page.wait_for_function("text => document.querySelector('.label-status')?.textContent === text", arg=text)
 
 
-def test_every_label_is_saved_at_once(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_every_label_is_saved_at_once(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     open_set(page)
     page.keyboard.press("a")
     status(page, "Accepted as it is")
@@ -64,11 +64,11 @@ def test_every_label_is_saved_at_once(labelled: Labelled, open_page: Open) -> No
     page.keyboard.press("Control+Enter")
     status(page, "Flagged: rude <b>U+202E")
     page.keyboard.press("x")
-    status(page, "Not labelled yet")
-    assert [line["action"] for line in labelled.lines] == ["accept", "tie", "flag", "clear"]
-    assert labelled.orders == [[[0], [1], [2]], [[0, 1, 2]], None, None]
-    assert labelled.lines[2]["note"] == "rude <b>\u202e"
-    assert {line["annotator"] for line in labelled.lines} == {"maria"}
+    status(page, "Not labeled yet")
+    assert [line["action"] for line in labeled.lines] == ["accept", "tie", "flag", "clear"]
+    assert labeled.orders == [[[0], [1], [2]], [[0, 1, 2]], None, None]
+    assert labeled.lines[2]["note"] == "rude <b>\u202e"
+    assert {line["annotator"] for line in labeled.lines} == {"maria"}
 
 
 def test_ranks_are_those_of_the_dataset_until_they_are_changed(tmp_path: Path, open_page: Open) -> None:
@@ -90,8 +90,8 @@ def test_ranks_are_those_of_the_dataset_until_they_are_changed(tmp_path: Path, o
         assert page.locator(".rank.own").count() == 3
 
 
-def test_completions_are_reordered_by_keys(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_completions_are_reordered_by_keys(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     open_set(page)
     page.keyboard.press("n")
     page.keyboard.press("n")
@@ -105,14 +105,14 @@ def test_completions_are_reordered_by_keys(labelled: Labelled, open_page: Open) 
     page.wait_for_function("() => document.querySelectorAll('.rank')[2].textContent === '2'")
     status(page, "Ordered")
     page.wait_for_timeout(300)
-    assert labelled.orders == [[[1], [0], [2]], [[0], [1], [2]], [[0], [2], [1]], [[0], [2, 1]]]
+    assert labeled.orders == [[[1], [0], [2]], [[0], [1], [2]], [[0], [2], [1]], [[0], [2, 1]]]
     page.reload()
     page.locator(".completion").first.wait_for()
     assert ranks(page) == [["0", "1"], ["2", "2"], ["1", "2"], ["3", "–"]]
 
 
-def test_completions_are_reordered_by_dragging(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_completions_are_reordered_by_dragging(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     open_set(page)
     handle = page.locator(".handle-drag").nth(2).bounding_box()
     target = page.locator(".completion").nth(0).bounding_box()
@@ -123,11 +123,11 @@ def test_completions_are_reordered_by_dragging(labelled: Labelled, open_page: Op
     page.mouse.up()
     status(page, "Ordered")
     assert ranks(page) == [["2", "1"], ["0", "2"], ["1", "3"], ["3", "–"]]
-    assert labelled.orders == [[[2], [0], [1]]]
+    assert labeled.orders == [[[2], [0], [1]]]
 
 
-def test_labels_are_in_the_list_and_filtered_by(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_labels_are_in_the_list_and_filtered_by(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     open_set(page, 1)
     page.keyboard.press("t")
     status(page, "All tied")
@@ -138,8 +138,8 @@ def test_labels_are_in_the_list_and_filtered_by(labelled: Labelled, open_page: O
     count_is(page, "1 of 440 sets")
 
 
-def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_agreement_is_live(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     page.get_by_label("Search prompts").fill("q000")
     one_is_listed(page)
     open_set(page)
@@ -158,22 +158,22 @@ def test_agreement_is_live(labelled: Labelled, open_page: Open) -> None:
     assert table["verdicts: pairwise"] == ["1", "100 %"]
 
 
-def test_what_cannot_be_saved_does_not_look_as_if_it_were(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address, expected=("400",))
+def test_what_cannot_be_saved_does_not_look_as_if_it_were(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address, expected=("400",))
     open_set(page)
-    labelled.file.mkdir(parents=True)  # in its place
+    labeled.file.mkdir(parents=True)  # in its place
     page.keyboard.press("n")
     page.keyboard.press("Alt+ArrowDown")
     page.locator(".problem").wait_for()
     page.wait_for_function("() => document.querySelector('.completion').dataset.position === '0'")
     assert ranks(page)[0] == ["0", "1"]
-    status(page, "Not labelled yet")
+    status(page, "Not labeled yet")
 
 
-def test_without_a_name_nothing_can_be_labelled(running: Running, open_page: Open) -> None:
+def test_without_a_name_nothing_can_be_labeled(running: Running, open_page: Open) -> None:
     page = open_page(running.address, expected=("404",))
     open_set(page)
-    assert not page.locator(".labelling").count()
+    assert not page.locator(".labeling").count()
     page.keyboard.press("a")
     page.keyboard.press("x")
     answer = page.evaluate(
@@ -202,9 +202,9 @@ def badges(page: Any, *texts: str) -> None:
     )
 
 
-def test_a_set_may_be_closed_before_its_label_is_saved(labelled: Labelled, open_page: Open) -> None:
+def test_a_set_may_be_closed_before_its_label_is_saved(labeled: Labeled, open_page: Open) -> None:
     """One that could not be shown kept all later labels of the tab from being saved."""
-    page = open_page(labelled.running.address)
+    page = open_page(labeled.running.address)
     slowly(page)
     open_set(page)
     page.keyboard.press("a")
@@ -213,11 +213,11 @@ def test_a_set_may_be_closed_before_its_label_is_saved(labelled: Labelled, open_
     open_set(page, 1)
     page.keyboard.press("t")
     status(page, "All tied")
-    assert [line["action"] for line in labelled.lines] == ["accept", "tie"]
+    assert [line["action"] for line in labeled.lines] == ["accept", "tie"]
 
 
-def test_labels_of_sets_that_were_left_are_shown_in_the_list(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_labels_of_sets_that_were_left_are_shown_in_the_list(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     slowly(page)
     open_set(page)
     for _ in range(3):
@@ -229,13 +229,11 @@ def test_labels_of_sets_that_were_left_are_shown_in_the_list(labelled: Labelled,
     page.wait_for_function(
         "() => document.querySelector('#show-agreement').textContent === 'maria: 3 ordered'"
     )
-    assert [line["action"] for line in labelled.lines] == ["accept"] * 3
+    assert [line["action"] for line in labeled.lines] == ["accept"] * 3
 
 
-def test_a_change_made_while_another_one_is_saved_goes_on_from_it(
-    labelled: Labelled, open_page: Open
-) -> None:
-    page = open_page(labelled.running.address)
+def test_a_change_made_while_another_one_is_saved_goes_on_from_it(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     slowly(page, 0.5)
     open_set(page)
     page.keyboard.press("n")
@@ -246,16 +244,16 @@ def test_a_change_made_while_another_one_is_saved_goes_on_from_it(
     page.wait_for_timeout(100)
     page.keyboard.press("Alt+ArrowUp")
     for _ in range(100):
-        if len(labelled.orders) == 3:
+        if len(labeled.orders) == 3:
             break
         page.wait_for_timeout(50)
-    first, second, third = labelled.orders
+    first, second, third = labeled.orders
     assert first != second
     assert third == first
 
 
-def test_a_key_that_comes_before_the_next_set_labels_nothing(labelled: Labelled, open_page: Open) -> None:
-    page = open_page(labelled.running.address)
+def test_a_key_that_comes_before_the_next_set_labels_nothing(labeled: Labeled, open_page: Open) -> None:
+    page = open_page(labeled.running.address)
     open_set(page)
     page.keyboard.press("a")
     status(page, "Accepted as it is")
@@ -267,6 +265,6 @@ def test_a_key_that_comes_before_the_next_set_labels_nothing(labelled: Labelled,
     page.route("**/api/set?*", wait)
     page.keyboard.press("j")
     page.keyboard.press("t")
-    status(page, "Not labelled yet")
+    status(page, "Not labeled yet")
     page.wait_for_timeout(300)
-    assert [line["action"] for line in labelled.lines] == ["accept"]
+    assert [line["action"] for line in labeled.lines] == ["accept"]
