@@ -338,5 +338,18 @@ SECTIONS: Sections = {
                 "tests/models/test_damaged.py::test_a_damaged_generation_config",
             ),
         ),
+        (
+            "Stored answers, verdicts and results of evaluations of another form are one line, and nothing "
+            "is scored that they do not say.",
+            (
+                "tests/evaluation/test_damaged.py::test_an_answer_of_another_form_is_refused",
+                "tests/evaluation/test_damaged.py::test_messages_in_front_of_another_form_are_refused",
+                "tests/evaluation/test_damaged.py::test_a_public_answer_of_another_form_is_refused",
+                "tests/evaluation/test_damaged.py::test_games_of_another_form_are_refused",
+                "tests/evaluation/test_damaged.py::test_a_metric_that_is_no_number_is_refused",
+                "tests/evaluation/test_damaged.py::test_an_entry_of_another_form_is_refused",
+                "tests/evaluation/test_damaged.py::test_texts_that_a_comparison_cannot_show_are_one_line",
+            ),
+        ),
     ),
 }
