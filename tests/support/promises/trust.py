@@ -336,6 +336,10 @@ SECTIONS: Sections = {
                 "tests/run_report/test_report.py::test_a_damaged_list_of_tables_is_one_line",
                 "tests/replication/test_run.py::test_numbers_of_another_form_are_named",
                 "tests/models/test_damaged.py::test_a_damaged_generation_config",
+                "tests/models/test_damaged.py::test_a_damaged_config",
+                "tests/hub/test_model.py::test_a_record_of_another_form_is_one_line",
+                "tests/view/test_recorded.py::test_settings_of_another_form_are_named_or_shown",
+                "tests/view/test_recorded.py::test_hashes_of_another_form_are_of_no_file",
             ),
         ),
         (
