@@ -182,6 +182,7 @@ TABLE: Sections = {
                 "tests/cli/test_streams.py::test_a_build_continues_if_nobody_reads_what_it_prints",
                 "tests/cli/test_streams.py::test_a_result_that_cannot_be_printed_is_one_line",
                 "tests/cli/test_streams.py::test_a_reader_that_leaves_early_is_no_error",
+                "tests/cli/test_start.py::test_a_working_directory_that_was_removed",
             ),
         ),
         (
