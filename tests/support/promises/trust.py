@@ -272,6 +272,7 @@ SECTIONS: Sections = {
                 "tests/cli/test_tables.py::test_no_text_of_a_table_controls_a_terminal",
                 "tests/cli/test_tables.py::test_a_sweep_shows_values_as_they_are",
                 "tests/run_report/test_report.py::test_no_cell_is_a_formula",
+                "tests/run_report/test_report.py::test_no_text_of_a_cell_begins_a_row",
                 "tests/cli/test_terminal.py::test_an_attack_is_shown_as_such",
                 "tests/cli/test_terminal.py::test_markup_is_literal",
                 "tests/cli/test_terminal.py::test_the_description_of_a_bar",
