@@ -7,6 +7,7 @@ that every `--help` answers at once.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from typing import Any, NoReturn
@@ -87,6 +88,7 @@ def main() -> None:
     """
     output = streams.guard()
     signals.raise_on_stops()
+    _check_place()
     try:
         # Not `app()`, which would put a hook for uncaught exceptions before the one of the signals.
         code = typer.main.get_command(app)(prog_name="pairkit", standalone_mode=False)
@@ -121,6 +123,14 @@ def main() -> None:
     if problem := streams.lost(output):
         _fail(problem, 1)
     _exit(code or 0)
+
+
+def _check_place() -> None:
+    """End with one line where the working directory was removed, without which torch ends the process."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        _fail(f"the working directory: {error.strerror}; go to one that exists (cd)", 1)
 
 
 def _missing_requirement(error: Exception) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pairkit.engines.base import Completion, Engine, Problem, Request, Sampling, sample_seed
 from pairkit.errors import InputError
-from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
+from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field, texts_of
 from pairkit.evaluation.session import Session
 from pairkit.files import write_text
 from pairkit.rankers.thoughts import Thoughts, answer_of
@@ -208,22 +208,35 @@ def read_own(path: Path, questions: Sequence[Question]) -> tuple[str, Answers, D
     for number, row in rows:
         prompt_id = text_field(row, "prompt_id", path, number)
         models.setdefault(text_field(row, "model", path, number), number)
-        if prompt_id in by_id and tuple(row.get("prompt") or ()) != by_id[prompt_id].turns:
+        turns = texts_of(row.get("prompt"), path, number, "prompt")
+        if prompt_id in by_id and turns != by_id[prompt_id].turns:
             raise InputError.at(
                 f"prompt {prompt_id!r} has another text than the benchmark's: these answers are to other "
                 "questions",
                 file=path,
                 row=number,
             )
-        add_answer(by_prompt, prompt_id, _own_answer(row), path, number)
+        add_answer(by_prompt, prompt_id, own_answer(row, len(turns), path, number), path, number)
     answers = matched(by_prompt, questions, path)
     return one_name(models, path), answers, leaving_out(file, by_prompt, questions)
 
 
-def _own_answer(row: Row) -> Answer | Problem:
+def own_answer(row: Row, turns: int, path: Path, number: int) -> Answer | Problem:
+    """Return the answer in a row that `write_answers` wrote, to a prompt of so many turns.
+
+    Raises `InputError` for what is no list of as many texts.
+    """
     if row.get("problem"):
         return Problem(str(row["problem"]), str(row.get("detail") or ""))
-    return Answer(tuple(row.get("answers") or ()), tuple(row.get("finish_reasons") or ()))
+    texts = texts_of(row.get("answers"), path, number, "answers")
+    if len(texts) != turns:
+        raise InputError.at(
+            f"{len(texts)} answers to a prompt of {turns} turns: give one per turn", file=path, row=number
+        )
+    reasons = row.get("finish_reasons") or []
+    if not isinstance(reasons, list) or not all(isinstance(each, str | None) for each in reasons):
+        raise InputError.at("field 'finish_reasons' is not a list of texts", file=path, row=number)
+    return Answer(texts, tuple(reasons))
 
 
 def unanswered(answers: Answers) -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,8 +192,18 @@ def _scores(measurement: Measured, outcome: Outcome) -> pa.Table:
     return pa.table(columns, schema=SCORES)
 
 
-# What every results.json has.
-_ENTRIES = ("benchmark", "version", "model", "prompts", "missing", "notes")
+# What every results.json has, and of which kinds.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "benchmark": (str,), "version": (str, NoneType), "model": (str,), "prompts": (int,), "missing": (dict,),
+    "notes": (list,), "metrics": (list,),
+}  # fmt: skip
+# What only some have.
+_OPTIONAL: dict[str, tuple[type, ...]] = {"judge": (dict, NoneType), "thoughts": (str, NoneType)}
+_NUMBER = (int, float, NoneType)
+_OF_METRICS: dict[str, tuple[type, ...]] = {
+    "name": (str,), "value": _NUMBER, "low": _NUMBER, "high": _NUMBER, "se": _NUMBER, "n": (int,),
+    "unit": (str,),
+}  # fmt: skip
 
 
 class Run(NamedTuple):
@@ -213,8 +224,8 @@ def read_run(path: Path) -> Run:
         )
     with undamaged(file, "evaluate again"):
         results = read_json(file)
-        entries = {metric["name"]: metric for metric in results["metrics"]}
         _check_entries(results)
+        entries = {metric["name"]: metric for metric in results["metrics"]}
     table = _read(path / "scores.parquet", SCORES)
     names = table["metric"].unique().to_pylist()
     with undamaged(file, "evaluate again"):
@@ -231,11 +242,25 @@ def _reasons(table: pa.Table) -> dict[str, dict[str, str]]:
 
 
 def _check_entries(results: Mapping[str, Any]) -> None:
-    """Raise `KeyError` for an entry that is absent: later its file would not be known."""
-    absent = [name for name in _ENTRIES if name not in results]
-    absent += [name for metric in results["metrics"] for name in Metric._fields if name not in metric]
-    if absent:
-        raise KeyError(absent[0])
+    """Raise `KeyError` or `TypeError` for an entry that is absent or of another kind.
+
+    Later its file would not be known.
+    """
+    _check(results, _ENTRIES)
+    for metric in results["metrics"]:
+        _check(metric, _OF_METRICS)
+    _check(results["missing"], dict.fromkeys(results["missing"], (int,)))
+    _check(dict(enumerate(results["notes"])), dict.fromkeys(range(len(results["notes"])), (str,)))
+    for name, kinds in _OPTIONAL.items():
+        _check({name: results.get(name)}, {name: kinds})
+
+
+def _check(entries: Mapping[Any, Any], kinds: Mapping[Any, tuple[type, ...]]) -> None:
+    for name, allowed in kinds.items():
+        value = entries[name]
+        # To Python true is 1, and NaN is in no file that was written.
+        if type(value) not in allowed or (isinstance(value, int | float) and not math.isfinite(value)):
+            raise TypeError(f"{name} is {value!r:.80}")
 
 
 def check_public(names: Iterable[str], path: Path, instead: str) -> None:

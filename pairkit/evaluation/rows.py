@@ -89,3 +89,10 @@ def text_field(row: Row, name: str, path: Path, number: int) -> str:
         kind = "is missing" if name not in row else f"is {type(value).__name__}, not a text"
         raise InputError.at(f"field {name!r} {kind}", file=path, row=number)
     return value
+
+
+def texts_of(value: Any, path: Path, number: int, field: str) -> tuple[str, ...]:
+    """Return a list of texts. Raises `InputError` for anything else."""
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise InputError.at(f"field {field!r} is not a list of texts", file=path, row=number)
+    return tuple(value)

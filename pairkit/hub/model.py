@@ -80,9 +80,9 @@ def trained_model(
             "--force to publish it as it is, with a manifest that lists the changes"
         )
     # After the comparison with the hashes, because removing a path is not a change by hand.
-    files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
     # All that is read of the record, which anybody may have written.
     with undamaged(folder / RECORD, "train the model again"):
+        files |= {name: _without_paths(path, record["recipe"]) or files[name] for name, path in paths.items()}
         about = _about(folder, record, files) | ({"changed_by_hand": changed} if changed else {})
         set_in_card = {**record["recipe"].get("card", {}), **(settings.given() if settings else {})}
         if of_author := settings_of(set_in_card).given():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jinja2
+
 from pairkit.dataset.card_settings import settings_of, with_settings
 from pairkit.dataset.markdown import cell, environment, to_yaml
 from pairkit.losses.building import trained_by
@@ -31,12 +33,13 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
     Args:
         name: the repository, from which the example loads.
         adapters: whether only adapters are published, which need the base model.
+
+    Raises `ValueError`, `KeyError` or `TypeError` for content of another form.
     """
     recipe = about["recipe"]
-    card = (
-        environment()
-        .get_template("model.md.jinja")
-        .render(
+    template = environment().get_template("model.md.jinja")
+    try:
+        card = template.render(
             front_matter=to_yaml(front_matter(about, adapters=adapters)),
             title=name.split("/")[-1],
             name=name,
@@ -54,7 +57,9 @@ def render(about: Mapping[str, Any], name: str, *, adapters: bool) -> str:
             refused=sum(about["plan"]["train_sets"]["refused"].values()),
             recipe=to_yaml(recipe),
         )
-    )
+    # Of an entry of another form in the record.
+    except jinja2.UndefinedError as error:
+        raise ValueError(str(error)) from error
     return with_settings(card, settings_of(about.get("card", {})))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +21,9 @@ from pairkit.models.reward_head import complete_head, quiet_report, refuse_rewar
 from pairkit.models.tokenizer import ensure_chat_template, open_tokenizer
 from pairkit.progress import log, shell_quoted
 
+# The parts of a model that are made in a loop, and more of them than any has.
+_PARTS = ("layers", "layer", "experts", "blocks")
+MOST_PARTS = 10_000
 PAD, BOS, EOS = "<pad>", "<s>", "</s>"
 
 
@@ -198,11 +202,24 @@ def read_config(place: Place, trust_remote_code: bool) -> Any:
         config = AutoConfig.from_pretrained(
             place.base, revision=place.revision, trust_remote_code=trust_remote_code
         )
+        _check_config(config)
     except Exception as error:  # any of a dozen types: transformers', the hub's, of remote code
         raise cannot_load("model", place.base, error, _hint(place.base)) from error
     if not trust_remote_code:
         refuse_kernels(place.base, config)
     return config
+
+
+def _check_config(config: Any) -> None:
+    """Raise `ValueError` for what transformers takes, and what then never ends or cannot be saved."""
+    kinds = config.architectures
+    if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
+        raise ValueError(f"architectures is {kinds!r:.80}, no list of names")
+    content = config.to_dict()
+    json.dumps(content, ensure_ascii=False, default=str).encode()  # half a character cannot be encoded
+    for key, value in content.items():
+        if key.endswith(_PARTS) and isinstance(value, int) and value > MOST_PARTS:
+            raise ValueError(f"{key} is {value:.3g}, more than {MOST_PARTS:,}")
 
 
 def load_tokenizer(

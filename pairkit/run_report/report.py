@@ -161,7 +161,11 @@ def _write_csv(folder: Path, figures: Sequence[Figure]) -> None:
 
 def _cell(value: Any) -> Any:
     """Return a value as spreadsheets show it: a text that they would compute has an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
+    if not isinstance(value, str):
+        return value
+    # A carriage return alone would end the row, because Python's writer does not quote it.
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if value.startswith(FORMULAS) else text
 
 
 def _made(folder: Path) -> set[str]:

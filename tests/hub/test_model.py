@@ -319,6 +319,24 @@ def test_runs_that_cannot_be_pushed(run: Path, hub: Hub, change: Callable[[Path]
     assert hub.calls == []
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *[{"starts": [value]} for value in (True, "x", 1.5, [], {"versions": "x"}, {"versions": [1]})],
+        *[{"recipe": {"model": value}} for value in ([[]], {"a": 1})],
+        *[{"recipe": {"reference": value}} for value in ([[]], {"a": 1})],
+    ],
+)
+def test_a_record_of_another_form_is_one_line(run: Path, hub: Hub, fields: dict[str, Any]) -> None:
+    path = run / "run.json"
+    record = json.loads(path.read_text())
+    record["recipe"] |= fields.pop("recipe", {})
+    path.write_text(json.dumps(record | fields))
+    with pytest.raises(InputError, match=r"run\.json: is damaged \(.*\); train the model again"):
+        push(run, NAME)
+    assert hub.calls == []
+
+
 def test_a_part_of_a_run(trained: Path, hub: Hub) -> None:
     with pytest.raises(InputError, match=re.escape(f"give the run's directory, {trained}")):
         push(trained / "model", NAME)

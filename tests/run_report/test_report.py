@@ -331,3 +331,11 @@ def test_no_cell_is_a_formula(text: str, tmp_path: Path) -> None:
         header, cells = csv.reader(file)
     shown = text if text == "plain" else f"'{text}"
     assert (header, cells) == ([shown, "value"], [shown, "-1.5"])
+
+
+@pytest.mark.parametrize("text", ["\r=1", "x\r=1", "x\r\n=1", "x\n=1", "\r", 'x"\r"=1'])
+def test_no_text_of_a_cell_begins_a_row(text: str, tmp_path: Path) -> None:
+    _write_csv(tmp_path, [Figure(1, "t", "", {"names": [{"name": text, "value": 1}]}, Html(""))])
+    with (tmp_path / "figure-01-names.csv").open(newline="") as file:
+        _, (name, value) = csv.reader(file)
+    assert (name.lstrip("'"), value) == ("\n".join(text.splitlines()) or "\n", "1")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -147,6 +149,45 @@ def test_files_of_pairs_have_no_run(trained: tuple[Path, Path], tmp_path: Path):
     path.write_text('{"prompt": "q", "chosen": "a", "rejected": "b"}\n')
     with pytest.raises(InputError, match="was trained on other data"), opened(path, run=trained[1]):
         pass
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        *[("negatives", "weights", value) for value in (10**30, "x", None, [], {"a": 1})],
+        *[("loss", "name", value) for value in (10**30, None, [], {"a": 1})],
+        *[("loss", "beta", value) for value in (10**30, "x", [], None)],
+    ],
+)
+def test_settings_of_another_form_are_named_or_shown(
+    part: str, name: str, value: object, trained: tuple[Path, Path], tmp_path: Path
+):
+    data, run = trained
+    shutil.copytree(run, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    settings = record["recipe"]["loss"] if part == "loss" else record["plan"]["negatives"]
+    for of_file in ({**settings, name: value}, {key: settings[key] for key in settings.keys() - {name}}):
+        settings.clear()
+        settings |= of_file
+        (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+        problem = None
+        try:
+            for content in sets_of(data, tmp_path / "run"):
+                orjson.dumps(content)
+        except InputError as error:
+            problem = str(error)
+        assert problem is None or re.search(r"run\.json: is damaged \(.*\); choose another --run", problem)
+
+
+@pytest.mark.parametrize("value", [[], [[]], {"a": 1}, 5, None])
+def test_hashes_of_another_form_are_of_no_file(value: object, trained: tuple[Path, Path], tmp_path: Path):
+    shutil.copytree(trained[0], tmp_path / "data")
+    manifest = json.loads((tmp_path / "data" / "pairkit.json").read_text())
+    for file in manifest["files"].values():
+        file["sha256"] = value
+    (tmp_path / "data" / "pairkit.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="was trained on other data"):
+        next(sets_of(tmp_path / "data", trained[1]))
 
 
 def test_damaged_records_are_named_and_the_set_is_shown(trained: tuple[Path, Path], tmp_path: Path):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import Question, is_own, questions_sha256
+from pairkit.evaluation.answers import Answer, Question, is_own, own_answer, questions_sha256
 from pairkit.evaluation.results import check_public
-from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
+from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field, texts_of
 from pairkit.schema import short_hash
 
 # AlpacaEval 2: its 805 instructions.
@@ -128,7 +128,8 @@ def _output(row: Row, path: Path, number: int) -> tuple[str, str, str]:
 
 
 def _own_row(row: Row, path: Path, number: int) -> tuple[str, str, str]:
-    turns, texts = row.get("prompt") or [], row.get("answers") or []
-    if len(turns) != 1 or len(texts) != 1:
+    turns = texts_of(row.get("prompt"), path, number, "prompt")
+    answer = own_answer(row, len(turns), path, number)
+    if len(turns) != 1 or not isinstance(answer, Answer):
         raise InputError.at("the reference has no answer to one instruction here", file=path, row=number)
-    return str(turns[0]), str(texts[0]), text_field(row, "model", path, number)
+    return turns[0], answer.texts[0], text_field(row, "model", path, number)

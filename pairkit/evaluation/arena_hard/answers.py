@@ -116,9 +116,11 @@ def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, in
     question: Any = None
     messages, choices = row.get("messages"), row.get("choices")
     if messages:
-        question, content = messages[0].get("content"), messages[-1].get("content")
+        first, last = (_object(messages, place, "messages", path, number) for place in (0, -1))
+        question, content = first.get("content"), last.get("content")
     elif choices:
-        turn = choices[0]["turns"][0]
+        choice = _object(choices, 0, "choices", path, number)
+        turn = _object(choice.get("turns"), 0, "choices.turns", path, number)
         content = turn.get("content")
         length = turn.get("token_len") if length is None else length
     elif "answer" in row:
@@ -132,6 +134,14 @@ def _read(row: Row, path: Path, number: int) -> tuple[str | None, str | None, in
         raise InputError.at(f"the answer is {type(text).__name__}, not a text", file=path, row=number)
     token_count = length if isinstance(length, int) and length >= 0 else None
     return question if isinstance(question, str) else None, text, token_count
+
+
+def _object(value: Any, place: int, field: str, path: Path, number: int) -> Mapping[str, Any]:
+    """Return an entry of a list. Raises `InputError` if there is none or it has no fields."""
+    if not isinstance(value, list) or not value or not isinstance(value[place], Mapping):
+        raise InputError.at(f"field {field!r} is not a list of objects", file=path, row=number)
+    entry: Mapping[str, Any] = value[place]
+    return entry
 
 
 def _text(content: Any) -> Any:

@@ -125,7 +125,12 @@ def _games(row: Row, key: str, version: Version, path: Path, number: int) -> lis
             raise InputError.at(f"field 'game' is {place!r}; it is 1 or 2", file=path, row=number)
         return [_game(row, key, int(place) - 1, version)]
     games = row.get("games")
-    if not isinstance(games, Sequence) or isinstance(games, str) or len(games) > 2:
+    if (
+        not isinstance(games, Sequence)
+        or isinstance(games, str)
+        or len(games) > 2
+        or not all(isinstance(game, Mapping | None) for game in games)
+    ):
         raise InputError.at(
             "has neither 'games' (two), nor 'game', nor 'winner': it holds no verdict of Arena-Hard",
             file=path,

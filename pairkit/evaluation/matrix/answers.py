@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pairkit.engines.base import Problem
 from pairkit.errors import InputError
-from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_name
+from pairkit.evaluation.answers import Answer, Answers, add_answer, is_own, matched, one_name, own_answer
 from pairkit.evaluation.matrix.prompts import Prompts, dialogue_of, text_of
 from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
 
@@ -46,12 +46,7 @@ def read_answers(path: Path, prompts: Prompts) -> tuple[str, Answers, DataFile]:
 
 
 def _own(row: Row, path: Path, number: int) -> Answer | Problem:
-    if row.get("problem"):
-        return Problem(str(row["problem"]), str(row.get("detail") or ""))
-    texts = tuple(row.get("answers") or ())
-    if len(texts) != 1:
-        raise InputError.at(f"an answer of {len(texts)} turns to a prompt of one", file=path, row=number)
-    return Answer(texts, tuple(row.get("finish_reasons") or ()))
+    return own_answer(row, 1, path, number)
 
 
 def _output(row: Row, path: Path, number: int) -> Answer | Problem:

@@ -77,7 +77,10 @@ def dialogue_of(row: Row, path: Path, number: int) -> Dialogue:
     if name == "messages" and len(value) > 1 and _role(value[-1]) == "assistant":
         value = value[:-1]  # the prompt of a stored answer
     # What `write_answers` keeps apart.
-    messages = [*(row.get("before") or ()), *value]
+    before = row.get("before") or []
+    if not isinstance(before, list):
+        raise InputError.at("field 'before' is not a list of messages", file=path, row=number)
+    messages = [*before, *value]
     if (wrong := _why_no_dialogue(value, messages)) is not None:
         raise InputError.at(f"field {name!r} {wrong}", file=path, row=number)
     return tuple((_role(message) or "user", _text(message) or "") for message in messages)

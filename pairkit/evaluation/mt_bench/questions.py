@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pairkit.errors import InputError
 from pairkit.evaluation.answers import Question, questions_sha256
-from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field
+from pairkit.evaluation.rows import DataFile, Row, read_rows, text_field, texts_of
 
 QUESTIONS = 80
 QUESTIONS_SHA256 = "35e13f644cc4cca980057164dae056dcdd9eb6288b565446b5fe8881ad710764"
@@ -124,10 +124,3 @@ def choice_of(row: Row, path: Path, number: int) -> tuple[str, ...]:
         )
     first = choices[0]
     return texts_of(first.get("turns") if isinstance(first, Mapping) else None, path, number, "choices.turns")
-
-
-def texts_of(value: Any, path: Path, number: int, field: str) -> tuple[str, ...]:
-    """Return a list of texts. Raises `InputError` for anything else."""
-    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-        raise InputError.at(f"field {field!r} is not a list of texts", file=path, row=number)
-    return tuple(value)

@@ -61,10 +61,19 @@ def _text(row: dict[str, Any], thoughts: Thoughts) -> Text:
     model, prompt = str(row["model"]), _prompt(row)
     if problem := row.get("problem"):
         return Text(model, prompt, (), problem=str(problem))
-    answer = Answer(tuple(row["answers"]), tuple(row.get("finish_reasons") or ()))
+    answer = Answer(_texts(row["answers"]), tuple(row.get("finish_reasons") or ()))
     return Text(model, prompt, answer.shown(thoughts), answer.truncated)
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:
-    before = tuple((message["role"], message["content"]) for message in row.get("before", ()))
-    return Prompt(tuple(row["prompt"]), before)
+    messages = row.get("before", [])
+    _texts([message[name] for message in messages for name in ("role", "content")])
+    before = tuple((message["role"], message["content"]) for message in messages)
+    return Prompt(_texts(row["prompt"]), before)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Return a list of texts. Raises `TypeError` for anything else, of which no page can be made."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError(f"{value!r:.80} is not a list of texts")
+    return tuple(value)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -80,7 +81,8 @@ def _hashes(manifest: Mapping[str, Any]) -> set[Any]:
     """Return the hashes of the files that a manifest lists; none of one that lists them otherwise."""
     files = manifest.get("files")
     entries = files.values() if isinstance(files, Mapping) else ()
-    return {about["sha256"] for about in entries if isinstance(about, Mapping) and "sha256" in about}
+    hashes = (about.get("sha256") for about in entries if isinstance(about, Mapping))
+    return {digest for digest in hashes if isinstance(digest, str)}
 
 
 def read_run(folder: Path) -> tuple[RecordedRun, dict[str, Any]]:
@@ -90,8 +92,9 @@ def read_run(folder: Path) -> tuple[RecordedRun, dict[str, Any]]:
         raise InputError(f"{folder}: {what}: give --run a directory that `pairkit train` wrote ({RECORD})")
     record = read_record(folder / RECORD, ADVICE)
     with undamaged(folder / RECORD, ADVICE):
-        negatives = record["plan"].get("negatives") or {}
-        return RecordedRun(folder, dict(record["recipe"]["loss"]), dict(negatives)), record
+        loss, negatives = dict(record["recipe"]["loss"]), dict(record["plan"].get("negatives") or {})
+        orjson.dumps([loss, negatives])  # as the page gets them, and it has integers of 64 bits alone
+        return RecordedRun(folder, loss, negatives), record
 
 
 def recorded(run: RecordedRun, set_id: str, split: str, completions: Sequence[Completion]) -> dict[str, Any]:
@@ -220,20 +223,22 @@ def _weights(run: RecordedRun, example: Sequence[Completion]) -> list[float | No
     from pairkit.losses import Logps
     from pairkit.losses.sampling import candidate_weights
 
-    loss = _loss(run)
+    with undamaged(run.folder / RECORD, ADVICE):
+        loss = _loss(run)
     names = ["logp", "ref_logp"] if loss is not None and "reference" in loss.needs else ["logp"]
     if loss is None or any(row[name] is None for row in example for name in names):
         return nothing
     lengths = torch.tensor([[row["length"] for row in example]])
     sums = [torch.tensor([[row[name] for row in example]], dtype=torch.float64) for name in names]
     policy, *reference = (Logps(each, lengths, torch.ones_like(lengths, dtype=torch.bool)) for each in sums)
-    weights = candidate_weights(
-        policy,
-        reference[0] if reference else None,
-        beta=loss.beta,
-        weights=str(run.negatives["weights"]),
-        include_chosen=bool(run.negatives["include_chosen"]),
-    )
+    with undamaged(run.folder / RECORD, ADVICE):
+        weights = candidate_weights(
+            policy,
+            reference[0] if reference else None,
+            beta=loss.beta,
+            weights=str(run.negatives["weights"]),
+            include_chosen=bool(run.negatives["include_chosen"]),
+        )
     return weights[0].tolist()
 
 

@@ -173,6 +173,7 @@ TABLE: Sections = {
                 "tests/cli/test_stops.py::test_output_that_may_not_be_written_to",
                 "tests/pipeline/test_stops.py::test_full_disk_is_one_message_and_keeps_what_was_done",
                 "tests/pipeline/test_stops.py::test_unwritable_output_is_one_message",
+                "tests/cli/test_start.py::test_a_working_directory_that_was_removed",
                 "tests/training/test_stops.py::test_a_checkpoint_that_cannot_be_written_is_one_message",
             ),
         ),
