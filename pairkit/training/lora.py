@@ -55,7 +55,7 @@ class Lora(Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    r: int = Field(default=16, ge=1)  # rank
+    r: int = Field(default=16, ge=1, le=65_536)  # rank
     alpha: float = Field(default=32, gt=0)  # the adapters' output is multiplied by alpha / r
     # names of modules; "all-linear" = all linear layers but the output head and routers that are none
     targets: str | list[str] = ALL_LINEAR
@@ -166,7 +166,8 @@ def with_adapters(
     if whole:
         fields["modules_to_save"] = list(whole)
     # On the meta device there are no weights that an initialization could take apart.
-    overrides: dict[str, Any] = {"init_lora_weights": True} if next(model.parameters()).is_meta else {}
+    meta = next(model.parameters()).is_meta
+    overrides: dict[str, Any] = {"init_lora_weights": True} if meta else {}
     overrides["exclude_modules"] = _excluded(model, lora, outside)
     if lora.others.get("exclude_modules") and outside:
         raise ModelError(
@@ -176,7 +177,7 @@ def with_adapters(
     try:
         config = peft.LoraConfig(task_type=task, **{**fields, **_named(lora, whole), **overrides})
         with quiet_peft():
-            return cast("nn.Module", peft.get_peft_model(cast("Any", model), config))
+            return cast("nn.Module", peft.get_peft_model(cast("Any", model), config, low_cpu_mem_usage=meta))
     except (ValueError, TypeError, ImportError, NotImplementedError) as error:
         # Its message names the field, except for the targets, which it lists.
         field = f".targets {lora.targets!r}" if "Target modules" in str(error) else ""

@@ -214,3 +214,11 @@ def test_adapters_on_tied_embeddings_are_said_in_one_line(
     assert err.count("are one matrix, and the adapters change one of its two uses") == said
     assert err.count("were one matrix, and the adapters changed them differently") == said
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").config.tie_word_embeddings != said
+
+
+def test_adapters_of_a_model_without_weights_take_no_memory(model: Path) -> None:
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model))
+    adapted = with_adapters(network, Lora(r=65_536), 0)
+    assert all(parameter.is_meta for parameter in adapted.parameters())
+    assert any(65_536 in parameter.shape for parameter in adapted.parameters())

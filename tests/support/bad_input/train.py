@@ -144,6 +144,11 @@ CASES = [
         "router_aux_loss is for mixtures of experts, and LlamaForCausalLM has no routers; set it to null",
     ),
     Case(
+        "rank of adapters that no memory holds",
+        f"{TRAIN} lora.r=1000000000",
+        "recipe key 'lora.r': Input should be less than or equal to 65536 (got 1000000000)",
+    ),
+    Case(
         "LoRA with dropout",
         f"{TRAIN} lora.lora_dropout=0.1",
         "lora.lora_dropout cannot be set: there is no dropout, because two passes over one text have to "
