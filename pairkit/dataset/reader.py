@@ -42,7 +42,7 @@ class BuiltData:
     @property
     def splits(self) -> list[str]:
         """The names of the splits that have files, sorted."""
-        return sorted({split_of(path.name) for path in self._files("*")})
+        return sorted({split_of(path.name) for path in self._every_file()})
 
     def rows(self, split: str) -> int:
         """Count the sets of a split; 0 if the split does not exist."""
@@ -201,8 +201,12 @@ class BuiltData:
             raise InputError(f"{self.folder}: no split {split!r}; it has: {names}")
 
     def _files(self, split: str) -> list[Path]:
+        # By its name and not in the pattern, where a `*` would be all splits.
+        return [path for path in self._every_file() if split_of(path.name) == split]
+
+    def _every_file(self) -> list[Path]:
         # Sorted, because the order of the files is that of the rows; the pattern leaves temporary files out.
-        return sorted((self.folder / "data").glob(f"{split}-[0-9]*-of-*.parquet"))
+        return sorted((self.folder / "data").glob("*-[0-9]*-of-*.parquet"))
 
 
 def texts_of(table: pa.Table) -> Iterator[str]:

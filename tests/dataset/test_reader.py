@@ -39,6 +39,13 @@ def test_an_absent_split_has_no_rows(data: BuiltData):
     assert (data.rows("nope"), data.rows("test"), data.rows("train")) == (0, 0, 5)
 
 
+@pytest.mark.parametrize(
+    "split", ["*", "tr?in", "[t]rain", "../data/train", "/dev/zero", "train\0", "a" * 999]
+)
+def test_a_split_is_a_name_and_no_pattern(split: str, data: BuiltData):
+    assert (data.rows(split), data.files(split), data.hashes(split)) == (0, [], {})
+
+
 def test_an_empty_split_is_told_from_an_absent_one(data: BuiltData):
     with pytest.raises(InputError, match="no split 'dev'; it has: test, train"):
         open_data(str(data.folder), "dev")
