@@ -91,7 +91,7 @@ def test_a_hostile_value_of_a_command(name: str) -> None:
     [
         ("seed", 2**70), ("epochs", float("inf")), ("epochs", float("nan")), ("sets_per_step", -(2**64)),
         ("negatives", {"temperature": float("inf")}), ("loss", {"name": "dpo", "beta": float("inf")}),
-        ("template", {"kwargs": {1: 2}}),
+        ("template", {"kwargs": {1: 2}}), ("max_steps", "9" * 400), ("max_steps", str(2**64)),
     ],
 )  # fmt: skip
 def test_absurd_values_of_a_program(field: str, value: object) -> None:

@@ -90,7 +90,10 @@ def _first(mistakes: Sequence[Any]) -> Any:
 
 
 def _check_numbers(content: Any, parsed_content: Any, place: str) -> None:
-    """Refuse a text that became a number and is none in YAML 1.2, as 1_000. Raises `RecipeError`."""
+    """Refuse a text that became a number and is none in YAML 1.2, as 1_000, or one beyond 64 bits.
+
+    Raises `RecipeError`.
+    """
     if isinstance(parsed_content, BaseModel):
         parsed_content = {name: getattr(parsed_content, name) for name in type(parsed_content).model_fields}
     if isinstance(content, Mapping) and isinstance(parsed_content, Mapping):
@@ -107,6 +110,11 @@ def _check_numbers(content: Any, parsed_content: Any, place: str) -> None:
         return
     elif not yaml12.NUMBER.fullmatch(content.strip()):
         raise RecipeError(f"recipe key {place!r} must be a number, got the text {shortened(content)!r}")
+    else:
+        try:
+            check_values(parsed_content, place)
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
 
 
 def shortened(text: str) -> str:

@@ -115,7 +115,7 @@ SECTIONS: Sections = {
             "Any answer of a server is completions or a counted fault.",
             (
                 Tried("tests/fuzz/test_answers.py::test_any_answer_is_read_or_a_fault", 10_000, FUZZED),
-                Tried("tests/fuzz/test_answers.py::test_a_build_from_any_server", 1_578, FUZZED),
+                Tried("tests/fuzz/test_answers.py::test_a_build_from_any_server", 16_361, FUZZED),
                 "tests/engines/test_untrusted.py::test_any_depth_is_read",
                 "tests/engines/test_untrusted.py::test_an_error_whose_place_is_no_list_is_read",
                 "tests/engines/test_odd_servers.py::test_a_build_ends_with_what_the_server_answers",
@@ -313,8 +313,8 @@ SECTIONS: Sections = {
         (
             "Recipes of any content are a plan, a build, or one line.",
             (
-                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 750, FUZZED),
-                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 1_050, FUZZED),
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_a_build", 10_000, FUZZED),
+                Tried("tests/fuzz/test_recipes.py::test_any_recipe_of_training", 8_759, FUZZED),
                 "tests/test_yaml12.py::test_a_hostile_file",
                 "tests/test_yaml12.py::test_a_hostile_value_of_a_command",
                 "tests/test_yaml12.py::test_texts_that_are_no_path",
