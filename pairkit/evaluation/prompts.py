@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pairkit.errors import InputError
+from pairkit.user_text import read_user_text
 
 _PART = re.compile(r"<\|im_start\|>(\w+)\n(.*?)\n?<\|im_end\|>", re.DOTALL)
 
@@ -43,8 +44,8 @@ def read_prompt_file(path: Path, places: tuple[str, ...]) -> Prompt:
     Raises `InputError` for a file without a user block, or a user block without one of the places.
     """
     try:
-        parts = dict(_PART.findall(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
+        parts = dict(_PART.findall(read_user_text(path)))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a judge prompt: {error}") from error
     if "user" not in parts:
         raise InputError(

@@ -10,6 +10,7 @@ import yaml
 
 from pairkit import yaml12
 from pairkit.errors import InputError, RecipeError, unknown
+from pairkit.user_text import read_user_text
 from pairkit.yaml12 import check_values
 
 # The command that runs each kind of shipped recipe.
@@ -52,11 +53,11 @@ def read(name_or_file: str, kind: str) -> dict[str, Any]:
             raise _unknown_recipe(path, kind, recipes)
         path = recipes[name_or_file]
     try:
-        content = yaml12.load(path.read_text(encoding="utf-8"))
+        content = yaml12.load(read_user_text(path))
     except yaml.MarkedYAMLError as error:
         row = error.problem_mark.line + 1 if error.problem_mark else None
         raise InputError.at(f"not YAML: {error.problem}", file=path, row=row) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not YAML: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Names that are longer than a path may be: one line, wherever a command takes a name of a file or model."""
+"""Names that are longer than a path may be, and files without an end: one line, whatever the command."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def test_a_name_that_is_no_path_is_one_line(
     ended = command([word.format(LONG) for word in words.split(" ")])
     assert ended.code in (1, 2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --loss dpo --data sets --model model template.file=/dev/zero --dry-run",
+        "build --source arithmetic rank.ranker=judge rank.model=m rank.prompt=endless.txt --dry-run",
+    ],
+)
+def test_a_file_without_an_end_is_one_line(
+    words: str, data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, place in {"sets": data, "model": model, "endless.txt": Path("/dev/zero")}.items():
+        (tmp_path / name).symlink_to(place)
+    ended = command(words.split(" "))
+    assert ended.code == 1
+    assert "it is longer than 16 MiB" in ended.errors

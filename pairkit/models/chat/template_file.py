@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pairkit.errors import RecipeError
 from pairkit.models.chat.limits import check_length, limited
+from pairkit.user_text import read_user_text
 
 
 def read_template(file: str) -> str:
@@ -14,8 +13,8 @@ def read_template(file: str) -> str:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_user_text(file)
+    except (OSError, ValueError) as error:
         raise RecipeError(f"template.file {file!r} cannot be read: {error}") from error
     if not text.strip():
         raise RecipeError(f"template.file {file!r} is empty; for raw text set template=none")

@@ -26,6 +26,7 @@ from pairkit.errors import InputError, RecipeError, unknown
 from pairkit.rankers.judge.header import Header
 from pairkit.rankers.judge.recipe import KINDS, JudgeRecipe, Kind
 from pairkit.recipes import validate
+from pairkit.user_text import read_user_bytes
 
 FOLDER = Path(__file__).parent / "prompts"
 # The placeholders that a prompt of each kind must have, and those that it may have.
@@ -106,12 +107,12 @@ def read_prompt(name_or_file: str) -> Prompt:
             raise unknown("judge prompt", name_or_file, [*prompts, "FILE.txt"])
         path = prompts[name_or_file]
     try:
-        content = path.read_bytes()
+        content = read_user_bytes(path)
         # Line ends of Windows must not be another prompt for the model.
         text = content.decode("utf-8").replace("\r\n", "\n")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read a judge prompt: {error}") from error
     before, *pieces = _PART.split(text)
     parts = dict(zip(pieces[::2], pieces[1::2], strict=True))
