@@ -102,7 +102,7 @@ def read_contents(shard: Path) -> Contents:
     counts = content.pop("counts")
     numbers = (content["next_unit"], *counts.values())
     if not all(type(number) is int for number in numbers):
-        raise TypeError("a count is no number")
+        raise TypeError("a count is not an integer")
     return Contents(counts=Counter(counts), histograms=totals, **content)
 
 
