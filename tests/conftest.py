@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import os
+import re
 import shutil
 import signal
 import sys
@@ -62,6 +63,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("random" if os.environ.get("PAIRKIT_HYPOTHESIS") == "random" else "pairkit")
 
+# The marks of tests that need what a script of .ci makes: an environment of its own, or a model's weights.
+ENVIRONMENTS = {"vllm", "blender", "alpaca_eval", "lm_eval", "s3", "ray", "chromium", "chat_model"}
 
 # Nor while libraries are imported and tests collected, of which hardly anything is garbage.
 gc.disable()
@@ -82,7 +85,10 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the mark `full` to the cases that the mark `default` of their test does not name."""
+    """Give the mark `full` to the cases that the mark `default` of their test does not name.
+
+    Tests that need an environment of their own are left out where -m does not name their mark.
+    """
     known: dict[str, set[str]] = {}
     named: dict[str, set[str]] = {}
     for item in items:
@@ -98,11 +104,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(
                     f"{name}: its mark `default` names {absent}, and it has {known[name]}"
                 )
+    unnamed = ENVIRONMENTS - set(re.findall(r"\w+", config.option.markexpr))
+    left = [item for item in items if any(mark.name in unnamed for mark in item.iter_markers())]
     if share := os.environ.get("PAIRKIT_FULL_SHARE"):
-        left = [x for x in items if x.get_closest_marker("full") and not in_share(x.nodeid, share)]
-        config.hook.pytest_deselected(items=left)
-        others = set(left)
-        items[:] = [item for item in items if item not in others]
+        left += [x for x in items if x.get_closest_marker("full") and not in_share(x.nodeid, share)]
+    others = set(left)
+    config.hook.pytest_deselected(items=[item for item in items if item in others])
+    items[:] = [item for item in items if item not in others]
 
 
 # One for all tests; if one of them needs it, it imports while the first ones run.
