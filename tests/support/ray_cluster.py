@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +29,22 @@ def two_nodes() -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+@contextmanager
+def cluster_elsewhere() -> Iterator[tuple[psutil.Process, str]]:
+    """Start a cluster of two nodes in a process of its own, which is yielded with its address.
+
+    Where the head is to die: Ray ends every process that was connected to it.
+    """
+    words = [sys.executable, "-m", "support.ray_cluster"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield psutil.Process(process.pid), process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
 
 
 def other_node(cluster: Any) -> Any:
@@ -58,3 +76,9 @@ def logs() -> Iterator[Path]:
     """Yield every file that the newest sessions of Ray have written."""
     for session in Path("/tmp/ray").glob("session_2*"):
         yield from (path for path in session.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+if __name__ == "__main__":
+    with two_nodes() as cluster:
+        print(cluster.address, flush=True)
+        sys.stdin.read()

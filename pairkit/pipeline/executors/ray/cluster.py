@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pairkit.engines.table import library_versions
 from pairkit.errors import ClusterError, MissingExtraError
+from pairkit.pipeline.executors.ray.head import watched
 from pairkit.pipeline.executors.ray.settings import RaySettings
 from pairkit.pipeline.identity import LIBRARIES
 from pairkit.version import __version__
@@ -26,9 +27,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Processes without a GPU then see none, as future versions of Ray have it; else it warns.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Of the driver's library; what fails is raised as well.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
+# Of the driver's library, unless the variable is set: what fails is raised as well, or else ends the process.
+_LEVEL = ("RAY_BACKEND_LOG_LEVEL", "fatal")
 # Ray tries 20 times to reach a cluster, 40 s each. What `auto` finds may be what a killed one has left.
 _ONCE = {"RAY_gcs_server_port_wait_time_s": "1"}
 
@@ -70,7 +71,8 @@ def joined(settings: RaySettings, *, local_stages: int) -> Iterator[Cluster]:
     if own:
         _connect(ray, settings, local_stages)
     try:
-        yield _described(ray)
+        with watched(ray.get_runtime_context().gcs_address):
+            yield _described(ray)
     finally:
         if own:
             _await_threads()
@@ -134,6 +136,7 @@ def _await_threads() -> None:
 def _imported() -> Any:
     # Ray and its processes read them once.
     os.environ.update(_QUIET)
+    os.environ.setdefault(*_LEVEL)
     try:
         import ray
         import ray.data

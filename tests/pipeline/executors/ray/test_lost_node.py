@@ -14,7 +14,7 @@ import pytest
 from support.forks import Fork, Server
 from support.loopback import Loopback, chat_server, recipe
 from support.published import hashes
-from support.ray_cluster import other_node, two_nodes, wait_until
+from support.ray_cluster import cluster_elsewhere, other_node, two_nodes, wait_until
 
 from pairkit.pipeline.build import build
 from pairkit.pipeline.executors.ray import caches
@@ -99,3 +99,22 @@ def test_a_lost_node_lifts_no_budget(server: Loopback, forks: Server, tmp_path: 
     assert f"the budget of {budget} requests is spent" in errors
     # What the lost node was about to send stays spent, though the server may never have had it.
     assert budget - CONCURRENCY <= server.stats()["tries"] <= budget
+
+
+def test_a_lost_head_is_said_and_the_same_command_continues(
+    server: Loopback, forks: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "15")  # a minute otherwise
+    out = tmp_path / "out"
+    with cluster_elsewhere() as (cluster, address):
+        process = start(forks, server, out, address)
+        wait_until(lambda: process.poll() is not None or answered_there(out) > 20, PATIENCE)
+        assert process.poll() is None, process.communicate()
+        (head,) = (child for child in cluster.children() if child.name() == "gcs_server")
+        head.kill()
+        _, errors = process.communicate()
+    assert process.returncode == 1
+    assert f"the head of the Ray cluster, {address}, does not answer" in errors
+    assert build(recipe(server.url, PROMPTS, **fields()), out, cache=out.parent / "calls.sqlite")
+    assert CALLS < server.stats()["tries"] < 2 * CALLS

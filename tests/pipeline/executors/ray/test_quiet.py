@@ -18,9 +18,10 @@ KEY = "plain-words-that-nobody-takes-for-a-key-7351"
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_BACKEND_LOG_LEVEL"}
     return subprocess.run(
         [sys.executable, "-m", "pairkit", "build", *words],
-        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+        env=inherited | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
