@@ -190,7 +190,7 @@ def test_merge_lays_mappings_over_each_other_and_replaces_the_rest():
         ({"loss": {"beta": "much"}}, "(got 'much')"),
         ({"loss": {"name": "dop"}}, "recipe key 'loss.name': Input should be 'dpo' or 'simpo'"),
         ({"samples": [{}]}, "recipe key 'samples.0.n' is required"),
-        ({"samples": [{"m": 2}]}, "unknown recipe key 'samples.0.m'; did you mean 'samples.n'"),
+        ({"samples": [{"m": 2}]}, "unknown recipe key 'samples.0.m'; known: samples.0.n, "),
         ({"model": 3}, "recipe key 'model': Input should be a valid string (got 3)"),
     ],
 )

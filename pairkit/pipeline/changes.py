@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -47,8 +47,27 @@ def differences(theirs: Identity, ours: Identity) -> list[str]:
             messages[key] = f"the model {key.removeprefix('input.models.')} has other files"
         elif key.startswith("input.templates."):
             messages[key] = f"the chat template of {key.removeprefix('input.templates.')} has other content"
-    lines = [messages.get(key, f"{key} is {now.get(key)!r}, was {before.get(key)!r}") for key in keys]
+    lines = []
+    for key in keys:
+        if key in messages:
+            lines.append(messages[key])
+        else:
+            lines += _changed_parts(key, before.get(key), now.get(key))
     return [line for line in lines if line is not None]
+
+
+def _changed_parts(key: str, before: Any, now: Any) -> list[str]:
+    """Describe what differs at a key: of lists of blocks (models, sources, rankers), the fields that do."""
+    lists = isinstance(before, Sequence) and isinstance(now, Sequence) and len(before) == len(now)
+    if not lists or not all(isinstance(block, Mapping) for block in [*before, *now]):
+        return [f"{key} is {now!r}, was {before!r}"]
+    lines = []
+    for index, blocks in enumerate(zip(before, now, strict=True)):
+        theirs, ours = map(flat_keys, blocks)
+        for name in sorted(theirs | ours):
+            if theirs.get(name) != ours.get(name):
+                lines += _changed_parts(f"{key}.{index}.{name}", theirs.get(name), ours.get(name))
+    return lines
 
 
 def summarize(theirs: Identity, ours: Identity) -> str:

@@ -49,8 +49,7 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
         return recipe
     except ValidationError as error:
         first = _first(error.errors())
-        absent = first["type"] in ("missing", "extra_forbidden")
-        place = ".".join(map(str, _place(first["loc"], content, absent=absent)))
+        place = ".".join(map(str, _place(first["loc"], content, first["type"])))
         if first["type"] == "union_tag_not_found":
             key = first["ctx"]["discriminator"].strip("'")
             raise RecipeError(f"recipe key '{place}.{key}' is required") from error
@@ -122,18 +121,26 @@ def shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list[str | int]:
+def _place(location: Sequence[str | int], content: Any, mistake: str) -> list[str | int]:
     """Return where in `content` an error is, without what pydantic adds, such as the kind of a block.
 
-    `absent`: the last part is a key that does not exist.
+    Args:
+        mistake: pydantic's type of the error; of a key that is missing or unknown, the last part is that key.
     """
-    place = []
+    place: list[str | int] = []
+    # Of an entry of a list, the mapping that has the list.
+    outer: Mapping[Any, Any] = {}
+    entry = False
     for index, part in enumerate(location):
-        last = absent and index == len(location) - 1
-        if isinstance(content, Mapping) and (part in content or last):
-            content = content.get(part)
+        last = mistake in ("missing", "extra_forbidden") and index == len(location) - 1
+        shared = entry and mistake != "missing" and isinstance(part, str) and part in outer
+        if isinstance(content, Mapping) and (part in content or (last and not shared)):
+            outer, content, entry = content, content.get(part), False
         elif isinstance(content, Sequence) and isinstance(part, int) and part < len(content):
-            content = content[part]
+            content, entry = content[part], True
+        elif shared:
+            # A field of all models of a pool: it is next to the list, and not in the entry.
+            content, entry, place = outer[part], False, place[:-2]
         else:
             continue
         place.append(part)
@@ -141,11 +148,16 @@ def _place(location: Sequence[str | int], content: Any, *, absent: bool) -> list
 
 
 def _meant(place: str, model: type[BaseModel]) -> list[str]:
-    """Return the keys of that name in other mappings, else the keys next to `place`."""
+    """Return the keys of that name in the mapping of `place`, else in others, else the keys next to it."""
     keys = [tuple(key.split(".")) for key in _known_keys(model)]
-    *mapping, name = (part for part in place.split(".") if not part.isdigit())  # an index is not a key
+    mapping, _, name = place.rpartition(".")
+    parts = tuple(part for part in mapping.split(".") if part and not part.isdigit())  # an index is no key
     namesakes = [key for key in keys if key[-1] == name]
-    siblings = [key for key in keys if key[:-1] == tuple(mapping)]
+    within = [key for key in namesakes if key[: len(parts)] == parts]
+    siblings = [key for key in keys if key[:-1] == parts]
+    if parts and (within or not namesakes):
+        # With the index of the entry, as it has to be written.
+        return [f"{mapping}.{'.'.join(key[len(parts) :])}" for key in within or siblings]
     return [".".join(key) for key in namesakes or siblings]
 
 

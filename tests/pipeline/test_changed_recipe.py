@@ -15,6 +15,7 @@ from pairkit.engines.base import Completion, Request
 from pairkit.errors import ExistingOutputError, InputError, Interrupted
 from pairkit.pipeline import model_stages
 from pairkit.pipeline.build import build
+from pairkit.pipeline.changes import differences
 from pairkit.pipeline.recipe import BuildRecipe, load
 from pairkit.rankers.judge.prompt import shipped_prompts
 
@@ -253,3 +254,20 @@ def test_a_complete_dataset_with_another_recipe_is_refused(world: World, tmp_pat
     with pytest.raises(ExistingOutputError, match="rank"):
         build(recipe(rank={"check": "exact"}), tmp_path / "out")
     assert hashes(tmp_path / "out") == before
+
+
+def test_of_a_list_of_blocks_the_field_that_differs_is_named() -> None:
+    blocks = [{"model": "a", "samples": [{"n": 1}, {"n": 2}]}, {"model": "b", "pick": [1]}]
+    changed = [{"model": "a", "samples": [{"n": 1}, {"n": 3}]}, {"model": "b", "pick": [1, 2], "name": "c"}]
+
+    def found(now: Any) -> list[str]:
+        return differences({"recipe": {"models": blocks}}, {"recipe": {"models": now}})
+
+    assert found(blocks) == []
+    assert found(changed) == [
+        "recipe.models.0.samples.1.n is 3, was 2",
+        "recipe.models.1.name is 'c', was None",
+        "recipe.models.1.pick is [1, 2], was [1]",
+    ]
+    # Of lists of other lengths it is not known which entry became which.
+    assert found(changed[:1]) == [f"recipe.models is {changed[:1]!r}, was {blocks!r}"]

@@ -234,7 +234,28 @@ def test_a_pool_has_one_budget(tmp_path: Path) -> None:
         ),
         ({"models": []}, "recipe key 'generate.models': "),
         ({"models": [{"model": "a", "keep_source": True}]}, "is that of all models: set it next to `models`"),
-        ({"models": [{"modle": "a"}]}, "unknown recipe key 'generate.models.0.modle'|is required"),
+        (
+            {"models": [{"modle": "a"}]},
+            "'generate.models.0.modle'; did you mean 'generate.models.0.model'",
+        ),
+        # A field next to `models` is named where it is.
+        ({"models": ["a"], "max_tokens": 0}, "recipe key 'generate.max_tokens': "),
+        (
+            {"models": [{"model": "a"}], "max_token": 8},
+            "'generate.max_token'; did you mean 'generate.max_tok",
+        ),
+        (
+            {"models": ["a"], "instruct": [{"name": "b", "weight": 0}]},
+            "recipe key 'generate.instruct.0.weight': ",
+        ),
+        (
+            {"models": [{"model": "a", "max_tokens": 0}], "max_tokens": 8},
+            "recipe key 'generate.models.0.max_tokens': ",
+        ),
+        (
+            {"models": [{"model": "a", "name": "b", "instruct": [{"after": "!"}]}]},
+            "recipe key 'generate.models.0.instruct.0.name' is required",
+        ),
     ],
 )
 def test_pools_that_cannot_be_asked(generate: Any, message: str) -> None:

@@ -160,6 +160,9 @@ def test_a_source_may_be_its_name_alone() -> None:
         (["arithmetic", "arithmetic"], "'arithmetic' occurs twice; give each a name of its own"),
         (["arithmetic", {"source": "chain", "weight": 1}], "'arithmetic' has no weight, but others have"),
         ([{"source": "chain", "limit": 1, "fraction": 0.5}], "'chain' has fraction and limit: give one"),
+        # A key of the entry's source, which is a block of its own.
+        ([{"source": "files", "path": "a"}], "'sources.0.path'; did you mean 'sources.0.source.path'"),
+        ([{"source": "chain", "wieght": 1}], "'sources.0.wieght'; did you mean 'sources.0.weight'"),
         (["arithmetik"], "unknown source 'arithmetik'; did you mean 'arithmetic'"),
         ([], "nothing to build from"),
     ],

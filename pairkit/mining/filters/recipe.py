@@ -40,6 +40,9 @@ class CompletionBounds(Bounds):
 class Repetition(CompletionBounds):
     """Bounds of the share of a completion's runs of `ngram` words that repeat an earlier one."""
 
+    # A percentage in place of a share would drop nothing, without a word.
+    min: Share | None = None
+    max: Share | None = None
     ngram: Annotated[int, Field(ge=1, le=100)] = 3
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pairkit.errors import InputError, RecipeError, listed, unknown
+from pairkit.masking import masked
 from pairkit.readers.formats import blocks, has_format, without_endings
 from pairkit.schema import short_hash
 from pairkit.sources.reading.hub import dataset_file
+from pairkit.stores.address import is_address
 
 # Where each benchmark's prompts are: a dataset on the hub and a file of it.
 NAMES: Mapping[str, tuple[str, str]] = {
@@ -85,6 +87,11 @@ def load(against: Sequence[str]) -> Benchmarks:
 
 
 def _file(against: str) -> Path:
+    if is_address(against):
+        # Masked, because an address may hold a key.
+        raise InputError(
+            f"{masked(against)}: is an address: download the benchmark, and name its file in decontaminate"
+        )
     path = Path(against)
     if isfile(path):
         return path

@@ -132,6 +132,10 @@ WRONG = {
     "no bound": ({"margin": {}}, "a filter with bounds needs min or max, or both"),
     "crossed": ({"margin": {"min": 2, "max": 1}}, "a filter's min must not be above its max, got 2 and 1"),
     "not a number": ({"margin": {"min": "high"}}, "recipe key 'margin.min': Input should be a valid number"),
+    "percentage": (
+        {"repetition": {"max": 30}},
+        "recipe key 'repetition.max': Input should be less than or equal to 1 (got 30)",
+    ),
     "no pattern": ({"prompt_regex": {}}, "a filter of regular expressions needs require or forbid, or both"),
     "open group": (
         {"prompt_regex": {"forbid": ["(a"]}},

@@ -85,6 +85,8 @@ def test_a_name_without_a_network_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("gsm8", b"", "unknown benchmark 'gsm8'; did you mean 'gsm8k'? Known: alpaca_eval, "),
         ("none.jsonl", b"", "none.jsonl: no such file of a benchmark"),
+        ("s3://bucket/q.jsonl", b"", "s3://bucket/q.jsonl: is an address: download the benchmark, and name "),
+        ("b=s3://key:hunter2@bucket/q.jsonl", b"", "s3://***@bucket/q.jsonl: is an address: download"),
         ("empty.jsonl", b"\n", "empty.jsonl: a benchmark without prompts: no row has a word"),
         ("other.jsonl", b'{"text": "a"}\n', "other.jsonl: a benchmark without prompts: expected a column "
          "turns, instruction, question, prompt, problem; found text"),
