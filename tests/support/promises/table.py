@@ -152,6 +152,8 @@ TABLE: Sections = {
                 "tests/pipeline/executors/ray/test_bytes.py::test_a_lost_node_costs_nothing",
                 "tests/pipeline/executors/ray/test_lost_node.py::"
                 "test_what_was_on_a_lost_node_is_asked_again_and_nothing_else",
+                "tests/pipeline/executors/ray/test_lost_node.py::"
+                "test_a_lost_head_is_said_and_the_same_command_continues",
                 "tests/pipeline/executors/ray/test_s3.py::test_a_cluster_reads_from_and_writes_to_a_store",
             ),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.promises.tried import COLLECTED, FUZZED, Sections, Tried
+from support.promises.tried import COLLECTED, FUZZED, SOAKED, Sections, Tried
 
 SECTIONS: Sections = {
     "Rows mean what they say": (
@@ -138,7 +138,7 @@ SECTIONS: Sections = {
                 "tests/engines/test_usage.py::test_only_counts_that_can_be_true_are_believed",
                 Tried("tests/engines/test_hostile.py::test_no_redirect_is_followed", 16, COLLECTED),
                 "tests/engines/test_usage.py::test_four_times_the_answer_takes_about_four_times_as_long",
-                "tests/engines/test_soak.py::test_memory_is_flat_and_counts_add_up",
+                Tried("tests/engines/test_soak.py::test_memory_is_flat_and_counts_add_up", 65_297, SOAKED),
                 "tests/engines/batch/test_lines.py::test_lines_are_bounded_by_what_was_asked_for",
                 "tests/engines/batch/test_lines.py::test_no_count_of_a_server_lifts_a_budget",
                 "tests/engines/batch/test_ends.py::test_the_budget_holds_for_batches_and_direct_calls_together",
