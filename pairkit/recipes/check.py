@@ -36,6 +36,13 @@ class Strict(BaseModel):
 
 Recipe = TypeVar("Recipe", bound=Strict)
 
+# What belongs where another kind of value is, by the type of pydantic's error.
+_MAPPING, _LIST = "a mapping of keys to values", "a list, as in [first, second]"
+_FORMS = {
+    "model_type": _MAPPING, "dict_type": _MAPPING, "model_attributes_type": _MAPPING,
+    "tuple_type": _LIST, "list_type": _LIST,
+}  # fmt: skip
+
 
 def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
     """Validate `content` as a recipe of that model; its first mistake is a `RecipeError`."""
@@ -64,10 +71,9 @@ def validate(model: type[Recipe], content: Mapping[str, Any]) -> Recipe:
             ) from error
         if first["type"] == "missing":
             raise RecipeError(f"recipe key {place!r} is required") from error
-        # A plain value where a block belongs is the most common slip in YAML.
-        if first["type"] in ("model_type", "dict_type", "model_attributes_type"):
-            problem = f"must be a mapping of keys to values, got {first['input']!r}"
-            raise RecipeError(f"recipe key {place!r} {problem}") from error
+        # A plain value where a block or a list belongs is the most common slip in YAML.
+        if form := _FORMS.get(first["type"]):
+            raise RecipeError(f"recipe key {place!r} must be {form}, got {first['input']!r}") from error
         ours = first.get("ctx", {}).get("error")
         if isinstance(ours, ValueError):  # the message of a validator of the model itself
             raise RecipeError(str(ours)) from error

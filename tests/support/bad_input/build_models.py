@@ -124,6 +124,11 @@ CASES = [
         "recipe key 'generate.template' must be a mapping of keys to values, got 'chatml'",
     ),
     Case(
+        "number of samples where their list belongs",
+        f"{ASK} generate.model=model generate.samples=4",
+        "recipe key 'generate.samples' must be a list, as in [first, second], got 4",
+    ),
+    Case(
         "raw text for a server of chat completions",
         f"{ASK} {SERVER} generate.model=m generate.template=none",
         "recipe key 'template': none is for engines transformers and vllm, because a server of chat "

@@ -202,6 +202,10 @@ def _described(ray: Any) -> Cluster:
     for node, reference in theirs.items():
         try:
             found = ray.get(reference)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError) as error:
+            raise ClusterError(
+                f"node {node[:8]} was lost while the build started; run the same command again"
+            ) from error
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"node {node[:8]} cannot run pairkit ({_line(error)}); install the same pairkit on every node"
