@@ -19,6 +19,7 @@ from pairkit.dataset.card_settings import TAGS, settings_of, with_settings
 from pairkit.dataset.histograms import Histograms, summary
 from pairkit.dataset.licenses import LICENSES
 from pairkit.dataset.markdown import CUT, cell, environment, to_yaml
+from pairkit.errors import listed
 from pairkit.rankers.human.describe import describe_people
 from pairkit.rankers.judge.statistics import describe_judges
 from pairkit.rankers.panel.agreement import describe_panel
@@ -187,7 +188,7 @@ def _sources(manifest: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
 
 
 def _title(manifest: Mapping[str, Any]) -> str:
-    return " + ".join(name for name, _ in _sources(manifest))
+    return listed((name for name, _ in _sources(manifest)), separator=" + ")
 
 
 def _link(source: Source, manifest: Mapping[str, Any]) -> str:

@@ -30,6 +30,7 @@ from pairkit.schema import MANIFEST
 from pairkit.sources import Opened
 
 NAMED_FILES = 50  # in a plan
+_SOURCES = 20  # of a mixture, in a summary
 # Counts of generation that the summary shows, in words.
 _SHOWN = {
     "length": "cut off by max_tokens",
@@ -132,6 +133,17 @@ def _models(recipe: BuildRecipe, rows: int | None) -> list[str]:
     return lines
 
 
+def _sources(counts: Mapping[str, int]) -> list[str]:
+    """List how many sets came from each source of a mixture."""
+    sets = [
+        (name.removeprefix("sets:"), number) for name, number in counts.items() if name.startswith("sets:")
+    ]
+    lines = [f"  {number:,} sets of source {name}" for name, number in sets[:_SOURCES]]
+    if rest := [number for _, number in sets[_SOURCES:]]:
+        lines.append(f"  {sum(rest):,} sets of {len(rest):,} more sources, which {CARD} lists")
+    return lines
+
+
 def _drawn(recipe: BuildRecipe) -> int | None:
     return recipe.generate.pick if isinstance(recipe.generate, PoolRecipe) else None
 
@@ -143,9 +155,7 @@ def summary(manifest: Mapping[str, Any], out: Path | str) -> str:
     if "test" in counts:
         lines[0] += f", {_sizes(counts['test'])} in test"
     lines += [f"  {line}" for line in readings.lines(manifest.get("readings", []))]
-    for name, number in counts.get("source", {}).items():
-        if name.startswith("sets:"):
-            lines.append(f"  {number:,} sets of source {name.removeprefix('sets:')}")
+    lines += _sources(counts.get("source", {}))
     for name, number in quarantined(counts).items():
         lines.append(f"  {number:,} in quarantine: {name}")
     alone = sum(

@@ -238,3 +238,18 @@ def _open_files() -> list[str]:
         with suppress(FileNotFoundError):  # that of the listing itself
             found.append(os.readlink(f"/proc/self/fd/{name}"))
     return found
+
+
+def test_a_summary_and_a_title_stay_short_for_many_sources(tmp_path: Path) -> None:
+    names = [f"source-{number:02}" for number in range(25)]
+    for name in names:
+        pairs(tmp_path / f"{name}.jsonl", 2, name)
+    manifest = build(load(None, {"sources": [entry(tmp_path, name) for name in names]}, {}), tmp_path / "out")
+    lines = describe.summary(manifest, tmp_path / "out").splitlines()
+    assert sum(" sets of source " in line for line in lines) == 20
+    assert "  10 sets of 5 more sources, which README.md lists" in lines
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"sets:{name}" in card for name in names)
+    (title,) = (line for line in card.splitlines() if line.startswith("# "))
+    assert title.startswith("# source-00 + source-01")
+    assert title.endswith(" and 9 more: candidate sets")
