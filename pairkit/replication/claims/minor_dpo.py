@@ -20,7 +20,11 @@ _RATES = {name: {f"{name}, rate x {n}": n * RATE for n in _TIMES} for name in ("
 _BEARS = partial(bears_more, second=_RATES["dpo"], malformed_below=0.05)
 
 
-def _signs(name: str, task: str, **common: Any) -> Replication:
+_TINY = "The rate is that of a model of half a million weights, at which DPO moves far in two epochs."
+_SMALL = "The model has 135 million weights, and 60 steps of 8 sets teach it to write without commas."
+
+
+def _signs(name: str, task: str, size: str = _TINY, **common: Any) -> Replication:
     """Return the claim about signs on a task; all of its arms have `common`."""
     return Replication(
         id=name,
@@ -48,8 +52,7 @@ def _signs(name: str, task: str, **common: Any) -> Replication:
         falsified="DPO's mean log-ratio of chosen completions above 0, or MinorDPO's below 0",
         shows=("chosen_ratio", "rejected_ratio", "accuracy", "malformed"),
         differs="A completion has three to forty tokens here and hundreds there, and a mean of sums grows "
-        "with the length. The rate is that of a model of half a million weights, at which DPO moves far in "
-        "two epochs.",
+        f"with the length. {size}",
     )  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def _of_beta(name: str, paper: str, **words: Any) -> Replication:
 ROWS = (
     _signs("N1", "A"),
     _signs("N1-C", "C", sets="pairs"),
-    _signs("N1-D", "D", steps=60, rate=2e-5),
+    _signs("N1-D", "D", _SMALL, steps=60, rate=2e-5),
     _of_beta(
         "N2",
         f"{PAPER}, section 3.2",
